@@ -1,0 +1,1 @@
+//! Holds no code: the targets of this package are beside it.
