@@ -1,1 +1,26 @@
-//! TODO
+//! What tests of anything that talks to Redis or Valkey need: servers that fail on request, a DNS that moves, a network
+//! that breaks.
+//!
+//! It is made for the tests of redis-tether and of applications that use it, but knows nothing of either: any client
+//! can be tested with it.
+//!
+//! | what | when |
+//! |---|---|
+//! | [`FakeServer`] | a fault at an exact moment; counting what was executed; no server installed |
+//! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
+//! | [`Dns`] | answers that move, rotate, fail or hang |
+//!
+//! Everything runs on tokio and goes by tokio's clock. Whatever is started ends with its handle: no process, socket or
+//! directory outlives the test. Waits have a limit and say what they waited for ([`TimedOut`]).
+
+pub mod dns;
+pub mod fake;
+pub mod net;
+mod resp;
+mod wait;
+
+pub use dns::Dns;
+pub use fake::{FakeListener, FakeServer};
+pub use net::{SimNet, SimStream};
+pub use resp::{Protocol, Reply};
+pub use wait::{TimedOut, WAIT_LIMIT};

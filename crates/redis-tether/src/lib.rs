@@ -1,1 +1,155 @@
-//! TODO
+//! Keeps an application's Redis or Valkey connection on the current primary, whatever happens to that primary: crash,
+//! restart, planned failover, demotion in place, a frozen host, a DNS record that moves. And it leaves a good connection
+//! alone.
+//!
+//! ```no_run
+//! use redis_tether::{Config, Tether, redis::AsyncCommands};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let tether = Tether::start(Config::from_url("redis://redis:6379")?).await?;
+//!     let mut redis = tether.handle(); // cheap to clone: one for each task
+//!     redis.set::<_, _, ()>("greeting", "hello").await?;
+//!     let greeting: String = redis.get("greeting").await?;
+//!     println!("{greeting}");
+//!     tether.shutdown().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! A [`Handle`] implements [`redis::aio::ConnectionLike`]: `AsyncCommands`, `Cmd`, `Pipeline`, `Script` and code that is
+//! generic over connections work unchanged. [`redis`] is re-exported, so that its types are those that the handle speaks.
+//!
+//! # What it does for you
+//!
+//! - [`Tether::start`] succeeds while the server is down. Connections are made in the background, for as long as it
+//!   takes: no retry budget runs out, no error is cached.
+//! - The name is resolved again: every two seconds while all is well, many times a second while it is not. A new address
+//!   is dialled at once; the first one at which a **primary** answers is used, whatever order DNS gave.
+//! - A link is watched. One that ends, refuses writes as a replica does, or is mute while it owes answers, is noticed in
+//!   milliseconds to a quarter of a second under load, and within a probe interval without any.
+//! - **Suspicion is not teardown.** A server that is merely slow (a script, a fork, a migration) gets its connection back
+//!   as soon as it speaks, with everything that was in flight. In the meantime new commands wait, and a second link looks
+//!   for a better primary.
+//! - Commands that find no link are held for up to three seconds, in order, and let go at a growing pace. A planned
+//!   failover costs latency, not errors.
+//! - Every failed command says whether it was executed: see below.
+//!
+//! # What a failure means
+//!
+//! The errors are `redis::RedisError`s, as that crate's traits demand; [`OutcomeExt`] tells what became of the command.
+//!
+//! | [`Outcome`] | meaning | may I send it again? |
+//! |---|---|---|
+//! | `NotSent` | it never left this process | yes |
+//! | `Refused` | the server said no, and executed nothing | yes, where that makes sense |
+//! | `Ambiguous` | it left, and no reply came | only if executing it twice does no harm |
+//!
+//! ```no_run
+//! # use redis_tether::{Handle, Outcome, OutcomeExt, redis::AsyncCommands};
+//! # async fn example(mut redis: Handle) {
+//! if let Err(error) = redis.incr::<_, _, u64>("orders", 1).await {
+//!     match error.outcome() {
+//!         Some(Outcome::NotSent) => println!("safe to try again: {error}"),
+//!         Some(Outcome::Ambiguous) => println!("it may have been counted: {error}"),
+//!         _ => println!("the server said no: {error}"),
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! Nothing is sent twice by itself: a command is only sent again when it provably was not executed. One case looks
+//! otherwise and is not: a primary that froze (a stopped host, a paused virtual machine) still holds what its socket
+//! buffers had received. When it thaws, minutes later perhaps, it executes that. Those commands were reported as
+//! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
+//! no retry of ours.
+//!
+//! # Defaults
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`commands.deadline`](CommandSettings::deadline) | 5 s | everything included; a shorter one would fail commands that a slow server still answers |
+//! | [`commands.hold_window`](CommandSettings::hold_window) | 3 s from the start of the outage | bridges a planned failover, and does not turn an outage into latency |
+//! | [`commands.max_held`](CommandSettings::max_held), `max_held_bytes` | 10,000 and 64 MiB | the count alone would permit gigabytes |
+//! | [`detection.suspect_after`](DetectionSettings::suspect_after) | 250 ms | cheap, since suspicion costs nothing |
+//! | [`detection.dead_after`](DetectionSettings::dead_after) | 5 s | survives forks and scripts |
+//! | [`detection.probe_interval`](DetectionSettings::probe_interval), `probe_timeout` | 3 s, 400 ms | notices a demotion under read-only traffic |
+//! | [`dial`](DialSettings) | TCP 1 s, all 3 s, stagger 250 ms | |
+//! | [`dial.tcp_user_timeout`](DialSettings::tcp_user_timeout), keepalive | 5 s; 15 s / 5 s / 3 | peers that never acknowledge; NAT and load balancers |
+//! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 500 ms | nobody met: cheap for both sides |
+//! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 500 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
+//! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with everything read anew |
+//! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | |
+//! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
+//!
+//! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
+//!
+//! # Containers
+//!
+//! Inside a container, `127.0.0.1` and `localhost` are the container itself. Where Redis runs in another container, the
+//! host is that service's name on a network that both share (`redis://redis:6379`); [`Config::from_env`] reads it from
+//! `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`.
+//!
+//! # Permissions
+//!
+//! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and
+//! where `PING`, `CLIENT SETNAME`, `CLIENT SETINFO` or `SELECT` of database 0 are denied, the denial is taken for an answer.
+//!
+//! # Actors
+//!
+//! A tether is a small tree of [ractor](https://docs.rs/ractor) actors: a supervisor, the connection, its probe, and a
+//! watcher of the endpoint's name. [`Tether::spawn_linked`] puts it under one of the application's own;
+//! [`Tether::forward_events`] sends what happens to an actor as messages of its own type. An application without actors
+//! need not know.
+//!
+//! # Features
+//!
+//! - `async-trait`, `cluster`: for applications that enable these features of ractor, which change its traits for the
+//!   whole build. Off by default; they change nothing else.
+//!
+//! # Versions
+//!
+//! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
+//! change here, released as one, and the 1.x line is kept for at least half a year after.
+
+
+mod board;
+mod command;
+mod config;
+mod connection;
+mod control;
+mod dial;
+mod event;
+mod gate;
+mod handle;
+mod hold;
+mod ledger;
+mod link;
+mod outcome;
+mod probe;
+mod resolve;
+mod shared;
+mod silence;
+mod stats;
+mod status;
+mod supervisor;
+mod task;
+mod tether;
+mod transport;
+mod verify;
+mod watcher;
+
+pub use config::{
+    CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
+    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Verify,
+};
+pub use event::{Detector, Event};
+pub use handle::Handle;
+pub use outcome::{CommandError, Outcome, OutcomeExt};
+pub use redis;
+pub use redis_tether_core::{Address, Epoch, FailureKind, Role};
+pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
+pub use stats::Stats;
+pub use status::{Phase, Readiness, Status};
+pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};
+pub use transport::{BoxedStream, Stream, Transport};

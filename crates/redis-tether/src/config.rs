@@ -1,0 +1,182 @@
+//! Configuration: one plain struct and the forms it is read from (code, file, URL, environment, StackExchange.Redis
+//! string). The application builds a [`Config`] and hands it to `Tether::start`; everything else in the crate only
+//! reads it. Nothing here does I/O, apart from `Config::from_env` reading the environment.
+
+mod display;
+mod draft;
+mod endpoint;
+mod env;
+mod error;
+mod pacing;
+mod password;
+mod recovery;
+mod settings;
+mod stackexchange;
+mod table;
+mod url;
+mod validate;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use endpoint::{DEFAULT_PORT, Endpoint};
+pub use error::ConfigError;
+pub use pacing::{LaneSettings, PacingSettings};
+pub use password::Password;
+pub use settings::{CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Verify};
+
+/// Where the server is and how its connection is kept.
+///
+/// A `Config` comes from code ([`Config::new`], then change the fields that matter), from a URL
+/// ([`Config::from_url`]), from the environment ([`Config::from_env`]), from a StackExchange.Redis connection string
+/// ([`Config::from_stackexchange`]), or, being a serde struct, from any file the application loads: durations are
+/// written as people write them (`250ms`, `3s`), unknown fields are refused, and whatever is left out has its default.
+///
+/// The defaults suit a service that talks to a primary a network hop away; the host, the credentials and perhaps
+/// `commands.deadline` are all that most applications set.
+///
+/// `Display` prints the URL form, with every setting that is not the default and with `***` for the password; but for
+/// the password it reads back as the same configuration. `Debug` hides the password, too. `Serialize` writes it.
+///
+/// # Example
+///
+/// ```
+/// use redis_tether::Config;
+/// use std::time::Duration;
+///
+/// let mut config = Config::new("redis", 6379).with_password("correct horse");
+/// config.commands.deadline = Duration::from_secs(1);
+/// config.validate()?;
+/// assert_eq!(config.to_string(), "redis://:***@redis:6379/0?deadline=1s");
+/// # Ok::<(), redis_tether::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the server is. Default: `localhost`, port 6379, which inside a container is the container itself.
+    pub endpoint: Endpoint,
+
+    /// The ACL user. Default: none, which signs in as `default`. A username other than `default` needs a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+
+    /// The password. Default: none, and then no AUTH is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+
+    /// The number of the database. 0 to 2,147,483,647, within what the server has; default 0.
+    pub db: u32,
+
+    /// RESP2 (the default) or RESP3.
+    pub protocol: Protocol,
+
+    /// The name of the connection in `CLIENT LIST`: printable ASCII without spaces. Default: none. A server that denies
+    /// setting it is used all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_name: Option<String>,
+
+    /// How connections are verified. Default: `auto`.
+    pub verify: Verify,
+
+    /// After how many failed dials in a row everything is read anew: addresses, credentials. 1 to 1,000, default 3.
+    pub failures_before_resolve: u32,
+
+    /// At what age a healthy connection is replaced. 1 s to 30 days; default: never.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+
+    /// How long a link that is replaced, or ends with the tether, may take to finish what is in flight. 1 ms to 1 h,
+    /// default 5 s, like the deadline of the commands it waits for.
+    #[serde(with = "humantime_serde")]
+    pub drain_timeout: Duration,
+
+    /// Deadlines and holding.
+    pub commands: CommandSettings,
+
+    /// When a link is doubted, and when it is given up.
+    pub detection: DetectionSettings,
+
+    /// How one connection is made.
+    pub dial: DialSettings,
+
+    /// How fast dials follow one another.
+    pub pacing: PacingSettings,
+
+    /// How often DNS is asked again.
+    pub resolve: ResolveSettings,
+}
+
+impl Config {
+    /// The defaults, for a server at this host and port. An IPv6 address may come in brackets.
+    ///
+    /// Nothing is checked yet: [`Config::validate`] does, and starting a tether calls it.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self::at(Endpoint::tcp(host, port))
+    }
+
+    /// The defaults, for a server behind a unix socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::at(Endpoint::unix(path))
+    }
+
+    /// Signs in as this ACL user. Needs a password, too.
+    #[must_use]
+    pub fn with_username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// Signs in with this password.
+    #[must_use]
+    pub fn with_password(mut self, password: impl Into<Password>) -> Self {
+        self.password = Some(password.into());
+        self
+    }
+
+    /// Uses this database.
+    #[must_use]
+    pub fn with_db(mut self, db: u32) -> Self {
+        self.db = db;
+        self
+    }
+
+    /// Shows the connection under this name in `CLIENT LIST`.
+    #[must_use]
+    pub fn with_client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = Some(name.into());
+        self
+    }
+
+    fn at(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            username: None,
+            password: None,
+            db: 0,
+            protocol: Protocol::default(),
+            client_name: None,
+            verify: Verify::default(),
+            failures_before_resolve: 3,
+            max_age: None,
+            drain_timeout: Duration::from_secs(5),
+            commands: CommandSettings::default(),
+            detection: DetectionSettings::default(),
+            dial: DialSettings::default(),
+            pacing: PacingSettings::default(),
+            resolve: ResolveSettings::default(),
+        }
+    }
+}
+
+/// The defaults, for `localhost:6379`.
+impl Default for Config {
+    fn default() -> Self {
+        Self::at(Endpoint::default())
+    }
+}

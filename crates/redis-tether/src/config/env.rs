@@ -1,0 +1,177 @@
+//! Reading a configuration from environment variables. Called by applications through [`Config::from_env`]; the
+//! variables come in through a function, so that tests need not touch the process's environment.
+
+use super::Config;
+use super::draft::{Draft, parse_db};
+use super::endpoint::{DEFAULT_PORT, Endpoint, parse_port, split_host_port};
+use super::error::ConfigError;
+use super::password::Password;
+use super::url::read_any;
+
+const URL: &str = "REDIS_URL";
+const HOST: &str = "REDIS_HOST";
+const PORT: &str = "REDIS_PORT";
+const USERNAME: &str = "REDIS_USERNAME";
+const PASSWORD: &str = "REDIS_PASSWORD";
+const DB: &str = "REDIS_DB";
+
+impl Config {
+    /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD` and `REDIS_DB` from the
+    /// environment of the process.
+    ///
+    /// - An empty variable counts as not set. Space around a value is dropped, except in the password.
+    /// - `REDIS_URL` wins. It may be a URL or a StackExchange.Redis connection string. The other variables add what it
+    ///   leaves out (a password kept in a secret, for instance) and may repeat what it says; if they say something
+    ///   else, that is refused, naming both.
+    /// - Without it, `REDIS_HOST` names the server. `REDIS_PORT` defaults to 6379, `REDIS_DB` to 0.
+    /// - Kubernetes injects `REDIS_PORT=tcp://10.0.0.1:6379` into every pod beside a service called `redis`. With
+    ///   `REDIS_URL` set it is ignored; with `REDIS_HOST` set only its port counts; alone it is the endpoint.
+    ///   Prefer `REDIS_HOST=redis` then: a name can be resolved again, an address cannot.
+    ///
+    /// # Errors
+    /// What is malformed or contradictory is refused, naming the variable; if neither a URL nor a host is given, the
+    /// error says what to set.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB] {
+            if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
+                let cause = ConfigError::Unreadable {
+                    field: "its value",
+                    value: "not text".to_owned(),
+                    expected: "UTF-8".to_owned(),
+                };
+                return Err(cause.in_variable(variable));
+            }
+        }
+        Self::from_vars(|variable| std::env::var(variable).ok())
+    }
+
+    /// As [`Config::from_env`], from any source of variables: `None` is a variable that is not set.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`].
+    pub fn from_vars(vars: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut draft = match given(&vars, URL) {
+            Some(url) => {
+                let mut draft = read_any(&url).map_err(|cause| cause.in_variable(URL))?;
+                agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))?;
+                draft
+            }
+            None => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
+        };
+        add_username(&mut draft, given(&vars, USERNAME))?;
+        add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
+        add_db(&mut draft, given(&vars, DB))?;
+        draft.finish()
+    }
+}
+
+fn given(vars: impl Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
+    let value = vars(variable)?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn read_host_and_port(host: Option<String>, port: Option<String>) -> Result<Draft, ConfigError> {
+    let port = port.as_deref().map(Port::read).transpose()?;
+    let (host, given_port) = match (host, port) {
+        (Some(host), Some(Port::Number(port) | Port::Injected { port, .. })) => (host, Some(port)),
+        (Some(host), None) => (host, None),
+        (None, Some(Port::Injected { host, port })) => (host, Some(port)),
+        (None, Some(Port::Number(_)) | None) => return Err(ConfigError::NoEndpointInEnvironment),
+    };
+    let endpoint = Endpoint::tcp(host, given_port.unwrap_or(DEFAULT_PORT));
+    endpoint.check().map_err(|cause| cause.in_variable(HOST))?;
+    Ok(Draft { config: Config::at(endpoint), given_port, given_db: None })
+}
+
+/// What `REDIS_PORT` may hold.
+enum Port {
+    Number(u16),
+    /// By Kubernetes, for a service called `redis`.
+    Injected {
+        host: String,
+        port: u16,
+    },
+}
+
+impl Port {
+    fn read(text: &str) -> Result<Self, ConfigError> {
+        match text.strip_prefix("tcp://") {
+            Some(address) => match split_host_port(address) {
+                Ok((host, Some(port))) => Ok(Self::Injected { host, port }),
+                _ => Err(ConfigError::Unreadable {
+                    field: "port",
+                    value: "a tcp:// address without a valid host and port".to_owned(),
+                    expected: "tcp://10.0.0.1:6379".to_owned(),
+                }),
+            },
+            None => parse_port(text).map(Self::Number),
+        }
+        .map_err(|cause| cause.in_variable(PORT))
+    }
+}
+
+fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<String>) -> Result<(), ConfigError> {
+    let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
+    let port = match port.as_deref().map(Port::read).transpose()? {
+        Some(Port::Number(port)) => Some(port),
+        Some(Port::Injected { .. }) | None => None,
+    };
+    match &mut draft.config.endpoint {
+        Endpoint::Tcp { host: own, port: own_port } => {
+            let same = |host: String| Endpoint::tcp(host, 0) == Endpoint::tcp(own.as_str(), 0);
+            if host.is_some_and(|host| !same(host)) {
+                return disagree(HOST);
+            }
+            match (port, draft.given_port) {
+                (Some(port), Some(given)) if port != given => return disagree(PORT),
+                (Some(port), None) => *own_port = port,
+                _ => {}
+            }
+        }
+        Endpoint::Unix { .. } if host.is_some() => return disagree(HOST),
+        Endpoint::Unix { .. } if port.is_some() => return disagree(PORT),
+        Endpoint::Unix { .. } => {}
+    }
+    Ok(())
+}
+
+fn add_username(draft: &mut Draft, username: Option<String>) -> Result<(), ConfigError> {
+    let own = &mut draft.config.username;
+    match (username, own.as_ref()) {
+        (Some(username), Some(own)) if *own != username => {
+            Err(ConfigError::VariablesDisagree { first: URL, second: USERNAME })
+        }
+        (Some(username), None) => {
+            *own = Some(username);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn add_password(draft: &mut Draft, password: Option<String>) -> Result<(), ConfigError> {
+    let own = &mut draft.config.password;
+    match (password.map(Password::new), own.as_ref()) {
+        (Some(password), Some(own)) if *own != password => {
+            Err(ConfigError::VariablesDisagree { first: URL, second: PASSWORD })
+        }
+        (Some(password), None) => {
+            *own = Some(password);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn add_db(draft: &mut Draft, db: Option<String>) -> Result<(), ConfigError> {
+    let Some(db) = db else { return Ok(()) };
+    let db = parse_db(&db).map_err(|cause| cause.in_variable(DB))?;
+    match draft.given_db {
+        Some(own) if own != db => Err(ConfigError::VariablesDisagree { first: URL, second: DB }),
+        _ => {
+            draft.config.db = db;
+            Ok(())
+        }
+    }
+}

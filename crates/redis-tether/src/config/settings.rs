@@ -1,0 +1,234 @@
+//! The sections of a configuration: plain data with a documented default for every field. The ranges are enforced by
+//! `Config::validate`, from the table in `table.rs`; nothing here parses or decides.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Which version of the protocol the connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Protocol {
+    /// RESP2, the default: every server and proxy speaks it.
+    #[default]
+    Resp2,
+    /// RESP3, from Redis 6 on. The handshake needs `HELLO 3`, which some proxies refuse.
+    Resp3,
+}
+
+/// How a fresh connection, and the live one at every probe, is asked whether it leads to a working primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Verify {
+    /// `Hello`, and where the endpoint turns out not to take it the next lower level, remembered per endpoint. The
+    /// default.
+    #[default]
+    Auto,
+    /// `HELLO` and `PING`: role, LOADING and MISCONF. Allowed even where an ACL denies ROLE and INFO.
+    Hello,
+    /// `ROLE` and `PING`, for servers before Redis 6.
+    Role,
+    /// `PING` alone, for proxies: says nothing about the role, so that a demotion shows only by READONLY.
+    Ping,
+    /// Nothing is sent. A frozen server then shows only by commands that go unanswered.
+    None,
+}
+
+/// What happens to a command that is issued while there is no link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HoldMode {
+    /// It is held until a link is up, within `hold_window`, its deadline and the bounds on count and bytes. The
+    /// default.
+    #[default]
+    Hold,
+    /// It fails at once as not sent.
+    FailFast,
+}
+
+/// Deadlines and holding.
+///
+/// # Defaults
+/// `deadline` 5 s, `hold` hold, `hold_window` 3 s, `max_held` 10,000, `max_held_bytes` 64 MiB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct CommandSettings {
+    /// How long a command may take, holding and sending again included. 1 ms to 1 h, default 5 s.
+    ///
+    /// Long enough that a server that runs a script for 3 s loses nothing, and the same as `dead_after`, so that a
+    /// command on a link that goes mute ends with the verdict on the link. StackExchange.Redis's default is 5 s, too.
+    #[serde(with = "humantime_serde")]
+    pub deadline: Duration,
+
+    /// Hold commands while there is no link, or fail them at once. Default: hold.
+    pub hold: HoldMode,
+
+    /// For how long from the start of an outage commands are held; after that they fail at once. 1 ms to 1 h, default
+    /// 3 s: bridges a planned failover, and does not turn an outage into latency.
+    ///
+    /// It may be longer than `deadline`; the deadline ends the command then.
+    #[serde(with = "humantime_serde")]
+    pub hold_window: Duration,
+
+    /// How many commands are held at most; more fail at once. 1 to 10,000,000, default 10,000.
+    pub max_held: usize,
+
+    /// How many bytes of encoded commands are held at most; more fail at once. 1 KiB to 1 GiB, default 64 MiB, since
+    /// the count alone would permit gigabytes.
+    pub max_held_bytes: usize,
+}
+
+impl Default for CommandSettings {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            hold: HoldMode::Hold,
+            hold_window: Duration::from_secs(3),
+            max_held: 10_000,
+            max_held_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// When a link is doubted, and when it is given up.
+///
+/// # Defaults
+/// `suspect_after` 250 ms, `dead_after` 5 s, `probe_interval` 3 s, `probe_timeout` 400 ms.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct DetectionSettings {
+    /// How long the server may owe a reply without sending a byte before the link is suspected. 1 ms to 1 h, below
+    /// `dead_after`; default 250 ms. Short, because suspicion costs nothing: new commands wait, those in flight stay.
+    #[serde(with = "humantime_serde")]
+    pub suspect_after: Duration,
+
+    /// How long it may stay mute before the link is closed. 1 ms to 1 h, default 5 s: forks and scripts of seconds are
+    /// survived.
+    #[serde(with = "humantime_serde")]
+    pub dead_after: Duration,
+
+    /// How often a link is probed, whatever else it carries: under read-only traffic a demotion shows by nothing else.
+    /// 1 ms to 1 h, default 3 s.
+    #[serde(with = "humantime_serde")]
+    pub probe_interval: Duration,
+
+    /// How long a probe may go unanswered before the link is suspected. 1 ms to 1 h, at most `probe_interval`;
+    /// default 400 ms.
+    #[serde(with = "humantime_serde")]
+    pub probe_timeout: Duration,
+}
+
+impl Default for DetectionSettings {
+    fn default() -> Self {
+        Self {
+            suspect_after: Duration::from_millis(250),
+            dead_after: Duration::from_secs(5),
+            probe_interval: Duration::from_secs(3),
+            probe_timeout: Duration::from_millis(400),
+        }
+    }
+}
+
+/// How one connection is made.
+///
+/// # Defaults
+/// `connect_timeout` 1 s, `timeout` 3 s, `stagger` 250 ms, `tcp_user_timeout` 5 s, `keepalive_idle` 15 s,
+/// `keepalive_interval` 5 s, `keepalive_retries` 3.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct DialSettings {
+    /// How long the TCP connection to one address may take. 1 ms to 1 h, at most `timeout`; default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+
+    /// How long a whole dial may take: connecting, signing in, verifying. 1 ms to 1 h, default 3 s.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+
+    /// How long after the one address the next is tried, where a name has several. 1 ms to 1 h, default 250 ms, which
+    /// is what RFC 8305 recommends.
+    #[serde(with = "humantime_serde")]
+    pub stagger: Duration,
+
+    /// How long sent bytes may go without an acknowledgement before the kernel ends the connection
+    /// (`TCP_USER_TIMEOUT`, where the platform has it). 1 ms to 1 h, default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub tcp_user_timeout: Duration,
+
+    /// How long an idle connection waits before its first keepalive segment. 1 s to 1 h, in whole seconds on most
+    /// platforms; default 15 s, below the idle limits of NAT gateways and load balancers.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_idle: Duration,
+
+    /// How long between keepalive segments that go unanswered. 1 s to 1 h, default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+
+    /// After how many unanswered keepalive segments the connection counts as dead. 1 to 127 (Linux's limit), default
+    /// 3.
+    pub keepalive_retries: u32,
+}
+
+impl Default for DialSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(1),
+            timeout: Duration::from_secs(3),
+            stagger: Duration::from_millis(250),
+            tcp_user_timeout: Duration::from_secs(5),
+            keepalive_idle: Duration::from_secs(15),
+            keepalive_interval: Duration::from_secs(5),
+            keepalive_retries: 3,
+        }
+    }
+}
+
+/// How often DNS is asked again.
+///
+/// # Defaults
+/// `interval` 2 s, `fast_interval` 50 ms, `fast_for` 5 s, `outage_interval` 1 s, `swap_budget` 10 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ResolveSettings {
+    /// The time between lookups while all is well, give or take 20 %. 1 ms to 1 h, default 2 s: resolvers on the way
+    /// cache by TTL, so that asking often stays local.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+
+    /// The shortest time between lookups while the link is not up, for `fast_for`. 1 ms to 1 h, at most `interval` and
+    /// `outage_interval`; default 50 ms.
+    #[serde(with = "humantime_serde")]
+    pub fast_interval: Duration,
+
+    /// For how long from the start of an outage lookups keep that pace. 1 ms to 1 h, default 5 s.
+    #[serde(with = "humantime_serde")]
+    pub fast_for: Duration,
+
+    /// The time between lookups in the rest of an outage. 1 ms to 1 h, default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub outage_interval: Duration,
+
+    /// The least time between two moves of a healthy link that rest on DNS evidence alone, so that rotating answers do
+    /// not make it flap. 1 ms to 1 h, default 10 s.
+    #[serde(with = "humantime_serde")]
+    pub swap_budget: Duration,
+}
+
+impl Default for ResolveSettings {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(2),
+            fast_interval: Duration::from_millis(50),
+            fast_for: Duration::from_secs(5),
+            outage_interval: Duration::from_secs(1),
+            swap_budget: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One row for each setting that is a duration, a count or a word: its name, its range, and how it is read and
+//! written. URL parameters, `Display` and validation all work from this table, so that none of them can miss a
+//! setting; a test holds the table against the fields that serde sees.
+
+use std::time::Duration;
+
+use super::Config;
+use super::error::ConfigError;
+use super::settings::{HoldMode, Protocol, Verify};
+
+/// A row of the table.
+pub(super) struct Setting {
+    /// The name by its place in a file: `commands.deadline`. Errors use it, URLs accept it.
+    pub(super) name: &'static str,
+    /// The name in a URL: `deadline`.
+    pub(super) short: &'static str,
+    value: Value,
+}
+
+enum Value {
+    Span {
+        read: fn(&Config) -> Duration,
+        write: fn(&mut Config, Duration),
+        allowed: (Duration, Duration),
+    },
+    OptionalSpan {
+        read: fn(&Config) -> Option<Duration>,
+        write: fn(&mut Config, Duration),
+        allowed: (Duration, Duration),
+    },
+    Count {
+        read: fn(&Config) -> u64,
+        write: fn(&mut Config, u64),
+        allowed: (u64, u64),
+    },
+    Word {
+        read: fn(&Config) -> &'static str,
+        /// False if the word is none of `words`.
+        write: fn(&mut Config, &str) -> bool,
+        words: &'static str,
+    },
+}
+
+impl Setting {
+    /// Whether a parameter of this name means this setting.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.short == name
+    }
+
+    /// The value as a URL has it; `None` where an optional setting is off.
+    pub(super) fn print(&self, config: &Config) -> Option<String> {
+        match self.value {
+            Value::Span { read, .. } => Some(print_span(read(config))),
+            Value::OptionalSpan { read, .. } => read(config).map(print_span),
+            Value::Count { read, .. } => Some(read(config).to_string()),
+            Value::Word { read, .. } => Some(read(config).to_owned()),
+        }
+    }
+
+    /// Reads the value from text. The range is checked later, with everything else.
+    pub(super) fn parse(&self, config: &mut Config, text: &str) -> Result<(), ConfigError> {
+        match self.value {
+            Value::Span { write, .. } | Value::OptionalSpan { write, .. } => {
+                write(config, parse_span(self.name, text)?);
+            }
+            Value::Count { write, .. } => {
+                let count = text
+                    .parse()
+                    .map_err(|_| ConfigError::unreadable(self.name, text, "a whole number, as in 10000"))?;
+                write(config, count);
+            }
+            Value::Word { write, words, .. } => {
+                if !write(config, &text.to_ascii_lowercase()) {
+                    return Err(ConfigError::unreadable(self.name, text, words));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a value outside the range.
+    pub(super) fn check(&self, config: &Config) -> Result<(), ConfigError> {
+        match self.value {
+            Value::Span { read, allowed, .. } => check_span(self.name, read(config), allowed),
+            Value::OptionalSpan { read, allowed, .. } => match read(config) {
+                Some(span) => check_span(self.name, span, allowed),
+                None => Ok(()),
+            },
+            Value::Count { read, allowed, .. } => check_count(self.name, read(config), allowed),
+            Value::Word { .. } => Ok(()),
+        }
+    }
+}
+
+/// A duration without the spaces that humantime puts between its units, so that a URL needs no escapes for it.
+pub(super) fn print_span(span: Duration) -> String {
+    humantime::format_duration(span).to_string().replace(' ', "")
+}
+
+fn parse_span(field: &'static str, text: &str) -> Result<Duration, ConfigError> {
+    humantime::parse_duration(text)
+        .map_err(|_| ConfigError::unreadable(field, text, "a duration with its unit, as in 250ms or 3s"))
+}
+
+pub(super) fn check_span(
+    field: &'static str,
+    span: Duration,
+    (least, most): (Duration, Duration),
+) -> Result<(), ConfigError> {
+    if (least..=most).contains(&span) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange {
+        field,
+        value: print_span(span),
+        allowed: format!("{} to {}", print_span(least), print_span(most)),
+    })
+}
+
+pub(super) fn check_count(field: &'static str, count: u64, (least, most): (u64, u64)) -> Result<(), ConfigError> {
+    if (least..=most).contains(&count) {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { field, value: count.to_string(), allowed: format!("{least} to {most}") })
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+/// Every duration has an upper bound, so that adding any of them to an `Instant` cannot overflow. An hour is far above
+/// what any of these settings is for.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const THIRTY_DAYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What a setting may be where nothing narrower is said: tokio's timers have a resolution of a millisecond.
+pub(super) const ANY_SPAN: (Duration, Duration) = (MILLISECOND, HOUR);
+/// The kernel counts keepalive in whole seconds.
+pub(super) const WHOLE_SECONDS: (Duration, Duration) = (SECOND, HOUR);
+
+macro_rules! span {
+    ($name:literal, $short:literal, $($field:ident).+) => { span!($name, $short, $($field).+, ANY_SPAN) };
+    ($name:literal, $short:literal, $($field:ident).+, $allowed:expr) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Span {
+                read: |config| config.$($field).+,
+                write: |config, span| config.$($field).+ = span,
+                allowed: $allowed,
+            },
+        }
+    };
+}
+
+macro_rules! count {
+    ($name:literal, $short:literal, $($field:ident).+ : $type:ty, $least:expr, $most:expr) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Count {
+                read: |config| u64::try_from(config.$($field).+).unwrap_or(u64::MAX),
+                // What does not fit the type is out of range, and so is its maximum.
+                write: |config, count| config.$($field).+ = <$type>::try_from(count).unwrap_or(<$type>::MAX),
+                allowed: ($least, $most),
+            },
+        }
+    };
+}
+
+macro_rules! word {
+    ($name:literal, $short:literal, $($field:ident).+ : $type:ty) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Word {
+                read: |config| config.$($field).+.word(),
+                write: |config, text| match <$type>::from_word(text) {
+                    Some(value) => {
+                        config.$($field).+ = value;
+                        true
+                    }
+                    None => false,
+                },
+                words: <$type>::WORDS,
+            },
+        }
+    };
+}
+
+/// All settings, in the order in which `Display` prints and validation checks them.
+pub(super) static SETTINGS: &[Setting] = &[
+    word!("protocol", "protocol", protocol: Protocol),
+    word!("verify", "verify", verify: Verify),
+    span!("commands.deadline", "deadline", commands.deadline),
+    word!("commands.hold", "hold", commands.hold: HoldMode),
+    span!("commands.hold_window", "hold_window", commands.hold_window),
+    count!("commands.max_held", "max_held", commands.max_held: usize, 1, 10_000_000),
+    count!("commands.max_held_bytes", "max_held_bytes", commands.max_held_bytes: usize, 1 << 10, 1 << 30),
+    span!("detection.suspect_after", "suspect_after", detection.suspect_after),
+    span!("detection.dead_after", "dead_after", detection.dead_after),
+    span!("detection.probe_interval", "probe_interval", detection.probe_interval),
+    span!("detection.probe_timeout", "probe_timeout", detection.probe_timeout),
+    span!("dial.connect_timeout", "connect_timeout", dial.connect_timeout),
+    span!("dial.timeout", "dial_timeout", dial.timeout),
+    span!("dial.stagger", "stagger", dial.stagger),
+    span!("dial.tcp_user_timeout", "tcp_user_timeout", dial.tcp_user_timeout),
+    span!("dial.keepalive_idle", "keepalive_idle", dial.keepalive_idle, WHOLE_SECONDS),
+    span!("dial.keepalive_interval", "keepalive_interval", dial.keepalive_interval, WHOLE_SECONDS),
+    count!("dial.keepalive_retries", "keepalive_retries", dial.keepalive_retries: u32, 1, 127),
+    span!("pacing.unreachable.first", "unreachable_first", pacing.unreachable.first),
+    span!("pacing.unreachable.early_cap", "unreachable_early_cap", pacing.unreachable.early_cap),
+    span!("pacing.unreachable.early", "unreachable_early", pacing.unreachable.early),
+    span!("pacing.unreachable.late_cap", "unreachable_late_cap", pacing.unreachable.late_cap),
+    span!("pacing.rejected.first", "rejected_first", pacing.rejected.first),
+    span!("pacing.rejected.early_cap", "rejected_early_cap", pacing.rejected.early_cap),
+    span!("pacing.rejected.early", "rejected_early", pacing.rejected.early),
+    span!("pacing.rejected.late_cap", "rejected_late_cap", pacing.rejected.late_cap),
+    span!("resolve.interval", "resolve_interval", resolve.interval),
+    span!("resolve.fast_interval", "fast_interval", resolve.fast_interval),
+    span!("resolve.fast_for", "fast_for", resolve.fast_for),
+    span!("resolve.outage_interval", "outage_interval", resolve.outage_interval),
+    span!("resolve.swap_budget", "swap_budget", resolve.swap_budget),
+    count!("failures_before_resolve", "failures_before_resolve", failures_before_resolve: u32, 1, 1_000),
+    Setting {
+        name: "max_age",
+        short: "max_age",
+        value: Value::OptionalSpan {
+            read: |config| config.max_age,
+            write: |config, span| config.max_age = Some(span),
+            allowed: (SECOND, THIRTY_DAYS),
+        },
+    },
+    span!("drain_timeout", "drain_timeout", drain_timeout),
+];
+
+impl Protocol {
+    pub(super) const WORDS: &'static str = "resp2, resp3, 2 or 3";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Resp2 => "resp2",
+            Self::Resp3 => "resp3",
+        }
+    }
+
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "resp2" | "2" | "2.0" => Some(Self::Resp2),
+            "resp3" | "3" | "3.0" => Some(Self::Resp3),
+            _ => None,
+        }
+    }
+}
+
+impl Verify {
+    const WORDS: &'static str = "auto, hello, role, ping or none";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Hello => "hello",
+            Self::Role => "role",
+            Self::Ping => "ping",
+            Self::None => "none",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Auto, Self::Hello, Self::Role, Self::Ping, Self::None].into_iter().find(|verify| verify.word() == word)
+    }
+}
+
+impl HoldMode {
+    const WORDS: &'static str = "hold or fail_fast";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::FailFast => "fail_fast",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Hold, Self::FailFast].into_iter().find(|mode| mode.word() == word)
+    }
+}

@@ -1,0 +1,27 @@
+//! Tests of the configuration: a table for each form it comes in, and properties over arbitrary input. They use the
+//! public surface only, apart from the table of settings, which they hold against what serde sees.
+
+mod env;
+mod file;
+mod properties;
+mod stackexchange;
+mod url;
+mod validate;
+
+use super::{Config, ConfigError};
+
+/// Stands for every secret: no message, `Debug` or `Display` may contain it.
+const SECRET: &str = "s3ntinel-Passw0rd";
+
+/// The message of an error, after checking that neither it nor its `Debug` form has the secret in it.
+fn message(result: Result<Config, ConfigError>) -> String {
+    let error = result.expect_err("this configuration should have been refused");
+    assert_no_secret(&format!("{error} {error:?}"));
+    error.to_string()
+}
+
+fn assert_no_secret(text: &str) {
+    assert!(!text.contains(SECRET), "a secret got out: {text}");
+    let tail = &SECRET[4..];
+    assert!(!text.contains(tail), "a part of a secret got out: {text}");
+}

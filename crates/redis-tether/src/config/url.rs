@@ -1,0 +1,287 @@
+//! Reading a configuration from a URL. Split by hand: the unix forms keep their path to the letter, IPv6 and unusual
+//! passwords are met where they stand, and no error of a general URL parser can repeat what a mistyped URL holds.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use ::url::form_urlencoded;
+use percent_encoding::percent_decode_str;
+
+use super::Config;
+use super::draft::{Draft, parse_db};
+use super::endpoint::{DEFAULT_PORT, split_host_port};
+use super::error::ConfigError;
+use super::password::Password;
+use super::settings::HoldMode;
+use super::table::{SETTINGS, Setting};
+
+impl Config {
+    /// Reads `redis://[user][:password]@host[:port][/db][?parameters]`, or for a unix socket
+    /// `redis+unix:///path[?db=..&user=..&pass=..]`.
+    ///
+    /// - Schemes: `redis` and `valkey`; `redis+unix`, `valkey+unix` and `unix`. An IPv6 address stands in brackets.
+    /// - The port defaults to 6379, the database to 0.
+    /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
+    ///   username or password is none.
+    /// - Parameters: `user`, `pass`, `db`, `client_name`, `fail_fast=true` and every setting, by the name it has in a
+    ///   file (`commands.deadline=2s`) or by its own (`deadline=2s`, `suspect_after=250ms`). `resolve.interval` is
+    ///   `resolve_interval`, `dial.timeout` is `dial_timeout`, and the lanes of the pacing are `unreachable_first` and
+    ///   the like. Durations have their unit with them.
+    ///
+    /// # Errors
+    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of TLS
+    /// (`rediss`), Sentinel and Cluster, which this version does not support. The error never repeats the URL.
+    pub fn from_url(url: &str) -> Result<Self, ConfigError> {
+        read(url)?.finish()
+    }
+}
+
+/// Reads a URL or, where the text does not begin with a scheme and `://`, a StackExchange.Redis connection string.
+impl FromStr for Config {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        read_any(text)?.finish()
+    }
+}
+
+/// As [`Config::from_str`], for the environment.
+pub(super) fn read_any(text: &str) -> Result<Draft, ConfigError> {
+    let text = text.trim();
+    let is_url = text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
+    if is_url { read(text) } else { super::stackexchange::read(text) }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+}
+
+fn read(url: &str) -> Result<Draft, ConfigError> {
+    let (scheme, rest) = url
+        .trim()
+        .split_once(':')
+        .ok_or(ConfigError::MalformedUrl { problem: "it has no scheme, write redis://host:6379" })?;
+    let scheme = Scheme::read(scheme)?;
+    let rest = rest
+        .strip_prefix("//")
+        .ok_or(ConfigError::MalformedUrl { problem: "its scheme is not followed by //, write redis://host:6379" })?;
+    let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(split);
+    match scheme {
+        Scheme::Tcp => read_tcp(authority, rest),
+        Scheme::Unix => read_unix(authority, rest),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Scheme {
+    Tcp,
+    Unix,
+}
+
+impl Scheme {
+    fn read(scheme: &str) -> Result<Self, ConfigError> {
+        let tls = |asked_by| Err(ConfigError::TlsUnsupported { asked_by });
+        let topology = |asked_by, topology| Err(ConfigError::TopologyUnsupported { asked_by, topology });
+        match scheme.to_ascii_lowercase().as_str() {
+            "redis" | "valkey" => Ok(Self::Tcp),
+            "redis+unix" | "valkey+unix" | "unix" => Ok(Self::Unix),
+            "rediss" => tls("rediss://"),
+            "valkeys" => tls("valkeys://"),
+            "redis+sentinel" | "redis-sentinel" => topology("redis+sentinel://", "Sentinel"),
+            "rediss+sentinel" | "rediss-sentinel" => topology("rediss+sentinel://", "Sentinel"),
+            "valkey+sentinel" | "valkey-sentinel" => topology("valkey+sentinel://", "Sentinel"),
+            "valkeys+sentinel" | "valkeys-sentinel" => topology("valkeys+sentinel://", "Sentinel"),
+            "redis+cluster" | "redis-cluster" => topology("redis+cluster://", "Cluster"),
+            "rediss+cluster" | "rediss-cluster" => topology("rediss+cluster://", "Cluster"),
+            "valkey+cluster" | "valkey-cluster" => topology("valkey+cluster://", "Cluster"),
+            "valkeys+cluster" | "valkeys-cluster" => topology("valkeys+cluster://", "Cluster"),
+            "redis+srv" | "rediss+srv" | "valkey+srv" | "valkeys+srv" => topology("redis+srv://", "SRV records"),
+            // The scheme is not repeated: in `user:password@host` it is the user.
+            _ => Err(ConfigError::UnknownScheme { allowed: "redis, valkey, redis+unix, valkey+unix and unix" }),
+        }
+    }
+}
+
+fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
+    // Before anything of the rest is read or named in an error: it may be the tail of a password.
+    if rest.contains('@') {
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has an @ after the host: percent-encode / ? # and @ in username, password and parameters \
+                      (%2F %3F %23 %40)",
+        });
+    }
+    let (path, query) = split_rest(rest)?;
+    let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if address.contains(',') {
+        return Err(ConfigError::SeveralEndpoints);
+    }
+    let (host, given_port) = split_host_port(address)?;
+    let mut draft = Draft { config: Config::new(host, given_port.unwrap_or(DEFAULT_PORT)), given_port, given_db: None };
+    read_userinfo(&mut draft, userinfo)?;
+    // As redis-rs has it: a trailing slash after the number is fine.
+    let db = path.trim_matches('/');
+    if !db.is_empty() {
+        set_db(&mut draft, db)?;
+    }
+    read_parameters(&mut draft, query)?;
+    Ok(draft)
+}
+
+fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
+    if !authority.is_empty() {
+        return Err(ConfigError::MalformedUrl {
+            problem: "a unix socket has no host: write unix:///path with three slashes, and user and pass as parameters",
+        });
+    }
+    let (path, query) = split_rest(rest)?;
+    let path = percent_decode_str(path).decode_utf8().map_err(|_| ConfigError::Path { problem: "is not UTF-8" })?;
+    let mut draft = Draft { config: Config::unix(path.into_owned()), given_port: None, given_db: None };
+    read_parameters(&mut draft, query)?;
+    Ok(draft)
+}
+
+/// Path and query of what follows the authority.
+fn split_rest(rest: &str) -> Result<(&str, &str), ConfigError> {
+    if rest.contains('#') {
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has a fragment (#), which means nothing here: percent-encode a # as %23",
+        });
+    }
+    Ok(rest.split_once('?').unwrap_or((rest, "")))
+}
+
+fn read_userinfo(draft: &mut Draft, userinfo: &str) -> Result<(), ConfigError> {
+    let (username, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    set_username(draft, &decode("username", username)?)?;
+    set_password(draft, &decode("password", password)?)
+}
+
+fn decode<'a>(field: &'static str, text: &'a str) -> Result<Cow<'a, str>, ConfigError> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map_err(|_| ConfigError::Text { field, problem: "is not UTF-8 once percent-decoded" })
+}
+
+fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
+    let mut seen = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let Some(parameter) = Parameter::called(&name) else {
+            // After a password, an unknown name may be the part of it that follows an unencoded &.
+            let after_password = seen.contains(&"password");
+            return Err(unknown_parameter(&name, after_password.then_some(seen.len() + 1)));
+        };
+        let field = parameter.field();
+        if seen.contains(&field) {
+            return Err(ConfigError::Repeated { field });
+        }
+        seen.push(field);
+        parameter.read(draft, &value)?;
+    }
+    Ok(())
+}
+
+enum Parameter {
+    Username,
+    Password,
+    Db,
+    ClientName,
+    FailFast,
+    Setting(&'static Setting),
+}
+
+impl Parameter {
+    fn called(name: &str) -> Option<Self> {
+        match name {
+            "user" | "username" => Some(Self::Username),
+            "pass" | "password" => Some(Self::Password),
+            "db" => Some(Self::Db),
+            "client_name" => Some(Self::ClientName),
+            "fail_fast" => Some(Self::FailFast),
+            _ => SETTINGS.iter().find(|setting| setting.is_called(name)).map(Self::Setting),
+        }
+    }
+
+    fn field(&self) -> &'static str {
+        match self {
+            Self::Username => "username",
+            Self::Password => "password",
+            Self::Db => "db",
+            Self::ClientName => "client_name",
+            Self::FailFast => "commands.hold",
+            Self::Setting(setting) => setting.name,
+        }
+    }
+
+    fn read(&self, draft: &mut Draft, value: &str) -> Result<(), ConfigError> {
+        match self {
+            Self::Username => set_username(draft, value),
+            Self::Password => set_password(draft, value),
+            Self::Db => set_db(draft, value),
+            Self::ClientName => {
+                draft.config.client_name = Some(value.to_owned());
+                Ok(())
+            }
+            Self::FailFast => read_fail_fast(draft, value),
+            Self::Setting(setting) => setting.parse(&mut draft.config, value),
+        }
+    }
+}
+
+fn read_fail_fast(draft: &mut Draft, value: &str) -> Result<(), ConfigError> {
+    draft.config.commands.hold = match value {
+        "true" => HoldMode::FailFast,
+        "false" => HoldMode::Hold,
+        _ => return Err(ConfigError::unreadable("fail_fast", value, "true or false")),
+    };
+    Ok(())
+}
+
+/// As a parameter and in front of the host, the same thing may be said twice but not two different things.
+fn set_username(draft: &mut Draft, username: &str) -> Result<(), ConfigError> {
+    let given = (!username.is_empty()).then(|| username.to_owned());
+    let before = &mut draft.config.username;
+    if given.is_some() && before.is_some() && *before != given {
+        return Err(ConfigError::Repeated { field: "username" });
+    }
+    *before = given.or(before.take());
+    Ok(())
+}
+
+fn set_password(draft: &mut Draft, password: &str) -> Result<(), ConfigError> {
+    let given = (!password.is_empty()).then(|| Password::new(password));
+    let before = &mut draft.config.password;
+    if given.is_some() && before.is_some() && *before != given {
+        return Err(ConfigError::Repeated { field: "password" });
+    }
+    *before = given.or(before.take());
+    Ok(())
+}
+
+fn set_db(draft: &mut Draft, text: &str) -> Result<(), ConfigError> {
+    let db = parse_db(text)?;
+    if draft.given_db.is_some_and(|before| before != db) {
+        return Err(ConfigError::Repeated { field: "db" });
+    }
+    draft.given_db = Some(db);
+    draft.config.db = db;
+    Ok(())
+}
+
+/// The longest name an error repeats; no setting's is longer.
+const NAME_AT_MOST: usize = 32;
+
+fn unknown_parameter(name: &str, position: Option<usize>) -> ConfigError {
+    let is_name = name.len() <= NAME_AT_MOST
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    let name = match position {
+        None if is_name => format!("parameter `{name}`"),
+        None => "a parameter (its name is not repeated, since it does not look like one)".to_owned(),
+        Some(position) => format!("parameter {position} (its name may be part of a password: percent-encode & as %26)"),
+    };
+    let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast"];
+    allowed.extend(SETTINGS.iter().map(|setting| setting.short));
+    ConfigError::UnknownName { name, allowed: allowed.join(", ") }
+}

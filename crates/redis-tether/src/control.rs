@@ -1,0 +1,180 @@
+//! What the control actors of one tether share, and what outlives each of them: the gate, the board, the memory that a
+//! fresh incarnation goes on from. Actors come and go around it; it owns no task and waits for nothing.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ractor::ActorRef;
+use redis_tether_core::Epoch;
+use redis_tether_core::recovery::{Live, Memory, Settings};
+use redis_tether_core::reply::Refusal;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::board::Board;
+use crate::config::Config;
+use crate::connection::ConnectionMsg;
+use crate::dial::Dialer;
+use crate::event::{Detector, Event};
+use crate::gate::Gate;
+use crate::ledger::{LinkEnd, LinkObserver};
+use crate::link::Link;
+use crate::resolve::Resolve;
+use crate::shared::{RefusalObserver, Shared};
+use crate::status::Phase;
+use crate::transport::Transport;
+
+pub(crate) struct Control {
+    pub(crate) config: Arc<Config>,
+    pub(crate) settings: Settings,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) board: Board,
+    pub(crate) dialer: Dialer,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) reports: Arc<Reports>,
+    /// Cancelled when the tether has ended, however it ended.
+    pub(crate) ended: CancellationToken,
+    /// The tasks that no actor owns: drains, and the lifeline. Each ends with `ended` at the latest.
+    pub(crate) tasks: TaskTracker,
+    origin: Instant,
+    saved: Mutex<Saved>,
+    rng: Mutex<fastrand::Rng>,
+}
+
+struct Saved {
+    memory: Memory,
+    live: Option<Live>,
+}
+
+impl Control {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        settings: Settings,
+        shared: Arc<Shared>,
+        transport: Arc<dyn Transport>,
+        resolver: Arc<dyn Resolve>,
+        reports: Arc<Reports>,
+        seed: u64,
+    ) -> Self {
+        let observer: Arc<dyn LinkObserver> = reports.clone();
+        Control {
+            board: Board::new(config.endpoint.to_string().into()),
+            dialer: Dialer::new(config.clone(), transport, shared.gate.clone(), observer),
+            saved: Mutex::new(Saved { memory: Memory::new(&settings), live: None }),
+            config,
+            settings,
+            shared,
+            resolver,
+            reports,
+            ended: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            origin: Instant::now(),
+            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
+        }
+    }
+
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.shared.gate
+    }
+
+    /// The present moment, as the recovery machine counts it.
+    pub(crate) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// A moment of the recovery machine's, as timers count it.
+    pub(crate) fn instant(&self, at: Duration) -> Instant {
+        self.origin + at
+    }
+
+    /// A moment of the clock's, as the recovery machine counts it.
+    pub(crate) fn since_origin(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.origin)
+    }
+
+    /// A generator of its own for whoever needs random numbers, drawn from the tether's seed.
+    pub(crate) fn fork_rng(&self) -> fastrand::Rng {
+        lock(&self.rng).fork()
+    }
+
+    pub(crate) fn save(&self, memory: &Memory, live: Option<&Live>) {
+        let mut saved = lock(&self.saved);
+        saved.memory.clone_from(memory);
+        saved.live = live.cloned();
+    }
+
+    /// What the incarnation before left behind: its memory, and the link if that still lives.
+    pub(crate) fn inheritance(&self) -> (Memory, Option<(Live, Arc<Link>)>) {
+        let saved = lock(&self.saved);
+        let live = saved.live.clone().and_then(|live| {
+            let link = self.gate().link()?;
+            (link.epoch() == live.epoch && !link.ledger().is_dead()).then_some((live, link))
+        });
+        (saved.memory.clone(), live)
+    }
+
+    /// Ends the tether: held commands fail at once, so do all later ones, and everybody is told. Safe to call again.
+    pub(crate) fn end(&self) {
+        self.gate().stop();
+        if let Some(link) = self.gate().link() {
+            link.abort(LinkEnd::Retired);
+        }
+        self.gate().clear();
+        let mut stopped = false;
+        self.board.update(|status| {
+            status.phase = Phase::Stopped;
+            status.address = None;
+            status.role = None;
+            status.epoch = None;
+            stopped = true;
+        });
+        if stopped {
+            self.board.send(Event::Stopped);
+        }
+        self.tasks.close();
+        self.ended.cancel();
+    }
+}
+
+/// Where links and handles report to: the present connection actor. A report while there is none is dropped; a fresh
+/// incarnation looks at the link itself when it starts.
+#[derive(Default)]
+pub(crate) struct Reports {
+    connection: Mutex<Option<ActorRef<ConnectionMsg>>>,
+}
+
+impl Reports {
+    pub(crate) fn route_to(&self, connection: ActorRef<ConnectionMsg>) {
+        *lock(&self.connection) = Some(connection);
+    }
+
+    pub(crate) fn send(&self, message: ConnectionMsg) {
+        let connection = lock(&self.connection).clone();
+        if let Some(connection) = connection {
+            // An actor that is gone is being replaced, and its successor looks for itself.
+            let _ = connection.send_message(message);
+        }
+    }
+}
+
+impl LinkObserver for Reports {
+    fn link_ended(&self, epoch: Epoch, end: LinkEnd) {
+        self.send(ConnectionMsg::ConnectionFailed { epoch, end });
+    }
+
+    fn link_heard(&self, epoch: Epoch) {
+        self.send(ConnectionMsg::Heard { epoch });
+    }
+}
+
+impl RefusalObserver for Reports {
+    fn refused(&self, epoch: Epoch, refusal: Refusal) {
+        self.send(ConnectionMsg::Unfit { epoch, detector: Detector::Refusal, reason: refusal.to_string().into() });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What these mutexes guard is whole after every statement, so a panic elsewhere does not spoil it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

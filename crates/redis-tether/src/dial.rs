@@ -1,0 +1,229 @@
+//! One attempt at one address: connect, sign in, ask what the peer is. The Connection actor's dial tasks call it with the
+//! epoch that the link will have. It either returns a link that is fit to be published or says why not, within a bound; it
+//! never tries again (pacing is decided elsewhere), never publishes, and leaves nothing behind when it is dropped.
+
+mod error;
+mod levels;
+mod rejection;
+mod setup;
+mod within;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, RedisConnectionInfo};
+use redis_tether_core::{Address, Epoch, FailureKind, Role};
+use tokio_util::task::AbortOnDropHandle;
+
+pub(crate) use self::error::DialError;
+pub(crate) use self::rejection::Rejection;
+
+use self::levels::{Levels, Stage};
+use self::setup::{SetupError, set_up};
+use self::within::within;
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::ledger::{Ledger, LedgerStream, LinkEnd, LinkObserver};
+use crate::link::Link;
+use crate::transport::{BoxedStream, Transport};
+use crate::verify::{Verdict, VerifyError, VerifyLevel, verify};
+
+/// How many commands may wait for the driver before senders have to. With redis-rs's 50, a burst of callers would be cut into
+/// batches of that size.
+const PIPELINE_BUFFER: usize = 1024;
+
+/// Makes links.
+pub(crate) struct Dialer {
+    config: Arc<Config>,
+    transport: Arc<dyn Transport>,
+    gate: Arc<Gate>,
+    observer: Arc<dyn LinkObserver>,
+    levels: Levels,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        transport: Arc<dyn Transport>,
+        gate: Arc<Gate>,
+        observer: Arc<dyn LinkObserver>,
+    ) -> Dialer {
+        let levels = Levels::new(config.verify);
+        Dialer { config, transport, gate, observer, levels }
+    }
+
+    /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
+    ///
+    /// Must be called on a tokio runtime, which will drive the link. Cancel safe: dropping the future closes the socket and
+    /// ends the driver.
+    pub(crate) async fn dial(&self, epoch: Epoch, address: Address) -> Result<Link, DialError> {
+        let limit = self.config.dial.timeout;
+        let outcome = within(limit, self.dial_down(epoch, &address)).await;
+        outcome.unwrap_or_else(|| {
+            let detail = format!("not ready after {limit:?}");
+            Err(DialError::new(FailureKind::TimedOut, &address, detail))
+        })
+    }
+
+    /// Tries with a fresh connection at the next lower level for as long as the peer hangs up on what it is asked.
+    async fn dial_down(&self, epoch: Epoch, address: &Address) -> Result<Link, DialError> {
+        let mut level = self.levels.at(address);
+        let mut lowered = false;
+        loop {
+            let (stage, error) = match self.dial_at(epoch, address, level).await {
+                Ok(link) => {
+                    if lowered || link.verify_level() < level {
+                        self.levels.learn(address, link.verify_level());
+                    }
+                    return Ok(link);
+                }
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::HungUp(stage, error)) => (stage, error),
+            };
+            let next = self.levels.below(level, stage);
+            match next.filter(|_| lowered || self.levels.may_lower(address)) {
+                Some(next) => level = next,
+                None => return Err(error),
+            }
+            lowered = true;
+        }
+    }
+
+    async fn dial_at(&self, epoch: Epoch, address: &Address, level: VerifyLevel) -> Result<Link, Failure> {
+        let stream = self.connect(address).await?;
+        let ledger = Ledger::unannounced(epoch, &self.gate, Arc::clone(&self.observer));
+        let stream = LedgerStream::new(stream, Arc::clone(&ledger));
+        let multiplexed = multiplex(stream, Arc::clone(&ledger)).await;
+        let (mut connection, driver) = multiplexed.map_err(|rejection| rejection.at(address))?;
+
+        let failure = |stage, error| self.explain(stage, error, address, &ledger);
+        let set_up = set_up(&mut connection, &self.config, level).await;
+        set_up.map_err(|error| failure(Stage::Setup, error.into()))?;
+        let verdict = verify(&mut connection, level).await;
+        let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
+        admit(address, &verdict)?;
+
+        let link = Link::new(address.clone(), &verdict, Arc::clone(&ledger), connection, driver);
+        if !ledger.announce() {
+            return Err(failure(Stage::Done, Problem::Closed("closed once it was ready".to_owned())));
+        }
+        Ok(link)
+    }
+
+    async fn connect(&self, address: &Address) -> Result<BoxedStream, DialError> {
+        let limit = self.config.dial.connect_timeout;
+        match within(limit, self.transport.connect(address)).await {
+            Some(Ok(stream)) => Ok(stream),
+            Some(Err(error)) => Err(Rejection::by_io(&error).at(address)),
+            None => {
+                let detail = format!("no connection after {limit:?}");
+                Err(DialError::new(FailureKind::TimedOut, address, detail))
+            }
+        }
+    }
+
+    /// Why setting up or verifying failed. What the server said before it hung up counts for more than that it did.
+    fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
+        match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
+            (Problem::Rejected(rejection), _) | (Problem::Closed(_), Some(rejection)) => {
+                Failure::Final(rejection.at(address).without(self.config.password.as_ref()))
+            }
+            (Problem::Closed(detail), None) => {
+                let rejection = match ledger.end() {
+                    Some(end) => Rejection::by_end(end),
+                    None => Rejection { kind: FailureKind::Closed, detail },
+                };
+                Failure::HungUp(stage, rejection.at(address))
+            }
+        }
+    }
+}
+
+/// How one connection of a dial failed.
+enum Failure {
+    Final(DialError),
+    /// The peer closed the connection, which may be what it does to commands it does not know.
+    HungUp(Stage, DialError),
+}
+
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Failure {
+        Failure::Final(error)
+    }
+}
+
+/// What setting up and verifying fail with, alike.
+enum Problem {
+    Closed(String),
+    Rejected(Rejection),
+}
+
+impl From<SetupError> for Problem {
+    fn from(error: SetupError) -> Problem {
+        match error {
+            SetupError::Closed(detail) => Problem::Closed(detail),
+            SetupError::Rejected(rejection) => Problem::Rejected(rejection),
+        }
+    }
+}
+
+impl From<VerifyError> for Problem {
+    fn from(error: VerifyError) -> Problem {
+        match error {
+            VerifyError::Closed(detail) => Problem::Closed(detail),
+            VerifyError::Failed(rejection) => Problem::Rejected(rejection),
+        }
+    }
+}
+
+/// Puts redis-rs's multiplexer on the stream and begins to drive it. It is given nothing to set up: its own setup sends the
+/// same commands, but loses the server's words where signing in fails, so that 'no room' or 'loading' would read as a wrong
+/// password.
+async fn multiplex(
+    stream: LedgerStream,
+    ledger: Arc<Ledger>,
+) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
+    let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(None)
+        .set_response_timeout(None)
+        .set_pipeline_buffer_size(PIPELINE_BUFFER);
+    let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
+    let (connection, driver) = made.map_err(|error| Rejection::by_error(&error))?;
+    let driver = AbortOnDropHandle::new(tokio::spawn(drive(driver, ledger)));
+    Ok((connection, driver))
+}
+
+/// Drives the link until it ends.
+async fn drive(driver: impl Future<Output = ()>, ledger: Arc<Ledger>) {
+    tokio::pin!(driver);
+    driver.as_mut().await;
+    // The stream marks every end that it sees. If it saw none, redis-rs has given up on what it read. The stream, which would
+    // now call this the runtime's doing, is dropped after this.
+    ledger.kill(LinkEnd::Protocol("a reply could not be read".to_owned()));
+}
+
+/// Whether a peer with this verdict may carry commands.
+fn admit(address: &Address, verdict: &Verdict) -> Result<(), DialError> {
+    let word = verdict.role_word.as_deref();
+    match verdict.role {
+        Role::Replica => {
+            let detail = format!("its role is {}", word.unwrap_or("replica"));
+            return Err(DialError::new(FailureKind::NotPrimary, address, detail));
+        }
+        Role::Unknown => {
+            if let Some(word) = word {
+                tracing::warn!(%address, role = word, "the server's role is none that we know; taking it for a primary");
+            }
+        }
+        Role::Primary => {}
+    }
+    if verdict.loading {
+        return Err(DialError::new(FailureKind::Loading, address, String::new()));
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Why a dial failed, in one line, without secrets.
+
+use redis_tether_core::{Address, FailureKind};
+
+use crate::config::Password;
+
+/// A failed attempt at one address.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{address}: {kind}{}", self.tail())]
+pub(crate) struct DialError {
+    kind: FailureKind,
+    address: Address,
+    detail: String,
+}
+
+impl DialError {
+    pub(crate) fn new(kind: FailureKind, address: &Address, detail: impl Into<String>) -> DialError {
+        DialError { kind, address: address.clone(), detail: one_line(&detail.into()) }
+    }
+
+    /// What decides how soon to try again.
+    pub(crate) fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// What the peer or the system said, possibly nothing.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Takes the password out, should the peer have repeated it.
+    pub(crate) fn without(mut self, password: Option<&Password>) -> DialError {
+        // One shorter than this would turn up in innocent words and make the line unreadable; servers that repeat arguments are
+        // cut off before them anyway, where the rejection is read.
+        const SHORTEST: usize = 4;
+        if let Some(password) = password.map(Password::expose).filter(|text| text.len() >= SHORTEST) {
+            self.detail = self.detail.replace(password, "***");
+        }
+        self
+    }
+
+    fn tail(&self) -> String {
+        match self.detail.as_str() {
+            "" => String::new(),
+            detail => format!(": {detail}"),
+        }
+    }
+}
+
+/// What a peer says is printed in logs: one line of bounded length without control characters.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST).collect()
+}

@@ -1,0 +1,132 @@
+//! Reading a refusal: what a server's error reply, an I/O error or the end of a link means for a dial. Setting up and
+//! verifying call it; the pace of the next attempt follows from the kind.
+
+use std::io;
+
+use redis::{ErrorKind, RedisError, ServerError};
+use redis_tether_core::{Address, FailureKind};
+
+use super::DialError;
+use crate::ledger::LinkEnd;
+
+/// Why a peer is no good.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Rejection {
+    pub(crate) kind: FailureKind,
+    pub(crate) detail: String,
+}
+
+impl Rejection {
+    /// Of an error reply.
+    pub(crate) fn by_server(error: &ServerError) -> Rejection {
+        Rejection::by_reply(error.code(), error.details().unwrap_or_default())
+    }
+
+    /// Of an error of redis-rs.
+    pub(crate) fn by_error(error: &RedisError) -> Rejection {
+        let kind = match error.kind() {
+            ErrorKind::Parse => FailureKind::Protocol,
+            ErrorKind::InvalidClientConfig => FailureKind::Config,
+            ErrorKind::Io => {
+                let source = std::error::Error::source(error);
+                let io = source.and_then(|source| source.downcast_ref::<io::Error>());
+                io.map_or(FailureKind::Closed, |error| kind_of_io(error.kind()))
+            }
+            _ => FailureKind::Other,
+        };
+        Rejection { kind, detail: error.to_string() }
+    }
+
+    pub(crate) fn by_io(error: &io::Error) -> Rejection {
+        Rejection { kind: kind_of_io(error.kind()), detail: error.to_string() }
+    }
+
+    /// Of how a link ended.
+    pub(crate) fn by_end(end: &LinkEnd) -> Rejection {
+        match end {
+            LinkEnd::Failed(kind, detail) => Rejection { kind: kind_of_io(*kind), detail: detail.clone() },
+            LinkEnd::Protocol(detail) => Rejection { kind: FailureKind::Protocol, detail: detail.clone() },
+            LinkEnd::Closed => Rejection { kind: FailureKind::Closed, detail: String::new() },
+            LinkEnd::Retired | LinkEnd::Mute | LinkEnd::DriverGone => {
+                Rejection { kind: FailureKind::Closed, detail: end.to_string() }
+            }
+        }
+    }
+
+    /// Of the error line that a peer began with before it hung up, if it is one of those that servers greet with: everything
+    /// else answered a command that may be refused without harm.
+    pub(crate) fn by_greeting(line: &str) -> Option<Rejection> {
+        let (code, detail) = line.split_once(' ').unwrap_or((line, ""));
+        let rejection = Rejection::by_reply(code, detail);
+        let greets = rejection.kind == FailureKind::MaxClients || code == "DENIED";
+        greets.then_some(rejection)
+    }
+
+    fn by_reply(code: &str, detail: &str) -> Rejection {
+        let detail = without_arguments(detail);
+        let kind = match code {
+            // Proxies wrap the server's words; and what has no code of its own is told by its text.
+            "ERR" => kind_of_text(detail),
+            code => kind_of_code(code).unwrap_or(FailureKind::Other),
+        };
+        let detail = if detail.is_empty() { code.to_owned() } else { format!("{code} {detail}") };
+        Rejection { kind, detail }
+    }
+
+    pub(crate) fn at(self, address: &Address) -> DialError {
+        DialError::new(self.kind, address, self.detail)
+    }
+}
+
+fn kind_of_code(code: &str) -> Option<FailureKind> {
+    Some(match code {
+        "NOAUTH" | "WRONGPASS" => FailureKind::Auth,
+        // DENIED is protected mode: only clients on the server's own host are let in.
+        "NOPERM" | "DENIED" => FailureKind::Denied,
+        "LOADING" => FailureKind::Loading,
+        "MASTERDOWN" | "READONLY" => FailureKind::NotPrimary,
+        "NOPROTO" => FailureKind::Config,
+        _ => return None,
+    })
+}
+
+fn kind_of_text(detail: &str) -> FailureKind {
+    let first = detail.split(' ').next().unwrap_or_default();
+    if let Some(kind) = kind_of_code(first.trim_start_matches('-')) {
+        return kind;
+    }
+    let says = |words: &str| detail.contains(words);
+    if says("max number of clients") {
+        FailureKind::MaxClients
+    } else if says("invalid password") || says("without any password configured") || says("no password is set") {
+        FailureKind::Auth
+    } else if says("DB index is out of range") || says("invalid DB index") || says("SELECT is not allowed") {
+        FailureKind::Config
+    } else {
+        FailureKind::Other
+    }
+}
+
+/// A server that does not know a command repeats its arguments, and those of AUTH and HELLO are secrets.
+fn without_arguments(detail: &str) -> &str {
+    let end = detail.find("with args beginning with").unwrap_or(detail.len());
+    detail[..end].trim_end_matches([' ', ','])
+}
+
+fn kind_of_io(kind: io::ErrorKind) -> FailureKind {
+    match kind {
+        // The path of a unix socket that does not exist (yet) is a server that does not listen (yet).
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => FailureKind::Refused,
+        io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::AddrNotAvailable => FailureKind::Unreachable,
+        io::ErrorKind::TimedOut => FailureKind::TimedOut,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => {
+            FailureKind::Reset
+        }
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected | io::ErrorKind::WriteZero => FailureKind::Closed,
+        io::ErrorKind::InvalidData => FailureKind::Protocol,
+        _ => FailureKind::Other,
+    }
+}

@@ -1,0 +1,158 @@
+//! What a fresh connection is told before it is asked anything: credentials, protocol, database, and, as a courtesy, who we
+//! are. One write. The dialer calls it; a refusal of a courtesy fails nothing.
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, Pipeline, ServerError, Value};
+use redis_tether_core::FailureKind;
+
+use super::Rejection;
+use crate::config::{Config, Password, Protocol};
+use crate::verify::VerifyLevel;
+
+/// Why a connection could not be set up.
+pub(super) enum SetupError {
+    /// The peer hung up.
+    Closed(String),
+    /// The peer refused.
+    Rejected(Rejection),
+}
+
+/// Sets up `connection`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the proxies that level is
+/// for hang up on `CLIENT`, too.
+pub(super) async fn set_up(
+    connection: &mut MultiplexedConnection,
+    config: &Config,
+    level: VerifyLevel,
+) -> Result<(), SetupError> {
+    match send(connection, Plan::new(config, level, sign_in(config))).await? {
+        Answer::Ready => Ok(()),
+        Answer::UsernameUnknown => {
+            let sign_in = config.password.as_ref().map(|password| (None, password));
+            match send(connection, Plan::new(config, level, sign_in)).await? {
+                Answer::Ready => Ok(()),
+                Answer::UsernameUnknown => Err(SetupError::Rejected(Rejection {
+                    kind: FailureKind::Auth,
+                    detail: "the server understands neither form of AUTH".to_owned(),
+                })),
+            }
+        }
+    }
+}
+
+type SignIn<'a> = Option<(Option<&'a str>, &'a Password)>;
+
+fn sign_in(config: &Config) -> SignIn<'_> {
+    config.password.as_ref().map(|password| (config.username.as_deref(), password))
+}
+
+/// The commands, each with what a refusal of it means.
+struct Plan {
+    steps: Vec<(Step, Cmd)>,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    SignIn,
+    Hello,
+    Select,
+    Courtesy,
+}
+
+enum Answer {
+    Ready,
+    /// Servers before version 6 have no users: `AUTH` takes a password and nothing else.
+    UsernameUnknown,
+}
+
+impl Plan {
+    fn new(config: &Config, level: VerifyLevel, sign_in: SignIn<'_>) -> Plan {
+        let mut steps = Vec::with_capacity(5);
+        match (config.protocol, sign_in) {
+            (Protocol::Resp3, sign_in) => steps.push((Step::Hello, hello(sign_in))),
+            (_, Some((username, password))) => steps.push((Step::SignIn, auth(username, password))),
+            (_, None) => {}
+        }
+        if config.db != 0 {
+            steps.push((Step::Select, command(&["SELECT", &config.db.to_string()])));
+        }
+        if level > VerifyLevel::Ping {
+            let courtesies = [
+                Some(command(&["CLIENT", "SETINFO", "LIB-NAME", env!("CARGO_PKG_NAME")])),
+                Some(command(&["CLIENT", "SETINFO", "LIB-VER", env!("CARGO_PKG_VERSION")])),
+                config.client_name.as_deref().map(|name| command(&["CLIENT", "SETNAME", name])),
+            ];
+            steps.extend(courtesies.into_iter().flatten().map(|courtesy| (Step::Courtesy, courtesy)));
+        }
+        Plan { steps }
+    }
+}
+
+async fn send(connection: &mut MultiplexedConnection, plan: Plan) -> Result<Answer, SetupError> {
+    if plan.steps.is_empty() {
+        return Ok(Answer::Ready);
+    }
+    let mut pipeline = Pipeline::with_capacity(plan.steps.len());
+    let mut steps = Vec::with_capacity(plan.steps.len());
+    for (step, command) in plan.steps {
+        pipeline.add_command(command);
+        steps.push(step);
+    }
+    let replies = connection.send_packed_commands(&pipeline, 0, steps.len()).await;
+    let replies = replies.map_err(|error| match error.is_connection_dropped() {
+        true => SetupError::Closed(error.to_string()),
+        false => SetupError::Rejected(Rejection::by_error(&error)),
+    })?;
+    for (step, reply) in steps.into_iter().zip(replies) {
+        if let Value::ServerError(error) = reply {
+            if step.finds_no_users(&error) {
+                return Ok(Answer::UsernameUnknown);
+            }
+            step.judge(&error)?;
+        }
+    }
+    Ok(Answer::Ready)
+}
+
+impl Step {
+    fn finds_no_users(self, error: &ServerError) -> bool {
+        matches!(self, Step::SignIn)
+            && error.details().is_some_and(|detail| detail.contains("wrong number of arguments for 'auth'"))
+    }
+
+    fn judge(self, error: &ServerError) -> Result<(), SetupError> {
+        let mut rejection = Rejection::by_server(error);
+        match (self, rejection.kind) {
+            (Step::Courtesy, _) => {
+                tracing::debug!(reason = %rejection.detail, "the server would not take a client's name or library");
+                return Ok(());
+            }
+            (Step::SignIn, FailureKind::Other) => rejection.kind = FailureKind::Auth,
+            (Step::Hello, FailureKind::Other | FailureKind::Config) => {
+                rejection.kind = FailureKind::Config;
+                rejection.detail = format!("RESP3 was refused ({}); set the protocol to resp2", rejection.detail);
+            }
+            _ => {}
+        }
+        Err(SetupError::Rejected(rejection))
+    }
+}
+
+fn auth(username: Option<&str>, password: &Password) -> Cmd {
+    let mut auth = redis::cmd("AUTH");
+    auth.arg(username).arg(password.expose());
+    auth
+}
+
+fn hello(sign_in: SignIn<'_>) -> Cmd {
+    let mut hello = command(&["HELLO", "3"]);
+    if let Some((username, password)) = sign_in {
+        hello.arg("AUTH").arg(username.unwrap_or("default")).arg(password.expose());
+    }
+    hello
+}
+
+fn command(words: &[&str]) -> Cmd {
+    let mut command = Cmd::new();
+    command.arg(words);
+    command
+}

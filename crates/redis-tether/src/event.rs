@@ -1,0 +1,137 @@
+//! What a tether tells its application as it happens: to tasks through a broadcast channel, to actors as messages of
+//! their own type. Made by the actors, sent by the [`Board`](crate::board::Board).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_tether_core::{Address, Epoch, FailureKind, Role};
+
+/// Something that happened to a tether.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// An attempt to make a link has begun.
+    #[non_exhaustive]
+    Dialling {
+        /// Its number, which becomes the link's.
+        epoch: Epoch,
+        /// Where to.
+        address: Address,
+    },
+    /// An attempt failed.
+    #[non_exhaustive]
+    DialFailed {
+        /// Its number.
+        epoch: Epoch,
+        /// Where it went.
+        address: Address,
+        /// What kind of failure it was.
+        kind: FailureKind,
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
+    /// A link takes commands from now on.
+    #[non_exhaustive]
+    Connected {
+        /// Its number.
+        epoch: Epoch,
+        /// Where it leads.
+        address: Address,
+        /// What the server says that it is.
+        role: Role,
+        /// For how long no link took commands; zero for a move during which one always did.
+        down_for: Duration,
+    },
+    /// The link owes answers and is mute. New commands are held, those in flight stay.
+    #[non_exhaustive]
+    Suspected {
+        /// The link.
+        epoch: Epoch,
+        /// What noticed it.
+        detector: Detector,
+        /// For how long nothing had been read.
+        silent_for: Duration,
+    },
+    /// The link speaks, and says that it is not fit to serve. New commands are held, those in flight finish.
+    #[non_exhaustive]
+    Demoted {
+        /// The link.
+        epoch: Epoch,
+        /// What noticed it.
+        detector: Detector,
+    },
+    /// The link that was held takes commands again: nothing was lost.
+    #[non_exhaustive]
+    Resumed {
+        /// The link.
+        epoch: Epoch,
+        /// For how long it took none.
+        held_for: Duration,
+    },
+    /// The link's transport ended.
+    #[non_exhaustive]
+    Lost {
+        /// The link.
+        epoch: Epoch,
+        /// What noticed it.
+        detector: Detector,
+        /// Why it ended.
+        cause: Arc<str>,
+    },
+    /// A link is over, since another serves or it was given up.
+    #[non_exhaustive]
+    Retired {
+        /// The link.
+        epoch: Epoch,
+        /// Whether its commands in flight get their replies (within the drain limit) or end at once.
+        drained: bool,
+    },
+    /// The endpoint means other addresses than before.
+    #[non_exhaustive]
+    AddressesChanged {
+        /// In the order in which the resolver gave them.
+        addresses: Vec<Address>,
+    },
+    /// The endpoint could not be resolved.
+    #[non_exhaustive]
+    ResolveFailed {
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
+    /// The connection actor was replaced by a fresh one.
+    #[non_exhaustive]
+    Restarted {
+        /// Its number, from 1 for the first.
+        incarnation: u64,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The tether has stopped; nothing follows.
+    Stopped,
+}
+
+/// What noticed that a link cannot serve.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Detector {
+    /// The peer closed the connection, or the transport failed.
+    Transport,
+    /// Bytes were outstanding and nothing was read.
+    Silence,
+    /// A command was refused as by a server that is no serving primary.
+    Refusal,
+    /// The probe's answer.
+    Probe,
+}
+
+impl fmt::Display for Detector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Detector::Transport => "transport",
+            Detector::Silence => "silence",
+            Detector::Refusal => "refusal",
+            Detector::Probe => "probe",
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! The handle: what applications send commands through. It caches its way to the live link, enters each command in the
+//! ledger, checks the gate and sends; everything that is not that simple goes round through `handle/detour.rs`. It owns no
+//! task, and its timers belong to the caller's runtime.
+
+mod clock;
+mod detour;
+mod request;
+mod way;
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::ConnectionLike;
+use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+
+use self::clock::Clock;
+use self::request::{Many, One, Request};
+use self::way::{Carried, Way};
+use crate::command::Demand;
+use crate::config::HoldMode;
+use crate::ledger::FlightKind;
+use crate::shared::Shared;
+
+/// Sends commands over whatever link is the live one. Cheap to clone; one per task is usual, since sending takes `&mut`.
+///
+/// It is a [`ConnectionLike`]: `redis::AsyncCommands`, `Cmd::query_async`, pipelines and scripts work with it as they are.
+///
+/// # What happens to a command
+/// - While there is no link it is held, for as long as the hold window (3 s from the start of the outage) and its own deadline
+///   (5 s) allow, within the bounds on held commands; after the window, commands fail at once.
+/// - A server's refusal that executed nothing and that another server would not give (`READONLY`, `LOADING`, `MASTERDOWN`,
+///   `CLUSTERDOWN`) is not handed out: the command is sent again on the next good link. So is one that provably never left.
+///   `TRYAGAIN` is asked again after 20 ms.
+/// - Any other reply is handed out as it came.
+/// - A command whose reply did not come is [`Ambiguous`](crate::Outcome::Ambiguous) and is never sent again.
+/// - A pipeline that is no transaction is sent again only if each of its commands was refused; a transaction whose queueing
+///   was refused ran as a whole not, and is sent again.
+/// - Blocking commands (`BLPOP`, `XREAD BLOCK`, `WAIT` and their kin) may take their own timeout on top of the deadline; one
+///   that blocks for ever has no deadline once it was sent.
+/// - `WAIT` and `WAITAOF` speak of the writes over one connection: they fail if this handle's writes went over another link
+///   than the live one.
+///
+/// # Errors
+/// What fails here is a [`CommandError`](crate::CommandError) inside the `redis::RedisError`; see
+/// [`OutcomeExt`](crate::OutcomeExt). Commands that would change the shared link for everybody are refused: `WATCH`, `SELECT`,
+/// `SUBSCRIBE` and its kin, `MONITOR`, `RESET`, `QUIT`, `AUTH`, `HELLO` with a version, `CLIENT REPLY`, `SYNC`, a lone `MULTI`,
+/// `EXEC` or `DISCARD`, and commands set to no response.
+///
+/// # Panics
+/// Sending panics outside a tokio runtime whose timers are enabled. It need not be the runtime that the tether lives on.
+///
+/// # Cancel safety
+/// A command whose future is dropped while it is held is never sent. One that is dropped later may or may not be executed.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    way: Option<Way>,
+    deadline: Duration,
+    mode: HoldMode,
+    // What must live as long as any handle does. It is kept, and never looked at.
+    lifeline: Arc<dyn Any + Send + Sync>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>, lifeline: Arc<dyn Any + Send + Sync>) -> Handle {
+        let (deadline, mode) = (shared.commands.deadline, shared.commands.hold);
+        Handle { shared, way: None, deadline, mode, lifeline }
+    }
+
+    /// This handle with another deadline for each of its commands; it covers holding, sending again and the reply.
+    /// Default: the configuration's, 5 s unless it says otherwise. A blocking command's own timeout comes on top.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Handle {
+        self.deadline = deadline;
+        self
+    }
+
+    /// This handle, with commands that are never held: while there is no link they fail at once as not sent. Default: as
+    /// the configuration says, which is to hold unless it says otherwise.
+    #[must_use]
+    pub fn failing_fast(mut self) -> Handle {
+        self.mode = HoldMode::FailFast;
+        self
+    }
+
+    async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
+        let demand = request.demand();
+        if let Demand::Unshareable(which) = demand {
+            return Err(self.unshareable(which));
+        }
+        let mut clock = Clock::new(self.deadline, demand);
+        let mut trouble = None;
+        if let Some(way) = &mut self.way {
+            // Entered before the gate is looked at: either a drain sees it, or we see the drain's flip.
+            let flight = way.ledger.begin(flight_kind(demand));
+            if self.shared.gate.admits(way.epoch) {
+                match way.carry(request, flight, &mut clock, &self.shared.counters).await {
+                    Carried::Answer(reply) => return reply,
+                    Carried::Trouble(met) => trouble = Some(met),
+                }
+            }
+        }
+        // Boxed, so that the common case does not carry the room for it.
+        Box::pin(self.detour(request, demand, clock, trouble)).await
+    }
+}
+
+fn flight_kind(demand: Demand) -> FlightKind {
+    match demand {
+        Demand::Blocking(wait) | Demand::Acknowledgement(wait) => FlightKind::Blocking(wait),
+        Demand::Plain | Demand::Unshareable(_) => FlightKind::Plain,
+    }
+}
+
+impl ConnectionLike for Handle {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.run(One(cmd)))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(self.run(Many { pipeline, offset, count }))
+    }
+
+    fn get_db(&self) -> i64 {
+        self.shared.db
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("endpoint", &self.shared.endpoint)
+            .field("epoch", &self.way.as_ref().map(|way| way.epoch))
+            .field("deadline", &self.deadline)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! One command's time: a deadline that covers holding, sending again and the reply. It starts when it is first asked for,
+//! and no timer exists before the first reason to wait, so a reply that is there at once costs none.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::command::Demand;
+use crate::gate::patience::Patience;
+use crate::stats::Counters;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Clock {
+    /// `None`: it takes as long as it takes, as the caller has asked of the server.
+    limit: Option<Duration>,
+    started: Option<Instant>,
+    pub(super) patience: Patience,
+}
+
+impl Clock {
+    /// A blocking command's own timeout comes on top of the deadline.
+    pub(super) fn new(deadline: Duration, demand: Demand) -> Clock {
+        let limit = match demand {
+            Demand::Plain | Demand::Unshareable(_) => Some(deadline),
+            Demand::Blocking(wait) | Demand::Acknowledgement(wait) => wait.map(|wait| wait.saturating_add(deadline)),
+        };
+        Clock { limit, started: None, patience: Patience::new(deadline) }
+    }
+
+    /// When the command is overdue. A limit that no clock reaches is none.
+    pub(super) fn due(&mut self) -> Option<Instant> {
+        let started = *self.started.get_or_insert_with(Instant::now);
+        started.checked_add(self.limit?)
+    }
+
+    /// Runs `future` until the command is overdue: `None` then. A timer that fires late because this process stood still
+    /// is put off, so that a reply that waits in the socket is read first.
+    pub(super) async fn run<F: Future>(&mut self, future: F, counters: &Counters) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let first = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = first {
+            return Some(output);
+        }
+        let Some(due) = self.due() else { return Some(future.await) };
+        let mut timer = pin!(sleep_until(due));
+        loop {
+            tokio::select! {
+                biased;
+                output = future.as_mut() => return Some(output),
+                () = timer.as_mut() => {}
+            }
+            let later = self.patience.put_off(timer.deadline(), counters)?;
+            timer.as_mut().reset(later);
+        }
+    }
+}

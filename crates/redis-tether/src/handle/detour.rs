@@ -1,0 +1,203 @@
+//! The way round: what a command does that could not just be sent and answered. It waits at the gate, is sent again where
+//! that is provably no second execution, or fails with all that is known. Only here are commands sent a second time, and
+//! only these: refused as a whole, or never left.
+
+use std::time::Duration;
+
+use redis::{RedisError, RedisResult};
+use redis_tether_core::Epoch;
+use redis_tether_core::reply::Refusal;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::request::Request;
+use super::way::{Carried, LinkFacts, Trouble, Way, What};
+use super::{Handle, flight_kind};
+use crate::command::{Demand, Unshareable};
+use crate::gate::{Admission, Ask, ClosedCause, NotAdmitted, Turn};
+use crate::hold::Ticket;
+use crate::link::Link;
+use crate::outcome::{CommandError, Facts, Outcome, Reason};
+
+/// How long to wait before a server that said `TRYAGAIN` is asked again: a few round trips of the migration that it is
+/// busy with.
+const SHORTLY: Duration = Duration::from_millis(20);
+
+/// What a command has behind it.
+#[derive(Default)]
+struct Past {
+    /// Its place in the queue.
+    ticket: Option<Ticket>,
+    /// Its part of a released batch. The next batch goes when the command is done, or has reported why it is not.
+    turn: Option<Turn>,
+    epoch: Option<Epoch>,
+    refusal: Option<Refusal>,
+}
+
+/// What follows from trouble.
+enum Next<T> {
+    Return(RedisResult<T>),
+    Again,
+    AgainShortly,
+}
+
+impl Handle {
+    /// Sees a command through, from where its first sending failed or could not be made.
+    #[cold]
+    pub(super) async fn detour<R: Request>(
+        &mut self,
+        request: R,
+        demand: Demand,
+        mut clock: Clock,
+        trouble: Option<Trouble<R::Reply>>,
+    ) -> RedisResult<R::Reply> {
+        let mut past = Past::default();
+        let mut trouble = trouble;
+        loop {
+            if let Some(trouble) = trouble.take() {
+                match self.consider(trouble, demand, &mut clock, &mut past) {
+                    Next::Return(reply) => return reply,
+                    Next::Again => past.turn = None,
+                    Next::AgainShortly => {
+                        past.turn = None;
+                        tokio::time::sleep(SHORTLY).await;
+                    }
+                }
+                self.shared.counters.resent.increment();
+            }
+            let Admission { link, flight, ticket, turn } = self.admission(request, demand, &mut clock, &past).await?;
+            (past.ticket, past.turn) = (ticket, turn);
+            if matches!(demand, Demand::Acknowledgement(_)) && !self.is_on(&link) {
+                return Err(self.fail(self.link_replaced(&link)));
+            }
+            let way = self.way.insert(Way::over(&link));
+            // What is under way must not keep a link from being ended.
+            drop(link);
+            match way.carry(request, flight, &mut clock, &self.shared.counters).await {
+                Carried::Answer(reply) => return reply,
+                Carried::Trouble(new) => trouble = Some(new),
+            }
+        }
+    }
+
+    async fn admission<R: Request>(
+        &self,
+        request: R,
+        demand: Demand,
+        clock: &mut Clock,
+        past: &Past,
+    ) -> RedisResult<Admission> {
+        let deadline = clock.due().or_else(|| Instant::now().checked_add(self.deadline));
+        let ask = Ask {
+            kind: flight_kind(demand),
+            bytes: request.bytes(),
+            mode: self.mode,
+            deadline,
+            ticket: past.ticket,
+        };
+        let admitted = self.shared.gate.admit(ask, &mut clock.patience).await;
+        admitted.map_err(|not_admitted| self.fail(self.not_admitted(not_admitted, past)))
+    }
+
+    /// Tells what has to be told about the link, and decides whether there is another try.
+    fn consider<T>(&self, trouble: Trouble<T>, demand: Demand, clock: &mut Clock, past: &mut Past) -> Next<T> {
+        let Trouble { link, what } = trouble;
+        past.epoch = Some(link.epoch);
+        past.refusal = None;
+        match what {
+            What::Elsewhere(refusal, reply) => {
+                self.report(link.epoch, refusal);
+                past.refusal = Some(refusal);
+                // It asks about writes over the link that refused; another one knows nothing of them.
+                let is_bound_to_link = matches!(demand, Demand::Acknowledgement(_));
+                if is_bound_to_link { Next::Return(reply) } else { Next::Again }
+            }
+            What::Shortly(reply) => {
+                self.shared.counters.refusals.increment();
+                let is_too_late = clock.due().is_some_and(|due| due <= Instant::now() + SHORTLY);
+                if is_too_late { Next::Return(reply) } else { Next::AgainShortly }
+            }
+            What::WrongServer(refusal, reply) => {
+                self.report(link.epoch, refusal);
+                Next::Return(reply)
+            }
+            What::HalfRun(refusal, words) => {
+                self.report(link.epoch, refusal);
+                let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link);
+                Next::Return(Err(self.fail(Facts { cause: Some(words), ..facts })))
+            }
+            What::NeverLeft if matches!(demand, Demand::Acknowledgement(_)) => {
+                Next::Return(Err(self.fail(self.on_link(Outcome::NotSent, Reason::LinkLost, link))))
+            }
+            What::NeverLeft => Next::Again,
+            What::Lost => Next::Return(Err(self.fail(self.on_link(Outcome::Ambiguous, Reason::LinkLost, link)))),
+            What::Overdue => {
+                Next::Return(Err(self.fail(self.on_link(Outcome::Ambiguous, Reason::DeadlinePassed, link))))
+            }
+        }
+    }
+
+    /// A server refuses what a primary would take: nobody else is to be sent there, and the control side hears of it once.
+    fn report(&self, epoch: Epoch, refusal: Refusal) {
+        self.shared.counters.refusals.increment();
+        if self.shared.gate.close_epoch(epoch, ClosedCause::Refused(refusal)) {
+            self.shared.refusals.refused(epoch, refusal);
+        }
+    }
+
+    /// Whether this handle's earlier commands went over this link, or there were none.
+    fn is_on(&self, link: &Link) -> bool {
+        self.way.as_ref().is_none_or(|way| way.epoch == link.epoch())
+    }
+
+    #[cold]
+    pub(super) fn unshareable(&self, which: &Unshareable) -> RedisError {
+        let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
+        self.fail(self.facts(Outcome::NotSent, reason))
+    }
+
+    fn not_admitted(&self, not_admitted: NotAdmitted, past: &Past) -> Facts {
+        let NotAdmitted { reason, outage } = not_admitted;
+        let outcome = if past.refusal.is_some() { Outcome::Refused } else { Outcome::NotSent };
+        let failure = outage.failure.as_deref().map(str::to_owned);
+        Facts {
+            epoch: past.epoch,
+            down_for: outage.down_for,
+            held: outage.held,
+            state: outage.state.map(|state| state.to_string()),
+            attempt: outage.attempt,
+            cause: failure.or_else(|| past.refusal.map(|refusal| refusal.to_string())),
+            ..self.facts(outcome, reason)
+        }
+    }
+
+    fn on_link(&self, outcome: Outcome, reason: Reason, link: LinkFacts) -> Facts {
+        Facts {
+            epoch: Some(link.epoch),
+            silent_for: link.silent_for,
+            in_flight: link.in_flight,
+            held: self.shared.gate.outage().held,
+            cause: link.end,
+            ..self.facts(outcome, reason)
+        }
+    }
+
+    fn link_replaced(&self, link: &Link) -> Facts {
+        Facts { epoch: Some(link.epoch()), ..self.facts(Outcome::NotSent, Reason::LinkReplaced) }
+    }
+
+    fn facts(&self, outcome: Outcome, reason: Reason) -> Facts {
+        Facts::new(outcome, reason, &self.shared.endpoint)
+    }
+
+    fn fail(&self, facts: Facts) -> RedisError {
+        let counters = &self.shared.counters;
+        match facts.outcome {
+            Outcome::NotSent => &counters.not_sent,
+            Outcome::Refused => &counters.refused,
+            Outcome::Ambiguous => &counters.ambiguous,
+        }
+        .increment();
+        CommandError::new(facts).into()
+    }
+}

@@ -1,0 +1,182 @@
+//! The two things a handle can be asked to send, a command and a pipeline, and what their replies mean for the link and
+//! for the command. The handle's one path is written against [`Request`]; nothing here waits or decides on a second try.
+
+use std::future::Future;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
+use redis_tether_core::reply::{ErrorClass, Refusal, classify};
+
+use crate::command::{Demand, demand_of, demand_of_all};
+
+/// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
+const ARGUMENT_OVERHEAD: usize = 16;
+
+/// Something to send. Cheap to copy: it borrows what the caller has built.
+pub(super) trait Request: Copy + Send + Sync {
+    type Reply: Send;
+
+    fn demand(self) -> Demand;
+
+    /// What holding it takes up, in bytes.
+    fn bytes(self) -> usize;
+
+    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Self::Reply>> + Send;
+
+    fn judge(self, reply: &RedisResult<Self::Reply>) -> Judgement;
+}
+
+/// What a reply means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Judgement {
+    /// It is the caller's.
+    Answer,
+    /// It is the caller's, and shows that the link leads to the wrong server.
+    AnswerOfWrongServer(Refusal),
+    /// Nothing ran, and another server would run it.
+    Elsewhere(Refusal),
+    /// Nothing ran, and this server will run it in a moment.
+    Shortly,
+    /// A script was refused half-way, with these words.
+    HalfRun(Refusal, String),
+    /// No reply: the link is gone.
+    Lost,
+}
+
+/// A command.
+#[derive(Clone, Copy)]
+pub(super) struct One<'a>(pub(super) &'a Cmd);
+
+impl Request for One<'_> {
+    type Reply = Value;
+
+    #[inline]
+    fn demand(self) -> Demand {
+        demand_of(self.0)
+    }
+
+    fn bytes(self) -> usize {
+        bytes_of(self.0)
+    }
+
+    #[inline]
+    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Value>> + Send {
+        connection.send_packed_command(self.0)
+    }
+
+    #[inline]
+    fn judge(self, reply: &RedisResult<Value>) -> Judgement {
+        match reply {
+            Ok(Value::ServerError(error)) => judge_error(error),
+            Ok(_) => Judgement::Answer,
+            Err(error) => judge_failure(error),
+        }
+    }
+}
+
+/// A pipeline, of which `count` replies are wanted after the first `offset`.
+#[derive(Clone, Copy)]
+pub(super) struct Many<'a> {
+    pub(super) pipeline: &'a Pipeline,
+    pub(super) offset: usize,
+    pub(super) count: usize,
+}
+
+impl Request for Many<'_> {
+    type Reply = Vec<Value>;
+
+    fn demand(self) -> Demand {
+        demand_of_all(self.pipeline)
+    }
+
+    fn bytes(self) -> usize {
+        self.pipeline.cmd_iter().map(bytes_of).fold(0, usize::saturating_add)
+    }
+
+    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Vec<Value>>> + Send {
+        connection.send_packed_commands(self.pipeline, self.offset, self.count)
+    }
+
+    fn judge(self, reply: &RedisResult<Vec<Value>>) -> Judgement {
+        match reply {
+            // What runs of a transaction runs as a whole, so one refusal speaks for all.
+            Ok(values) if self.pipeline.is_transaction() => match values.as_slice() {
+                [Value::ServerError(error)] => judge_error(error),
+                _ => Judgement::Answer,
+            },
+            Ok(values) => judge_all(values.len(), values.iter().filter_map(error_of)),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => self.judge_aborted(error),
+            Err(error) => judge_failure(error),
+        }
+    }
+}
+
+impl Many<'_> {
+    /// The queueing of some commands was refused, so that nothing of the transaction ran.
+    fn judge_aborted(self, error: &RedisError) -> Judgement {
+        let Some(causes) = error.clone().into_server_errors() else { return Judgement::Answer };
+        if causes.iter().any(|(index, _)| *index >= self.pipeline.len()) {
+            // MULTI itself was refused: what came after it was no transaction, and may have run.
+            let refusal = causes.iter().find_map(|(_, error)| class_of(error).refusal());
+            return refusal.map_or(Judgement::Answer, Judgement::AnswerOfWrongServer);
+        }
+        judge_all(causes.len(), causes.iter().map(|(_, error)| error))
+    }
+}
+
+/// Sent again only if each of them was refused.
+fn judge_all<'e>(count: usize, errors: impl Iterator<Item = &'e ServerError>) -> Judgement {
+    let (mut refused, mut refusal) = (0, None);
+    for error in errors {
+        let class = class_of(error);
+        refused += usize::from(matches!(class, ErrorClass::Elsewhere(_) | ErrorClass::Shortly));
+        refusal = refusal.or(class.refusal());
+    }
+    match refusal {
+        Some(refusal) if refused == count => Judgement::Elsewhere(refusal),
+        Some(refusal) => Judgement::AnswerOfWrongServer(refusal),
+        None if refused == count && count > 0 => Judgement::Shortly,
+        None => Judgement::Answer,
+    }
+}
+
+fn judge_error(error: &ServerError) -> Judgement {
+    match class_of(error) {
+        ErrorClass::Elsewhere(refusal) => Judgement::Elsewhere(refusal),
+        ErrorClass::Shortly => Judgement::Shortly,
+        ErrorClass::Partial(Some(refusal)) => Judgement::HalfRun(refusal, words_of(error)),
+        _ => Judgement::Answer,
+    }
+}
+
+fn judge_failure(error: &RedisError) -> Judgement {
+    match error.kind() {
+        // What cannot be parsed ends the link as well.
+        ErrorKind::Io | ErrorKind::Parse => Judgement::Lost,
+        _ => Judgement::Answer,
+    }
+}
+
+fn class_of(error: &ServerError) -> ErrorClass {
+    classify(error.code(), error.details())
+}
+
+fn words_of(error: &ServerError) -> String {
+    format!("{} {}", error.code(), error.details().unwrap_or_default())
+}
+
+fn error_of(value: &Value) -> Option<&ServerError> {
+    match value {
+        Value::ServerError(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn bytes_of(cmd: &Cmd) -> usize {
+    cmd.args_iter()
+        .map(|arg| match arg {
+            Arg::Simple(bytes) => bytes.len().saturating_add(ARGUMENT_OVERHEAD),
+            _ => ARGUMENT_OVERHEAD,
+        })
+        .fold(0, usize::saturating_add)
+}

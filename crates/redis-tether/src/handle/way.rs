@@ -1,0 +1,118 @@
+//! The way that a handle's commands take: its clone of the live link's connection, with the link's ledger. It sends one
+//! request once and says what came of it; whether there is a second try is decided in `handle/detour.rs`. It does not keep
+//! the link alive.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+use redis_tether_core::Epoch;
+use redis_tether_core::reply::Refusal;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::request::{Judgement, Request};
+use crate::ledger::{Flight, Ledger};
+use crate::link::Link;
+use crate::stats::Counters;
+
+#[derive(Clone)]
+pub(super) struct Way {
+    pub(super) epoch: Epoch,
+    pub(super) ledger: Arc<Ledger>,
+    connection: MultiplexedConnection,
+}
+
+/// What came of one sending.
+pub(super) enum Carried<T> {
+    /// The caller's answer.
+    Answer(RedisResult<T>),
+    /// Not that simple.
+    Trouble(Trouble<T>),
+}
+
+/// A sending that did not just bring an answer.
+pub(super) struct Trouble<T> {
+    pub(super) link: LinkFacts,
+    pub(super) what: What<T>,
+}
+
+pub(super) enum What<T> {
+    /// Nothing ran, and another server would run it.
+    Elsewhere(Refusal, RedisResult<T>),
+    /// Nothing ran, and this server will run it in a moment.
+    Shortly(RedisResult<T>),
+    /// An answer, and the sign that the link leads to the wrong server.
+    WrongServer(Refusal, RedisResult<T>),
+    /// A script was refused half-way, with these words.
+    HalfRun(Refusal, String),
+    /// The link ended, and provably before the command left.
+    NeverLeft,
+    /// The link ended.
+    Lost,
+    /// The deadline passed.
+    Overdue,
+}
+
+/// What was known of the link when a command failed on it.
+#[derive(Debug)]
+pub(super) struct LinkFacts {
+    pub(super) epoch: Epoch,
+    pub(super) silent_for: Option<Duration>,
+    pub(super) in_flight: u64,
+    pub(super) end: Option<String>,
+}
+
+impl Way {
+    pub(super) fn over(link: &Link) -> Way {
+        Way { epoch: link.epoch(), ledger: Arc::clone(link.ledger()), connection: link.connection() }
+    }
+
+    /// Sends once. The flight is struck out when the reply is there, or this future is dropped.
+    #[inline]
+    pub(super) async fn carry<R: Request>(
+        &mut self,
+        request: R,
+        flight: Flight,
+        clock: &mut Clock,
+        counters: &Counters,
+    ) -> Carried<R::Reply> {
+        let written = self.ledger.bytes_written();
+        let reply = clock.run(request.send(&mut self.connection), counters).await;
+        let carried = match reply {
+            None => self.trouble(What::Overdue),
+            Some(reply) => match request.judge(&reply) {
+                Judgement::Answer => Carried::Answer(reply),
+                judgement => self.trouble(self.what(judgement, reply, written)),
+            },
+        };
+        drop(flight);
+        carried
+    }
+
+    #[cold]
+    fn what<T>(&self, judgement: Judgement, reply: RedisResult<T>, written: u64) -> What<T> {
+        match judgement {
+            Judgement::Shortly => What::Shortly(reply),
+            Judgement::AnswerOfWrongServer(refusal) => What::WrongServer(refusal, reply),
+            Judgement::Elsewhere(refusal) => What::Elsewhere(refusal, reply),
+            Judgement::HalfRun(refusal, words) => What::HalfRun(refusal, words),
+            // The error comes when the driver is done with the command, and a dead link writes nothing more: no byte since
+            // before the sending means that none of this command's left. On a link that lives it could be in a buffer.
+            Judgement::Lost if self.ledger.is_dead() && self.ledger.bytes_written() == written => What::NeverLeft,
+            Judgement::Lost => What::Lost,
+        }
+    }
+
+    #[cold]
+    fn trouble<T>(&self, what: What<T>) -> Carried<T> {
+        let link = LinkFacts {
+            epoch: self.epoch,
+            silent_for: self.ledger.silent_for(Instant::now()),
+            in_flight: self.ledger.in_flight(),
+            end: self.ledger.end().map(ToString::to_string),
+        };
+        Carried::Trouble(Trouble { link, what })
+    }
+}

@@ -1,0 +1,188 @@
+//! The queue of held commands and the pace at which they are let go: first come, first served, bounded in number and in
+//! bytes, released in batches that double. Pure bookkeeping under the gate's lock; it knows neither links nor time.
+
+use std::collections::BTreeMap;
+
+/// So many commands make up the first batch: a fresh primary takes them in its stride, and the doubling reaches any
+/// length in a few round trips.
+const FIRST_BATCH: usize = 64;
+
+/// A place in the queue. Smaller ones are served first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Ticket(u64);
+
+/// The queue.
+#[derive(Debug)]
+pub(crate) struct Hold<T> {
+    queue: BTreeMap<Ticket, Held<T>>,
+    next: u64,
+    bytes: usize,
+    max_held: usize,
+    max_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    bytes: usize,
+    waiter: T,
+}
+
+impl<T> Hold<T> {
+    pub(crate) fn new(max_held: usize, max_bytes: usize) -> Hold<T> {
+        Hold { queue: BTreeMap::new(), next: 0, bytes: 0, max_held, max_bytes }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Takes a place at the end, or the place of a ticket from before. `None` if there is no room.
+    pub(crate) fn join(&mut self, ticket: Option<Ticket>, bytes: usize, waiter: T) -> Option<Ticket> {
+        let total = self.bytes.checked_add(bytes).filter(|total| *total <= self.max_bytes)?;
+        if self.queue.len() >= self.max_held {
+            return None;
+        }
+        let ticket = ticket.unwrap_or_else(|| self.issue());
+        self.bytes = total;
+        self.queue.insert(ticket, Held { bytes, waiter });
+        Some(ticket)
+    }
+
+    /// Gives a place up. `None` if it is not taken any more.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<T> {
+        let held = self.queue.remove(&ticket)?;
+        self.bytes -= held.bytes;
+        Some(held.waiter)
+    }
+
+    /// Takes out the first `count`, or all if there are fewer.
+    pub(crate) fn take(&mut self, count: usize) -> Vec<(Ticket, T)> {
+        let count = count.min(self.queue.len());
+        let mut taken = Vec::with_capacity(count);
+        while taken.len() < count
+            && let Some((ticket, held)) = self.queue.pop_first()
+        {
+            self.bytes -= held.bytes;
+            taken.push((ticket, held.waiter));
+        }
+        taken
+    }
+
+    fn issue(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next)
+    }
+}
+
+/// A batch of released commands, of which some are still under way.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    id: u64,
+    size: usize,
+    under_way: usize,
+}
+
+impl Batch {
+    /// The first batch after an opening.
+    pub(crate) fn first(id: u64) -> Batch {
+        Batch { id, size: FIRST_BATCH, under_way: 0 }
+    }
+
+    /// The batch after this one, twice as large.
+    pub(crate) fn next(&self, id: u64) -> Batch {
+        Batch { id, size: self.size.saturating_mul(2), under_way: 0 }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(crate) fn one_more(&mut self) {
+        self.under_way += 1;
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.under_way == 0
+    }
+
+    /// One is done; says whether it was the last of this batch. One of an earlier batch changes nothing.
+    pub(crate) fn one_done(&mut self, id: u64) -> bool {
+        if id != self.id || self.under_way == 0 {
+            return false;
+        }
+        self.under_way -= 1;
+        self.is_done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(hold: &mut Hold<u32>, count: usize) -> Vec<u32> {
+        hold.take(count).into_iter().map(|(_, waiter)| waiter).collect()
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut hold = Hold::new(100, 100);
+        for waiter in 0..5 {
+            assert!(hold.join(None, 1, waiter).is_some());
+        }
+        assert_eq!(taken(&mut hold, 2), [0, 1]);
+        assert_eq!(taken(&mut hold, usize::MAX), [2, 3, 4]);
+        assert!(hold.is_empty());
+    }
+
+    #[test]
+    fn whoever_comes_back_has_kept_the_place() {
+        let mut hold = Hold::new(100, 100);
+        let first = hold.join(None, 1, 1).expect("room");
+        assert!(hold.join(None, 1, 2).is_some());
+        assert_eq!(taken(&mut hold, 1), [1]);
+        assert_eq!(hold.join(Some(first), 1, 1), Some(first));
+        assert_eq!(taken(&mut hold, 2), [1, 2]);
+    }
+
+    #[test]
+    fn bounded_in_number_and_in_bytes() {
+        let mut hold = Hold::new(2, 10);
+        let first = hold.join(None, 6, 1).expect("room");
+        assert_eq!(hold.join(None, 5, 2), None, "bytes");
+        assert_eq!(hold.join(None, usize::MAX, 2), None, "more bytes than can be counted");
+        assert!(hold.join(None, 4, 3).is_some());
+        assert_eq!(hold.join(None, 0, 4), None, "number");
+        assert_eq!(hold.leave(first), Some(1));
+        assert_eq!(hold.leave(first), None, "left before");
+        assert!(hold.join(None, 6, 5).is_some(), "leaving makes room");
+        assert_eq!(taken(&mut hold, 2), [3, 5]);
+        assert!(hold.join(None, 10, 6).is_some(), "so does being taken");
+    }
+
+    #[test]
+    fn batches_double_and_end_with_their_last() {
+        let mut batch = Batch::first(1);
+        assert_eq!(batch.size(), 64);
+        batch.one_more();
+        batch.one_more();
+        assert!(!batch.one_done(1));
+        assert!(!batch.one_done(7), "another batch's");
+        assert!(batch.one_done(1));
+        assert!(!batch.one_done(1), "nothing is under way");
+        let sizes: Vec<_> = (0..4)
+            .map(|_| {
+                batch = batch.next(2);
+                batch.size()
+            })
+            .collect();
+        assert_eq!(sizes, [128, 256, 512, 1024]);
+    }
+}

@@ -1,0 +1,260 @@
+//! The ledger of one link: what was written, when something was last read, what is still outstanding, and whether the link
+//! is dead. The stream writes it (`ledger/stream.rs`), handles and probes read it and enter their commands in it
+//! (`ledger/flights.rs`), and whoever ends the link does so here, once. It decides nothing: what silence means is the
+//! state machine's business.
+
+mod blockers;
+mod flights;
+mod stamp;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use redis_tether_core::Epoch;
+use tokio::time::Instant;
+
+pub(crate) use self::flights::{Flight, FlightKind};
+pub(crate) use self::stream::LedgerStream;
+
+use self::flights::Flights;
+use self::stamp::Stamp;
+use crate::gate::{ClosedCause, Gate};
+
+/// Who is told of what a link sees. Its methods are called from the link's driver and from handles: they must not block.
+pub(crate) trait LinkObserver: Send + Sync + 'static {
+    /// The link ended. Once per link, from the latch, whoever sets it.
+    fn link_ended(&self, epoch: Epoch, end: LinkEnd);
+    /// Something was read. Once per [`Ledger::listen`].
+    fn link_heard(&self, epoch: Epoch);
+}
+
+/// Why a link ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum LinkEnd {
+    /// The peer closed it.
+    Closed,
+    /// The transport failed.
+    Failed(io::ErrorKind, String),
+    /// We ended it: it was drained, or replaced.
+    Retired,
+    /// We gave it up: it had been silent for too long.
+    Mute,
+    /// What drove it is gone: its runtime was dropped.
+    DriverGone,
+    /// The peer sent what is not the protocol.
+    Protocol(String),
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkEnd::Closed => f.write_str("closed by the peer"),
+            LinkEnd::Failed(_, reason) => write!(f, "transport failed: {reason}"),
+            LinkEnd::Retired => f.write_str("retired"),
+            LinkEnd::Mute => f.write_str("silent for too long"),
+            LinkEnd::DriverGone => f.write_str("its runtime ended"),
+            LinkEnd::Protocol(reason) => write!(f, "not the redis protocol: {reason}"),
+        }
+    }
+}
+
+/// The books of one link.
+pub(crate) struct Ledger {
+    epoch: Epoch,
+    origin: Instant,
+    end: OnceLock<LinkEnd>,
+    // Whether somebody was told of this link, and whether it ended: one word, so that exactly one side sees both.
+    standing: AtomicU8,
+    // Weak, since the gate holds the link and the link its ledger: a cycle would keep the socket open for ever.
+    gate: Weak<Gate>,
+    observer: Arc<dyn LinkObserver>,
+    written: AtomicU64,
+    reads: AtomicU64,
+    last_read: Stamp,
+    listening: AtomicBool,
+    first_words: OnceLock<String>,
+    flights: Flights,
+}
+
+const ANNOUNCED: u8 = 1;
+const ENDED: u8 = 2;
+
+impl Ledger {
+    /// The books of a link that somebody knows of: its end is reported.
+    pub(crate) fn new(epoch: Epoch, gate: Arc<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
+        let ledger = Ledger::unannounced(epoch, &gate, observer);
+        ledger.announce();
+        ledger
+    }
+
+    /// The books of a link that is still being dialled: its end is the dial's failure and is not reported otherwise, until
+    /// it is announced.
+    pub(crate) fn unannounced(epoch: Epoch, gate: &Arc<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
+        Arc::new(Ledger {
+            epoch,
+            origin: Instant::now(),
+            end: OnceLock::new(),
+            standing: AtomicU8::new(0),
+            gate: Arc::downgrade(gate),
+            observer,
+            written: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            last_read: Stamp::never(),
+            listening: AtomicBool::new(false),
+            first_words: OnceLock::new(),
+            flights: Flights::new(),
+        })
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// From now on the link's end is reported. `false` if it has ended already, and then it never is.
+    pub(crate) fn announce(&self) -> bool {
+        self.standing.fetch_or(ANNOUNCED, Ordering::AcqRel) & ENDED == 0
+    }
+
+    /// Whether the link has ended. One atomic load.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Why the link ended, once it has.
+    pub(crate) fn end(&self) -> Option<&LinkEnd> {
+        self.end.get()
+    }
+
+    /// Marks the link dead. The first caller wins, is told `true`, and what it said is what everybody gets to know.
+    ///
+    /// The order is the point: dead first, then the gate, then the report, so that nobody who hears of the death can find the
+    /// gate open, and nobody who fails because of it finds the link alive.
+    pub(crate) fn kill(&self, end: LinkEnd) -> bool {
+        if self.end.set(end.clone()).is_err() {
+            return false;
+        }
+        let announced = self.standing.fetch_or(ENDED, Ordering::SeqCst) & ANNOUNCED != 0;
+        self.flights.wake_watch();
+        if let Some(gate) = self.gate.upgrade() {
+            gate.close_epoch(self.epoch, ClosedCause::lost(end.clone()));
+        }
+        if announced {
+            self.observer.link_ended(self.epoch, end);
+        }
+        true
+    }
+
+    /// The bytes that the transport has accepted. A command across which this did not change was never sent.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// When something was last read.
+    pub(crate) fn last_read(&self) -> Option<Instant> {
+        self.last_read.at(self.origin)
+    }
+
+    /// Enters a command (or a pipeline) that is about to be sent. It counts as outstanding until the [`Flight`] is dropped.
+    ///
+    /// The count is incremented with sequential consistency: a drain that flips the gate and then finds the ledger idle
+    /// is sure that whoever enters a command later sees the flip.
+    pub(crate) fn begin(self: &Arc<Self>, kind: FlightKind) -> Flight {
+        Flight::begin(self, kind)
+    }
+
+    /// How many commands are outstanding.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.flights.count()
+    }
+
+    /// For how long nothing was read although something is outstanding. `None` if nothing is outstanding, or if a blocking
+    /// command explains the silence. It counts from the last read, from when the first outstanding command was entered, or
+    /// from when the explanation ended, whichever is latest.
+    pub(crate) fn silent_for(&self, now: Instant) -> Option<Duration> {
+        if self.in_flight() == 0 || self.flights.blocked(now, self.reads()) {
+            return None;
+        }
+        let since = [
+            self.last_read(),
+            self.flights.busy_since(self.origin),
+            self.flights.excused_until(),
+        ];
+        let since = since.into_iter().flatten().max().unwrap_or(self.origin);
+        Some(now.saturating_duration_since(since))
+    }
+
+    /// Whether a blocking command explains silence.
+    pub(crate) fn blocked(&self) -> bool {
+        self.flights.blocked(Instant::now(), self.reads())
+    }
+
+    /// Asks for one [`LinkObserver::link_heard`] at the next read.
+    pub(crate) fn listen(&self) {
+        self.listening.store(true, Ordering::Release);
+    }
+
+    /// Waits until something is outstanding, or the link has ended. Cancel safe; any number may wait.
+    pub(crate) async fn busy(&self) {
+        self.flights.busy(|| self.standing.load(Ordering::SeqCst) & ENDED != 0).await;
+    }
+
+    /// Waits until nothing is outstanding. Cancel safe; any number may wait.
+    pub(crate) async fn idle(&self) {
+        self.flights.idle().await;
+    }
+
+    /// The error line with which the peer began the conversation, if it did: a server without room for another client says
+    /// so unasked and hangs up, and redis-rs drops a reply that answers nothing.
+    pub(crate) fn first_words(&self) -> Option<&str> {
+        self.first_words.get().map(String::as_str)
+    }
+
+    fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Acquire)
+    }
+
+    fn note_written(&self, bytes: usize) {
+        // At least 64 bits everywhere that tokio runs, so the cast keeps every count.
+        self.written.fetch_add(bytes as u64, Ordering::AcqRel);
+    }
+
+    fn note_read(&self, bytes: &[u8]) {
+        self.last_read.set(self.origin, Instant::now());
+        if self.reads.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.note_first_words(bytes);
+        }
+        // The load spares every read the write; only the swap decides.
+        if self.listening.load(Ordering::Acquire) && self.listening.swap(false, Ordering::AcqRel) {
+            self.observer.link_heard(self.epoch);
+        }
+    }
+
+    fn note_first_words(&self, bytes: &[u8]) {
+        // Longer than any refusal a server greets with, short enough to keep.
+        const LONGEST: usize = 256;
+        if let Some(line) = bytes.strip_prefix(b"-") {
+            let line = line.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+            let line = &line[..line.len().min(LONGEST)];
+            // Nobody else sets it: only the first read comes here.
+            let _ = self.first_words.set(String::from_utf8_lossy(line).into_owned());
+        }
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("epoch", &self.epoch)
+            .field("end", &self.end.get())
+            .field("bytes_written", &self.bytes_written())
+            .field("in_flight", &self.in_flight())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! One dialled and verified connection. The dialer makes links, the gate publishes one of them, handles and probes send over
+//! it. A link knows what it is and how to end; whether it should is decided elsewhere.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis_tether_core::{Address, Epoch, Role};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ledger::{Ledger, LinkEnd};
+use crate::verify::{Verdict, VerifyLevel};
+
+/// A connection to a server that was found fit to take commands.
+///
+/// Dropping it ends it: the driver is aborted, whatever is still in flight fails, the socket is closed.
+pub(crate) struct Link {
+    address: Address,
+    role: Role,
+    level: VerifyLevel,
+    ledger: Arc<Ledger>,
+    connection: MultiplexedConnection,
+    driver: AbortOnDropHandle<()>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        address: Address,
+        verdict: &Verdict,
+        ledger: Arc<Ledger>,
+        connection: MultiplexedConnection,
+        driver: AbortOnDropHandle<()>,
+    ) -> Link {
+        Link { address, role: verdict.role, level: verdict.level, ledger, connection, driver }
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.ledger.epoch()
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The role that the server gave when the link was dialled.
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// What the peer was found to answer: a probe asks no more than that.
+    pub(crate) fn verify_level(&self) -> VerifyLevel {
+        self.level
+    }
+
+    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// A connection for a handle or a probe. It does not keep the link alive.
+    pub(crate) fn connection(&self) -> MultiplexedConnection {
+        self.connection.clone()
+    }
+
+    /// Ends the link at once, and with it everything in flight. The first reason given stands.
+    pub(crate) fn abort(&self, end: LinkEnd) {
+        self.ledger.kill(end);
+        self.driver.abort();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.abort(LinkEnd::Retired);
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("address", &self.address)
+            .field("role", &self.role)
+            .field("level", &self.level)
+            .field("ledger", &self.ledger)
+            .finish_non_exhaustive()
+    }
+}

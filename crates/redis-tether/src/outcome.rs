@@ -1,0 +1,290 @@
+//! What a failed command tells its caller: whether it can have been executed, why it failed, and what was known then.
+//! The handle puts a [`CommandError`] inside the `redis::RedisError` that it must return; [`OutcomeExt`] gets it out
+//! again, and classifies the errors that servers gave. Nothing here decides what happens to a command.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis_tether_core::Epoch;
+use redis_tether_core::reply::{self, ErrorClass};
+
+/// Whether a failed command can have been executed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It never left this process. It was not executed and will not be.
+    NotSent,
+    /// A server answered that it would not do it. It was not executed and will not be.
+    Refused,
+    /// It left, and what became of it is unknown: it may have been executed, it may be executed yet, or never.
+    /// Send it again only if doing it twice is as good as doing it once.
+    Ambiguous,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outcome::NotSent => "not sent",
+            Outcome::Refused => "refused",
+            Outcome::Ambiguous => "ambiguous",
+        })
+    }
+}
+
+/// Why a command failed in the tether rather than at the server.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The tether was shut down, or the runtime that it lived on ended.
+    Stopped,
+    /// There was no link for as long as the hold window.
+    HoldWindowPassed,
+    /// There was no link, and as many commands (or bytes) were held as may be.
+    HoldFull,
+    /// There was no link, and the handle fails fast.
+    FailFast,
+    /// The command's deadline passed.
+    DeadlinePassed,
+    /// The link ended before the reply came.
+    LinkLost,
+    /// The link over which this handle's earlier commands went is not the live one any more, and the command speaks of
+    /// those (`WAIT`, `WAITAOF`): over another link its answer would be wrong.
+    LinkReplaced,
+    /// The server refused a command inside a script; what the script did before that has happened.
+    RefusedInScript,
+    /// The command would change the link for everybody who shares it.
+    NotOnSharedLink {
+        /// The command.
+        command: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Stopped => f.write_str("tether stopped"),
+            Reason::HoldWindowPassed => f.write_str("hold window passed"),
+            Reason::HoldFull => f.write_str("too much is held already"),
+            Reason::FailFast => f.write_str("no link, and not to be held"),
+            Reason::DeadlinePassed => f.write_str("deadline passed"),
+            Reason::LinkLost => f.write_str("link lost before the reply"),
+            Reason::LinkReplaced => f.write_str("link was replaced since the writes it asks about"),
+            Reason::RefusedInScript => f.write_str("refused inside a script"),
+            Reason::NotOnSharedLink { command, hint } => {
+                write!(f, "{command} has no place on a shared link: {hint}")
+            }
+        }
+    }
+}
+
+/// A command that failed in the tether. Its `Display` is one line that says what was known, without any secret:
+///
+/// `not sent: hold window passed, no link for 3.0s (connecting, attempt 12): connection refused; endpoint redis:6379, held 57`
+///
+/// It travels inside a `redis::RedisError` whose `retry_method()` says not to retry; see [`OutcomeExt::command_error`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommandError {
+    facts: Box<Facts>,
+}
+
+/// What a [`CommandError`] knows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Facts {
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: Reason,
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) down_for: Option<Duration>,
+    pub(crate) silent_for: Option<Duration>,
+    pub(crate) in_flight: u64,
+    pub(crate) held: usize,
+    pub(crate) state: Option<String>,
+    pub(crate) attempt: u32,
+    pub(crate) cause: Option<String>,
+}
+
+impl Facts {
+    pub(crate) fn new(outcome: Outcome, reason: Reason, endpoint: &Arc<str>) -> Facts {
+        Facts {
+            outcome,
+            reason,
+            endpoint: Arc::clone(endpoint),
+            epoch: None,
+            down_for: None,
+            silent_for: None,
+            in_flight: 0,
+            held: 0,
+            state: None,
+            attempt: 0,
+            cause: None,
+        }
+    }
+}
+
+impl CommandError {
+    pub(crate) fn new(facts: Facts) -> CommandError {
+        CommandError { facts: Box::new(facts) }
+    }
+
+    /// Whether the command can have been executed.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        self.facts.outcome
+    }
+
+    /// Why it failed.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.facts.reason
+    }
+
+    /// The endpoint that the tether is configured with.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.facts.endpoint
+    }
+
+    /// The link that the command went over, if it went over any.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.facts.epoch
+    }
+
+    /// For how long there had been no link. `None` if there was one.
+    #[must_use]
+    pub fn down_for(&self) -> Option<Duration> {
+        self.facts.down_for
+    }
+
+    /// For how long the link had been silent although something was outstanding. `None` if it had not been.
+    #[must_use]
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.facts.silent_for
+    }
+
+    /// How many commands were outstanding on the link, this one included.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.facts.in_flight
+    }
+
+    /// How many commands were held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.facts.held
+    }
+
+    /// How many attempts to make a link had failed since the last one. Zero while there was one.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.facts.attempt
+    }
+
+    /// What the last attempt, the link or the server had to say.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        self.facts.cause.as_deref()
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = &*self.facts;
+        write!(f, "{}: {}", facts.outcome, facts.reason)?;
+        if let Some(down_for) = facts.down_for {
+            write!(f, ", no link for {:.1}s", down_for.as_secs_f64())?;
+        }
+        match (&facts.state, facts.attempt) {
+            (Some(state), 0) => write!(f, " ({state})")?,
+            (Some(state), attempt) => write!(f, " ({state}, attempt {attempt})")?,
+            (None, 0) => {}
+            (None, attempt) => write!(f, " (attempt {attempt})")?,
+        }
+        if let Some(cause) = &facts.cause {
+            write!(f, ": {cause}")?;
+        }
+        write!(f, "; endpoint {}", facts.endpoint)?;
+        if let Some(epoch) = facts.epoch {
+            write!(f, ", epoch {epoch}")?;
+        }
+        if let Some(silent_for) = facts.silent_for {
+            write!(f, ", silent for {:.1}s", silent_for.as_secs_f64())?;
+        }
+        if facts.in_flight > 0 {
+            write!(f, ", in flight {}", facts.in_flight)?;
+        }
+        if facts.held > 0 {
+            write!(f, ", held {}", facts.held)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+impl From<CommandError> for RedisError {
+    fn from(error: CommandError) -> RedisError {
+        // The one kind for which redis-rs never advises to retry, connection or not: 'retry immediately', its advice for a
+        // timeout, would do an ambiguous write twice.
+        RedisError::from(io::Error::new(io::ErrorKind::Unsupported, error))
+    }
+}
+
+/// What a `redis::RedisError` means to whoever sent the command.
+///
+/// ```
+/// use redis_tether::{Outcome, OutcomeExt, redis};
+///
+/// fn may_be_sent_again(error: &redis::RedisError) -> bool {
+///     matches!(error.outcome(), Some(Outcome::NotSent | Outcome::Refused))
+/// }
+/// ```
+pub trait OutcomeExt {
+    /// Whether the command can have been executed.
+    ///
+    /// For an error reply of a server this is [`Outcome::Refused`], since a command that answers with an error has changed
+    /// nothing, or [`Outcome::Ambiguous`] where a script failed on its way. For the error of a pipeline it speaks of those
+    /// commands that `into_server_errors()` lists; unless it was a transaction, the others were executed. `None` for what
+    /// went wrong on this side: a reply that does not fit the type that was asked for, an empty command.
+    fn outcome(&self) -> Option<Outcome>;
+
+    /// The tether's own error, if this is one.
+    fn command_error(&self) -> Option<&CommandError>;
+}
+
+impl OutcomeExt for RedisError {
+    fn outcome(&self) -> Option<Outcome> {
+        if let Some(error) = self.command_error() {
+            return Some(error.outcome());
+        }
+        match self.kind() {
+            ErrorKind::Server(ServerErrorKind::ExecAbort) if self.detail().is_none() => Some(Outcome::Refused),
+            ErrorKind::Server(_) | ErrorKind::Extension => {
+                let errors = self.clone().into_server_errors()?;
+                let is_partial = errors.iter().any(|(_, error)| {
+                    matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_))
+                });
+                Some(if is_partial { Outcome::Ambiguous } else { Outcome::Refused })
+            }
+            _ => None,
+        }
+    }
+
+    fn command_error(&self) -> Option<&CommandError> {
+        let source = std::error::Error::source(self)?;
+        // redis-rs shows the shared pointer in which it keeps the error, not the error.
+        let error = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+            Some(shared) => &**shared as &(dyn std::error::Error + 'static),
+            None => source,
+        };
+        error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,199 @@
+//! Sharing blocking lookups: who asks for a name that is being looked up joins, who takes an older answer gets it. The system
+//! resolver is one of these with `getaddrinfo` inside; tests put other functions in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::{Query, ResolveError};
+use crate::transport::BoxFuture;
+
+/// How many names are kept an answer of. The oldest goes when there are more; lookups in flight are not counted, a name has
+/// one at most.
+const CAPACITY: usize = 256;
+
+/// Why a lookup failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Failure {
+    NotFound,
+    NoAddress,
+    Other(String),
+}
+
+type Outcome = Result<Arc<[SocketAddr]>, Failure>;
+type Blocking = dyn Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync;
+
+/// Blocking lookups, shared by name.
+#[derive(Clone)]
+pub(super) struct Lookups {
+    lookup: Arc<Blocking>,
+    names: Arc<Mutex<BTreeMap<String, Name>>>,
+}
+
+#[derive(Default)]
+struct Name {
+    // Set while a thread is at it.
+    pending: Option<watch::Receiver<Option<Outcome>>>,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    // The real clock, not the runtime's: answers are shared between runtimes, and names are out in the world.
+    since: Instant,
+    addresses: Arc<[SocketAddr]>,
+}
+
+impl Lookups {
+    pub(super) fn new(
+        lookup: impl Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static,
+    ) -> Lookups {
+        Lookups { lookup: Arc::new(lookup), names: Arc::default() }
+    }
+
+    pub(super) fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        if let Some(address) = query.literal() {
+            return Box::pin(async move { Ok(vec![address]) });
+        }
+        let lookups = self.clone();
+        Box::pin(async move {
+            let Query { host, port, max_age } = query;
+            let outcome = match lookups.find(&host, max_age) {
+                Found::Answer(addresses) => Ok(addresses),
+                Found::Pending(pending) => outcome_of(pending).await,
+            };
+            match outcome {
+                Ok(addresses) => Ok(with_port(&addresses, port)),
+                Err(Failure::NotFound) => Err(ResolveError::NotFound { host }),
+                Err(Failure::NoAddress) => Err(ResolveError::NoAddress { host }),
+                Err(Failure::Other(message)) => Err(ResolveError::Failed { host, message }),
+            }
+        })
+    }
+
+    /// An answer that is young enough, or the lookup in flight, which is begun if there is none.
+    fn find(&self, host: &str, max_age: Duration) -> Found {
+        let mut names = self.lock();
+        let name = names.entry(host.to_owned()).or_default();
+        if let Some(answer) = name.answer.as_ref().filter(|answer| !max_age.is_zero() && answer.since.elapsed() <= max_age) {
+            return Found::Answer(Arc::clone(&answer.addresses));
+        }
+        if let Some(pending) = &name.pending {
+            return Found::Pending(pending.clone());
+        }
+        let (sender, pending) = watch::channel(None);
+        name.pending = Some(pending.clone());
+        drop(names);
+        self.begin(host.to_owned(), sender);
+        Found::Pending(pending)
+    }
+
+    /// Looks `host` up on a thread of its own. Not one of the runtime's for blocking work: a resolver that does not answer
+    /// would hold up the runtime's drop for as long.
+    fn begin(&self, host: String, sender: watch::Sender<Option<Outcome>>) {
+        let task = Task { lookups: self.clone(), host, sender };
+        let spawned = thread::Builder::new().name("tether-resolve".to_owned()).spawn(move || task.run());
+        // The task went down with the closure, and said so to whoever waits.
+        if let Err(error) = spawned {
+            tracing::warn!(%error, "no thread for a name lookup");
+        }
+    }
+
+    fn finish(&self, host: &str, outcome: &Outcome) {
+        let mut names = self.lock();
+        match outcome {
+            Ok(addresses) => {
+                let answer = Answer { since: Instant::now(), addresses: Arc::clone(addresses) };
+                names.insert(host.to_owned(), Name { pending: None, answer: Some(answer) });
+                if names.len() > CAPACITY {
+                    forget_oldest(&mut names);
+                }
+            }
+            Err(_) => {
+                if let Some(name) = names.get_mut(host) {
+                    name.pending = None;
+                }
+                names.retain(|_, name| name.pending.is_some() || name.answer.is_some());
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Name>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Found {
+    Answer(Arc<[SocketAddr]>),
+    Pending(watch::Receiver<Option<Outcome>>),
+}
+
+/// One lookup. However it goes down, those who wait hear of it and the name is free for the next one.
+struct Task {
+    lookups: Lookups,
+    host: String,
+    sender: watch::Sender<Option<Outcome>>,
+}
+
+impl Task {
+    fn run(self) {
+        let outcome = (self.lookups.lookup)(&self.host);
+        self.end(outcome.and_then(distinct));
+    }
+
+    fn end(&self, outcome: Outcome) {
+        // The name first: whoever is woken may ask again at once.
+        self.lookups.finish(&self.host, &outcome);
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if self.sender.borrow().is_none() {
+            self.end(Err(Failure::Other("the lookup was given up".to_owned())));
+        }
+    }
+}
+
+async fn outcome_of(mut pending: watch::Receiver<Option<Outcome>>) -> Outcome {
+    let outcome = match pending.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone(),
+        Err(_) => None,
+    };
+    outcome.unwrap_or_else(|| Err(Failure::Other("the lookup was given up".to_owned())))
+}
+
+/// Each address once, in the resolver's order.
+fn distinct(addresses: Vec<SocketAddr>) -> Outcome {
+    let mut kept = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        if !kept.contains(&address) {
+            kept.push(address);
+        }
+    }
+    if kept.is_empty() {
+        return Err(Failure::NoAddress);
+    }
+    Ok(kept.into())
+}
+
+fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
+    let ported = addresses.iter().map(|address| {
+        let mut address = *address;
+        address.set_port(port);
+        address
+    });
+    ported.collect()
+}
+
+fn forget_oldest(names: &mut BTreeMap<String, Name>) {
+    let answered = names.iter().filter(|(_, name)| name.pending.is_none());
+    let oldest = answered.min_by_key(|(_, name)| name.answer.as_ref().map(|answer| answer.since));
+    if let Some(host) = oldest.map(|(host, _)| host.clone()) {
+        names.remove(&host);
+    }
+}

@@ -1,0 +1,36 @@
+//! What all handles of one tether share with its control side: the gate, the counters, the settings of the data path.
+//! Handles read it, the control side makes it; nothing in it is ever replaced.
+
+use std::fmt;
+use std::sync::Arc;
+
+use redis_tether_core::Epoch;
+use redis_tether_core::reply::Refusal;
+
+use crate::config::CommandSettings;
+use crate::gate::Gate;
+use crate::stats::Counters;
+
+/// Who is told that a server refuses what a primary would take. Must not block: handles call it.
+pub(crate) trait RefusalObserver: Send + Sync + 'static {
+    /// The link of this epoch was closed for commands because of this reply. Once per closing, however many commands met
+    /// with it.
+    fn refused(&self, epoch: Epoch, refusal: Refusal);
+}
+
+/// See the head of this file.
+pub(crate) struct Shared {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) commands: CommandSettings,
+    pub(crate) db: i64,
+    /// As the configuration has it, for people to read; without credentials.
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) refusals: Arc<dyn RefusalObserver>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("endpoint", &self.endpoint).field("gate", &self.gate).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! What is counted, so that `stats()` can show it. The data path counts here with relaxed additions and only off the
+//! fast path: a command that is sent and answered touches no counter. Nothing is decided by a count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters of one tether. Each only grows, but for `held_now`.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Commands that were held at least once.
+    pub(crate) held: Counter,
+    /// Commands that are held now.
+    pub(crate) held_now: Counter,
+    /// Times that a held command was let go to a link.
+    pub(crate) released: Counter,
+    /// Times that a command was sent again, after it was provably not executed.
+    pub(crate) resent: Counter,
+    /// Replies by which a server refused what another one would take.
+    pub(crate) refusals: Counter,
+    /// Commands that failed without having left.
+    pub(crate) not_sent: Counter,
+    /// Commands that failed because servers kept refusing them without executing anything.
+    pub(crate) refused: Counter,
+    /// Commands that failed with their fate unknown.
+    pub(crate) ambiguous: Counter,
+    /// Deadlines that were found to have passed while this process stood still, and were put off.
+    pub(crate) late_deadlines: Counter,
+    /// Attempts to make a link.
+    pub(crate) dials: Counter,
+    /// Links that were published.
+    pub(crate) links: Counter,
+    /// Connection actors that were replaced by fresh ones.
+    pub(crate) restarts: Counter,
+    /// Lookups of the endpoint's name.
+    pub(crate) lookups: Counter,
+}
+
+/// One number.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What has been counted since the tether started. A command that is sent and answered on a serving link is not
+/// counted: the fast path touches no counter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Commands that were held at least once.
+    pub held: u64,
+    /// Commands that are held now.
+    pub held_now: u64,
+    /// Times that a command was sent again, after it was provably not executed.
+    pub resent: u64,
+    /// Replies by which a server refused what another one would take.
+    pub refusals: u64,
+    /// Commands that failed without having left.
+    pub not_sent: u64,
+    /// Commands that failed because servers kept refusing them without executing anything.
+    pub refused: u64,
+    /// Commands that failed with their fate unknown.
+    pub ambiguous: u64,
+    /// Attempts to make a link.
+    pub dials: u64,
+    /// Links that were published.
+    pub links: u64,
+    /// Connection actors that were replaced by fresh ones.
+    pub restarts: u64,
+    /// Lookups of the endpoint's name.
+    pub lookups: u64,
+}
+
+impl Stats {
+    pub(crate) fn of(counters: &Counters) -> Self {
+        Stats {
+            held: counters.held.value(),
+            held_now: counters.held_now.value(),
+            resent: counters.resent.value(),
+            refusals: counters.refusals.value(),
+            not_sent: counters.not_sent.value(),
+            refused: counters.refused.value(),
+            ambiguous: counters.ambiguous.value(),
+            dials: counters.dials.value(),
+            links: counters.links.value(),
+            restarts: counters.restarts.value(),
+            lookups: counters.lookups.value(),
+        }
+    }
+}

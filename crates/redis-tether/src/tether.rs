@@ -1,0 +1,363 @@
+//! The tether as an application holds it: started from `main` or under one of its actors, asked for handles, watched,
+//! and shut down. Everything here sends messages or reads what the actors have written; it decides nothing.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ractor::{Actor, ActorCell, ActorRef};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ConfigError};
+use crate::control::{Control, Reports};
+use crate::event::Event;
+use crate::gate::Gate;
+use crate::handle::Handle;
+use crate::resolve::{Resolve, SystemResolver};
+use crate::shared::Shared;
+use crate::stats::{Counters, Stats};
+use crate::status::{Phase, Status};
+use crate::supervisor::{SupervisorMsg, TetherSupervisor};
+use crate::transport::{SocketTransport, Transport};
+
+/// Two reconnects by hand are at least this far apart: each costs the server a connection, and an impatient script none.
+const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A connection to one Redis or Valkey endpoint that is kept on the current primary.
+///
+/// Clones are the same tether. It runs until [`shutdown`](Tether::shutdown), until the token that it was given is
+/// cancelled, until the actor that it was linked to ends, until its runtime is dropped, or until the last clone of it
+/// and the last [`Handle`] are dropped.
+///
+/// # Examples
+///
+/// ```no_run
+/// use redis_tether::{Config, Tether, redis::AsyncCommands};
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let tether = Tether::start(Config::from_env()?).await?;
+/// let mut redis = tether.handle();
+/// let visits: u64 = redis.incr("visits", 1).await?;
+/// println!("visit number {visits}");
+/// tether.shutdown().await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tether {
+    control: Arc<Control>,
+    supervisor: ActorRef<SupervisorMsg>,
+    lifeline: Arc<Lifeline>,
+    reconnected_at: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Shared by every clone of a tether and every handle: when the last of them is dropped, the tether ends.
+pub(crate) struct Lifeline(CancellationToken);
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Tether {
+    /// Starts a tether with nobody above it. It succeeds while the server is down: the connection is made, and made
+    /// again, in the background.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its time and I/O drivers enabled.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::builder(config).start().await
+    }
+
+    /// Starts a tether under one of the application's own actors: it ends with that actor, and its end is told to that
+    /// actor as a supervision event. (ractor's default for such an event is to stop the supervisor.)
+    ///
+    /// # Errors
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    pub async fn spawn_linked(config: Config, supervisor: ActorCell) -> Result<Self, StartError> {
+        Self::builder(config).supervisor(supervisor).start().await
+    }
+
+    /// Starts a tether with more than its configuration: a resolver, a transport, a token that ends it.
+    #[must_use]
+    pub fn builder(config: Config) -> TetherBuilder {
+        TetherBuilder { config, transport: None, resolver: None, cancelled_by: None, supervisor: None, seed: None }
+    }
+
+    /// A handle for commands. Cheap to clone; one per task is usual.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.control.shared.clone(), self.lifeline.clone())
+    }
+
+    /// The status, now and whenever it changes.
+    #[must_use]
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.control.board.status()
+    }
+
+    /// Everything that happens from now on. A subscriber that lags more than 256 events behind loses the oldest, and is
+    /// told how many.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.control.board.events()
+    }
+
+    /// Sends everything that happens from now on to `actor`, as a message of its own type, until that actor ends. The
+    /// conversion runs on the tether's control path and should be quick; one that panics ends the subscription.
+    pub fn forward_events<M>(&self, actor: ActorRef<M>)
+    where
+        M: ractor::Message + From<Event>,
+    {
+        self.control.board.forward(move |event| {
+            let message = catch_unwind(AssertUnwindSafe(|| M::from(event.clone())));
+            message.is_ok_and(|message| actor.send_message(message).is_ok())
+        });
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.control.shared.counters)
+    }
+
+    /// Waits until commands go through, at most for `limit`.
+    ///
+    /// Cancel safe: nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// [`NotReady`], with the status as it was then: the reason is in its `last_error`.
+    pub async fn ready(&self, limit: Duration) -> Result<Status, NotReady> {
+        let mut status = self.status();
+        let settled = status.wait_for(|status| matches!(status.phase, Phase::Connected | Phase::Stopped));
+        let reached = match timeout(limit, settled).await {
+            Ok(Ok(status)) => Some(status.clone()),
+            Ok(Err(_)) | Err(_) => None,
+        };
+        match reached {
+            Some(status) if status.phase == Phase::Connected => Ok(status),
+            _ => {
+                let status = Box::new(self.status().borrow().clone());
+                Err(NotReady { status, waited: limit })
+            }
+        }
+    }
+
+    /// Makes a new link now: with fresh addresses, and before the present one is given up, whose commands in flight get
+    /// their replies. While there is no link, the next attempt is made at once. Watch the [`status`](Tether::status) or
+    /// the [`events`](Tether::events) for the outcome.
+    ///
+    /// # Errors
+    /// [`ReconnectError::TooSoon`] within a second of the last time, [`ReconnectError::Stopped`] when the tether ended.
+    pub fn reconnect(&self) -> Result<(), ReconnectError> {
+        let mut last = self.reconnected_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wait) = last.and_then(|last| RECONNECT_INTERVAL.checked_sub(last.elapsed())) {
+            return Err(ReconnectError::TooSoon { wait });
+        }
+        self.tell(SupervisorMsg::Reconnect)?;
+        *last = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Freezes automatic moves: from now on only the address of the present link is served (of the next one, if there is
+    /// none now), and if that one fails it is waited for. For an operator who must keep a fleet where it is.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the tether ended.
+    pub fn pin(&self) -> Result<(), Stopped> {
+        self.tell(SupervisorMsg::Pin)
+    }
+
+    /// Allows automatic moves again.
+    ///
+    /// # Errors
+    /// [`Stopped`] when the tether ended.
+    pub fn unpin(&self) -> Result<(), Stopped> {
+        self.tell(SupervisorMsg::Unpin)
+    }
+
+    /// Ends the tether. New commands fail at once, held ones too; those in flight get their replies, within the drain
+    /// limit of the configuration (5 s). Returns when no task, actor, socket or timer of the tether is left. A second
+    /// call, or one at the same time, returns likewise.
+    ///
+    /// Cancel safe: the shutdown goes on when the future is dropped.
+    pub async fn shutdown(&self) {
+        // A supervisor that is gone already has ended the tether.
+        let _ = self.tell(SupervisorMsg::ShutDown);
+        self.control.ended.cancelled().await;
+        self.control.tasks.wait().await;
+        // The actor's own task ends right after its state; its bound is its last few instructions.
+        let _ = self.supervisor.wait(Some(Duration::from_secs(1))).await;
+    }
+
+    /// The supervising actor, to link, monitor or stop by ractor's own means.
+    #[must_use]
+    pub fn actor(&self) -> ActorCell {
+        self.supervisor.get_cell()
+    }
+
+    fn tell(&self, message: SupervisorMsg) -> Result<(), Stopped> {
+        self.supervisor.send_message(message).map_err(|_| Stopped)
+    }
+}
+
+impl fmt::Debug for Tether {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tether").field("board", &self.control.board).finish_non_exhaustive()
+    }
+}
+
+/// A tether that is about to be started.
+#[must_use = "a builder does nothing until `start`"]
+pub struct TetherBuilder {
+    config: Config,
+    transport: Option<Arc<dyn Transport>>,
+    resolver: Option<Arc<dyn Resolve>>,
+    cancelled_by: Option<CancellationToken>,
+    supervisor: Option<ActorCell>,
+    seed: Option<u64>,
+}
+
+impl TetherBuilder {
+    /// Asks this resolver what the endpoint's name means. Default: the system's.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Connects through this transport. Default: sockets of the operating system.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Shuts the tether down when `token` is cancelled.
+    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
+        self.cancelled_by = Some(token);
+        self
+    }
+
+    /// Starts the tether under this actor.
+    pub fn supervisor(mut self, supervisor: ActorCell) -> Self {
+        self.supervisor = Some(supervisor);
+        self
+    }
+
+    /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts the tether.
+    ///
+    /// # Errors
+    /// As [`Tether::start`].
+    ///
+    /// # Panics
+    /// As [`Tether::start`].
+    pub async fn start(self) -> Result<Tether, StartError> {
+        let settings = self.config.recovery_settings()?;
+        let config = Arc::new(self.config);
+        let reports = Arc::new(Reports::default());
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared {
+            gate: Gate::new(&config.commands, counters.clone()),
+            counters,
+            commands: config.commands.clone(),
+            db: i64::from(config.db),
+            endpoint: config.endpoint.to_string().into(),
+            refusals: reports.clone(),
+        });
+        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&config.dial)));
+        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        let control = Arc::new(Control::new(config, settings, shared, transport, resolver, reports, seed));
+
+        let spawned = match self.supervisor {
+            Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
+            None => Actor::spawn(None, TetherSupervisor, control.clone()).await,
+        };
+        let (supervisor, _) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
+
+        let released = CancellationToken::new();
+        let lifeline = Arc::new(Lifeline(released.clone()));
+        let cancelled_by = self.cancelled_by.unwrap_or_default();
+        control.tasks.spawn(watch_over(control.ended.clone(), released, cancelled_by, supervisor.clone()));
+        Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
+    }
+}
+
+impl fmt::Debug for TetherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TetherBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Shuts the tether down when nobody holds it any more, or its token is cancelled.
+async fn watch_over(
+    ended: CancellationToken,
+    released: CancellationToken,
+    cancelled_by: CancellationToken,
+    supervisor: ActorRef<SupervisorMsg>,
+) {
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => return,
+        () = released.cancelled() => {}
+        () = cancelled_by.cancelled() => {}
+    }
+    let _ = supervisor.send_message(SupervisorMsg::ShutDown);
+}
+
+/// Why a tether was not started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot work, whatever the server does.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The supervising actor could not be spawned.
+    #[error("the tether's actor could not be spawned: {0}")]
+    Spawn(String),
+}
+
+/// The tether did not become ready in time, or has stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("not ready after {waited:?}: {status}")]
+#[non_exhaustive]
+pub struct NotReady {
+    /// The status when the wait ended.
+    pub status: Box<Status>,
+    /// How long was waited at most.
+    pub waited: Duration,
+}
+
+/// Why a reconnect by hand was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconnectError {
+    /// The last one is not a second old.
+    #[error("reconnected less than {RECONNECT_INTERVAL:?} ago; allowed again in {wait:?}")]
+    TooSoon {
+        /// When it is allowed again.
+        wait: Duration,
+    },
+    /// The tether has ended.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The tether has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the tether has stopped")]
+#[non_exhaustive]
+pub struct Stopped;
