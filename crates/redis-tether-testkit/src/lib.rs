@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`FakeServer`] | a fault at an exact moment; counting what was executed; no server installed |
 //! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
+//! | [`Server`], [`Deployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
 //! | [`Dns`] | answers that move, rotate, fail or hang |
 //!
 //! Everything runs on tokio and goes by tokio's clock. Whatever is started ends with its handle: no process, socket or
@@ -17,10 +18,12 @@ pub mod dns;
 pub mod fake;
 pub mod net;
 mod resp;
+pub mod server;
 mod wait;
 
 pub use dns::Dns;
 pub use fake::{FakeListener, FakeServer};
 pub use net::{SimNet, SimStream};
 pub use resp::{Protocol, Reply};
+pub use server::{Deployment, Server, ServerBinary, ServerError, ServerKind};
 pub use wait::{TimedOut, WAIT_LIMIT};

@@ -103,7 +103,7 @@ async fn a_password_is_asked_of_new_connections_only() {
     server.add_user("app", "other");
     assert_eq!(old.get("k").await.expect("was let in before"), None);
     let refused = connect_as(&server, ProtocolVersion::RESP2, Some(("default", "wrong"))).await;
-    assert_refused(refused.map(drop), "WRONGPASS");
+    assert_refused(refused, "AuthenticationFailed");
     for (user, password) in [("default", "secret"), ("app", "other")] {
         for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
             let con = connect_as(&server, protocol, Some((user, password))).await;

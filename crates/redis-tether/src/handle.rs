@@ -60,13 +60,13 @@ pub struct Handle {
     deadline: Duration,
     mode: HoldMode,
     // What must live as long as any handle does. It is kept, and never looked at.
-    lifeline: Arc<dyn Any + Send + Sync>,
+    _lifeline: Arc<dyn Any + Send + Sync>,
 }
 
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, lifeline: Arc<dyn Any + Send + Sync>) -> Handle {
         let (deadline, mode) = (shared.commands.deadline, shared.commands.hold);
-        Handle { shared, way: None, deadline, mode, lifeline }
+        Handle { shared, way: None, deadline, mode, _lifeline: lifeline }
     }
 
     /// This handle with another deadline for each of its commands; it covers holding, sending again and the reply.

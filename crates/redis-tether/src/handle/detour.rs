@@ -52,7 +52,7 @@ impl Handle {
         trouble: Option<Trouble<R::Reply>>,
     ) -> RedisResult<R::Reply> {
         let mut past = Past::default();
-        let mut trouble = trouble;
+        let (mut trouble, mut is_again) = (trouble, false);
         loop {
             if let Some(trouble) = trouble.take() {
                 match self.consider(trouble, demand, &mut clock, &mut past) {
@@ -63,9 +63,12 @@ impl Handle {
                         tokio::time::sleep(SHORTLY).await;
                     }
                 }
-                self.shared.counters.resent.increment();
+                is_again = true;
             }
             let Admission { link, flight, ticket, turn } = self.admission(request, demand, &mut clock, &past).await?;
+            if is_again {
+                self.shared.counters.resent.increment();
+            }
             (past.ticket, past.turn) = (ticket, turn);
             if matches!(demand, Demand::Acknowledgement(_)) && !self.is_on(&link) {
                 return Err(self.fail(self.link_replaced(&link)));

@@ -84,25 +84,22 @@ impl Way {
             None => self.trouble(What::Overdue),
             Some(reply) => match request.judge(&reply) {
                 Judgement::Answer => Carried::Answer(reply),
-                judgement => self.trouble(self.what(judgement, reply, written)),
+                Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),
+                Judgement::Elsewhere(refusal) => self.trouble(What::Elsewhere(refusal, reply)),
+                Judgement::Shortly => self.trouble(What::Shortly(reply)),
+                Judgement::HalfRun(refusal, words) => self.trouble(What::HalfRun(refusal, words)),
+                Judgement::Lost => self.trouble(self.lost(written)),
             },
         };
         drop(flight);
         carried
     }
 
+    /// The error comes when the driver is done with the command, and a dead link writes nothing more: no byte since before
+    /// the sending means that none of this command's left. On a link that lives it could still be in a buffer.
     #[cold]
-    fn what<T>(&self, judgement: Judgement, reply: RedisResult<T>, written: u64) -> What<T> {
-        match judgement {
-            Judgement::Shortly => What::Shortly(reply),
-            Judgement::AnswerOfWrongServer(refusal) => What::WrongServer(refusal, reply),
-            Judgement::Elsewhere(refusal) => What::Elsewhere(refusal, reply),
-            Judgement::HalfRun(refusal, words) => What::HalfRun(refusal, words),
-            // The error comes when the driver is done with the command, and a dead link writes nothing more: no byte since
-            // before the sending means that none of this command's left. On a link that lives it could be in a buffer.
-            Judgement::Lost if self.ledger.is_dead() && self.ledger.bytes_written() == written => What::NeverLeft,
-            Judgement::Lost => What::Lost,
-        }
+    fn lost<T>(&self, written: u64) -> What<T> {
+        if self.ledger.is_dead() && self.ledger.bytes_written() == written { What::NeverLeft } else { What::Lost }
     }
 
     #[cold]

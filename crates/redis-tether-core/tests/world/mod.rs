@@ -1,0 +1,360 @@
+//! A small simulated world around one recovery machine: servers with a condition each, a resolver whose answer changes,
+//! links, and virtual time. It carries out effects as the actors do, and hands every step to the [`Judge`], which holds it
+//! to the invariants. Called by the scenario and property tests; never decides anything that the machine should.
+
+#![allow(dead_code, unreachable_pub, missing_docs)] // Each test binary uses its own part.
+
+mod judge;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use judge::Judge;
+use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Phase, ResolvePace, Settings, Sight};
+use redis_tether_core::{Address, Epoch, FailureKind};
+
+pub fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// The address with this number.
+pub fn at(n: u8) -> Address {
+    Address::Tcp(([127, 0, 0, n], 6379).into())
+}
+
+/// How a server meets an attempt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Server {
+    Primary,
+    Replica,
+    Loading,
+    WrongPassword,
+    /// Nothing listens.
+    Refusing,
+    /// Packets vanish: the connect timeout, 1 s, rules.
+    BlackHoled,
+    /// Accepts and never speaks: the dial timeout, 3 s, rules.
+    Mute,
+    /// A primary that takes this long to set a link up.
+    Slow(Duration),
+}
+
+impl Server {
+    fn outcome(self) -> (Duration, Result<(), FailureKind>) {
+        match self {
+            Server::Primary => (World::TRIP, Ok(())),
+            Server::Slow(wait) => (wait, Ok(())),
+            Server::Replica => (World::TRIP, Err(FailureKind::NotPrimary)),
+            Server::Loading => (World::TRIP, Err(FailureKind::Loading)),
+            Server::WrongPassword => (World::TRIP, Err(FailureKind::Auth)),
+            Server::Refusing => (World::TRIP, Err(FailureKind::Refused)),
+            Server::BlackHoled => (ms(1_000), Err(FailureKind::TimedOut)),
+            Server::Mute => (ms(3_000), Err(FailureKind::TimedOut)),
+        }
+    }
+
+    pub fn is_primary(self) -> bool {
+        matches!(self, Server::Primary | Server::Slow(_))
+    }
+
+    fn sight(self) -> Option<Sight> {
+        match self {
+            Server::Primary | Server::Slow(_) => Some(Sight::Primary),
+            Server::Replica | Server::Loading => Some(Sight::Unfit),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AttemptState {
+    UnderWay,
+    Ready,
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    DialDone { epoch: Epoch, outcome: Result<(), FailureKind> },
+    Probed { epoch: Epoch },
+    Resolve,
+}
+
+pub struct World {
+    pub now: Duration,
+    pub machine: Machine,
+    pub settings: Settings,
+    pub servers: BTreeMap<Address, Server>,
+    /// What the resolver answers. Empty: it does not.
+    pub answer: Vec<Address>,
+    /// How much later than owed the next ticks come.
+    pub tick_late: Duration,
+    /// Everything that was wanted, and when.
+    pub log: Vec<(Duration, Effect)>,
+    pub judge: Judge,
+    attempts: BTreeMap<Epoch, (Address, AttemptState)>,
+    schedule: BTreeMap<(Duration, u64), Happening>,
+    resolve_pace: ResolvePace,
+    resolve_at: Duration,
+    urgent_since: Duration,
+    order: u64,
+    seed: u64,
+}
+
+impl World {
+    /// What setting up a link takes where nothing hinders it.
+    pub const TRIP: Duration = Duration::from_millis(1);
+
+    /// A started tether with nothing known. The resolver's first answer comes at once.
+    pub fn new(settings: Settings, seed: u64, answer: &[Address]) -> World {
+        let memory = Memory::new(&settings);
+        let machine = Machine::new(settings.clone(), memory, None, fastrand::Rng::with_seed(seed));
+        let mut world = World {
+            now: Duration::ZERO,
+            machine,
+            judge: Judge::new(settings.clone()),
+            settings,
+            servers: BTreeMap::new(),
+            answer: answer.to_vec(),
+            tick_late: Duration::ZERO,
+            log: Vec::new(),
+            attempts: BTreeMap::new(),
+            schedule: BTreeMap::new(),
+            resolve_pace: ResolvePace::Urgent,
+            resolve_at: Duration::MAX,
+            urgent_since: Duration::ZERO,
+            order: 0,
+            seed,
+        };
+        world.tell(Event::Started);
+        world
+    }
+
+    /// A tether that serves from the primary at 1, for `age` already.
+    pub fn serving(seed: u64, age: Duration) -> World {
+        World::serving_with(Settings::default(), seed, age)
+    }
+
+    pub fn serving_with(settings: Settings, seed: u64, age: Duration) -> World {
+        let mut world = World::new(settings, seed, &[at(1)]);
+        world.servers.insert(at(1), Server::Primary);
+        world.run_for(age + World::TRIP);
+        assert_eq!(world.phase(), Phase::Up);
+        world.log.clear();
+        world
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.machine.phase()
+    }
+
+    pub fn live(&self) -> Live {
+        self.machine.live().cloned().unwrap_or_else(|| panic!("no live link at {:?}; {:#?}", self.now, self.log))
+    }
+
+    pub fn server(&self, address: &Address) -> Server {
+        self.servers.get(address).copied().unwrap_or(Server::Refusing)
+    }
+
+    pub fn set(&mut self, n: u8, server: Server) {
+        self.servers.insert(at(n), server);
+    }
+
+    /// Time goes on, and everything that was due meanwhile happened in order.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_until(self.now + time);
+    }
+
+    pub fn run_until(&mut self, end: Duration) {
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            assert!(steps < 200_000, "spins at {:?}: {:#?}", self.now, &self.log[self.log.len() - 20..]);
+            let happening = self.schedule.keys().next().map(|key| key.0);
+            let tick = self.machine.next_due().map(|due| due.max(self.now) + self.tick_late);
+            let next = [happening, tick, Some(self.resolve_at)].into_iter().flatten().min().unwrap_or(Duration::MAX);
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = next.max(self.now);
+            if self.resolve_at <= next {
+                self.resolve_by_pace();
+            } else if happening == Some(next) {
+                let (_, happening) = self.schedule.pop_first().expect("it was there");
+                self.happen(happening);
+            } else {
+                self.tell(Event::Tick);
+            }
+        }
+    }
+
+    /// Runs until the phase is reached, and says how long that took.
+    pub fn run_to(&mut self, phase: Phase, limit: Duration) -> Duration {
+        let (start, end) = (self.now, self.now + limit);
+        while self.phase() != phase {
+            let due = self.machine.next_due().map(|due| due.max(self.now) + self.tick_late);
+            let next = [self.schedule.keys().next().map(|key| key.0), due, Some(self.resolve_at)];
+            let next = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
+            assert!(
+                next <= end,
+                "not {phase:?} within {limit:?} but {:?}, at {:?}: {:#?}\n{:#?}",
+                self.phase(),
+                self.now,
+                self.machine,
+                &self.log[self.log.len().saturating_sub(30)..]
+            );
+            self.run_until(next);
+        }
+        self.now - start
+    }
+
+    fn resolve_by_pace(&mut self) {
+        let pause = match self.resolve_pace {
+            ResolvePace::Settled => ms(2_000),
+            ResolvePace::Urgent if self.now < self.urgent_since + ms(5_000) => ms(50),
+            ResolvePace::Urgent => ms(1_000),
+        };
+        self.resolve_at = self.now + pause;
+        self.tell(Event::Resolved { addresses: self.answer.clone() });
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::DialDone { epoch, outcome } => match outcome {
+                _ if !self.attempts.contains_key(&epoch) => {} // Cancelled.
+                Ok(()) => {
+                    self.attempts.entry(epoch).and_modify(|attempt| attempt.1 = AttemptState::Ready);
+                    self.tell(Event::AttemptReady { epoch });
+                }
+                Err(kind) => {
+                    self.attempts.remove(&epoch);
+                    self.tell(Event::AttemptFailed { epoch, kind });
+                }
+            },
+            Happening::Probed { epoch } => {
+                let Some(live) = self.machine.live().filter(|live| live.epoch == epoch) else { return };
+                if let Some(sight) = self.server(&live.address).sight() {
+                    self.tell(Event::Probed { epoch, sight });
+                }
+            }
+            Happening::Resolve => self.tell(Event::Resolved { addresses: self.answer.clone() }),
+        }
+    }
+
+    /// The machine is told, and what it wants is done.
+    pub fn tell(&mut self, event: Event) {
+        self.judge.before(self.now, &self.machine, &event);
+        let effects = self.machine.handle(self.now, event.clone());
+        self.log.extend(effects.iter().map(|effect| (self.now, effect.clone())));
+        for effect in &effects {
+            self.carry_out(effect);
+        }
+        let waiting: Vec<_> = self.attempts.iter().map(|(epoch, (_, state))| (*epoch, *state)).collect();
+        let under_way = waiting.iter().filter(|(_, state)| *state == AttemptState::UnderWay).count();
+        let ready = waiting.len() - under_way;
+        self.judge.after(self.now, &self.machine, &event, &effects, under_way, ready);
+        if effects.contains(&Effect::Restart) {
+            let live = self.machine.live().cloned();
+            self.incarnate(live);
+        }
+    }
+
+    fn carry_out(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Dial { epoch, address } => {
+                assert!(self.attempts.insert(*epoch, (address.clone(), AttemptState::UnderWay)).is_none());
+                let (wait, outcome) = self.server(address).outcome();
+                self.later(wait, Happening::DialDone { epoch: *epoch, outcome });
+            }
+            Effect::Cancel { epoch } => {
+                self.attempts.remove(epoch);
+            }
+            Effect::Publish { epoch } => {
+                let attempt = self.attempts.remove(epoch);
+                assert!(
+                    matches!(attempt, Some((_, AttemptState::Ready))),
+                    "published {epoch}, which is no verified link: {attempt:?}"
+                );
+            }
+            Effect::Probe { epoch } => self.later(World::TRIP, Happening::Probed { epoch: *epoch }),
+            Effect::ResolveAt(pace) => {
+                if *pace == ResolvePace::Settled {
+                    self.resolve_at = self.now + ms(2_000);
+                } else if self.resolve_pace != *pace || self.resolve_at == Duration::MAX {
+                    self.resolve_at = self.now;
+                    self.urgent_since = self.now;
+                }
+                self.resolve_pace = *pace;
+            }
+            Effect::ResolveAfter(wait) => self.later(*wait, Happening::Resolve),
+            _ => {}
+        }
+    }
+
+    fn later(&mut self, wait: Duration, happening: Happening) {
+        self.order += 1;
+        self.schedule.insert((self.now + wait, self.order), happening);
+    }
+
+    /// The incarnation is replaced; what it had begun ends with it.
+    pub fn incarnate(&mut self, live: Option<Live>) {
+        self.attempts.clear();
+        self.seed = self.seed.wrapping_add(1);
+        let rng = fastrand::Rng::with_seed(self.seed);
+        self.machine = Machine::new(self.settings.clone(), self.machine.memory().clone(), live, rng);
+        self.judge.replaced();
+        self.tell(Event::Started);
+    }
+
+    // What tests do to the live link.
+
+    /// Its transport ends.
+    pub fn end_link(&mut self) {
+        let epoch = self.live().epoch;
+        self.tell(Event::LinkEnded { epoch });
+    }
+
+    /// It is noticed to have been mute for `suspect_after`.
+    pub fn silence(&mut self) {
+        let (epoch, since) = (self.live().epoch, self.now.saturating_sub(self.settings.suspect_after));
+        self.tell(Event::LinkSilent { epoch, since });
+    }
+
+    /// It speaks.
+    pub fn hear(&mut self) {
+        let epoch = self.live().epoch;
+        self.tell(Event::LinkHeard { epoch });
+    }
+
+    /// It answers READONLY.
+    pub fn refuse(&mut self) {
+        let epoch = self.live().epoch;
+        self.tell(Event::LinkRefused { epoch });
+    }
+
+    // What tests count.
+
+    pub fn dials(&self) -> Vec<(Duration, Address)> {
+        let dial = |(at, effect): &(Duration, Effect)| match effect {
+            Effect::Dial { address, .. } => Some((*at, address.clone())),
+            _ => None,
+        };
+        self.log.iter().filter_map(dial).collect()
+    }
+
+    pub fn count(&self, wanted: impl Fn(&Effect) -> bool) -> usize {
+        self.log.iter().filter(|(_, effect)| wanted(effect)).count()
+    }
+
+    pub fn retired(&self) -> usize {
+        self.count(|effect| matches!(effect, Effect::Retire { .. }))
+    }
+
+    pub fn published(&self) -> usize {
+        self.count(|effect| matches!(effect, Effect::Publish { .. }))
+    }
+
+    pub fn restarts(&self) -> usize {
+        self.count(|effect| *effect == Effect::Restart)
+    }
+}

@@ -1,0 +1,20 @@
+//! Real servers: `redis-server` and `valkey-server` processes that a test starts, breaks and repairs.
+//!
+//! [`Server`] is one process on a loopback address of its own, [`Deployment`] a primary with a replica. They stay on this
+//! machine (127.0.0.0/8 and ::1), keep everything in a temporary directory, and leave neither process nor file
+//! behind when they are dropped. Nothing here installs a server; [`ServerBinary`] finds what is there.
+
+mod address;
+mod binary;
+mod client;
+mod deployment;
+mod error;
+mod process;
+mod running;
+
+pub use address::{allocate_addresses, free_port};
+pub use binary::{ServerBinary, ServerKind};
+pub use deployment::Deployment;
+pub use error::ServerError;
+pub use process::ServerBuilder;
+pub use running::{Info, Script, Server};

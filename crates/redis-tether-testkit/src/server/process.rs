@@ -1,0 +1,261 @@
+//! Starting and ending a server process: its directory, its configuration, its signals.
+//!
+//! [`ServerBuilder`] collects what a test wants, and `running.rs` works with the [`Process`] that comes of it. Dropping a
+//! process kills and reaps it, whatever state it is in; dropping its directory removes it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::address::allocate_addresses;
+use super::running::Server;
+use super::{ServerBinary, ServerError};
+
+/// How much of a log goes into an error.
+const LOG_TAIL: u64 = 2048;
+
+/// What a server is started with.
+///
+/// # Defaults
+/// - a loopback address of its own with a free port, and a unix socket
+/// - no persistence, no password, no protected mode
+/// - replicas synchronise at once, in place of after the usual 5 s
+/// - `DEBUG` is allowed, where the server asks for that (7 and later)
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct ServerBuilder {
+    binary: ServerBinary,
+    addr: Option<SocketAddr>,
+    lines: Vec<String>,
+    args: Vec<String>,
+    password: Option<String>,
+}
+
+impl ServerBuilder {
+    pub(super) fn new(binary: ServerBinary) -> Self {
+        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None }
+    }
+
+    /// Listens at this address, which should be one of [`allocate_addresses`].
+    pub fn on(mut self, addr: SocketAddr) -> Self {
+        self.addr = Some(addr);
+        self
+    }
+
+    /// Adds an option on the command line: `.arg("--maxclients", "3")`.
+    pub fn arg(mut self, option: &str, value: &str) -> Self {
+        self.args.extend([option.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Adds a line to the configuration file: `.config_line("maxmemory-policy noeviction")`. Later lines win over
+    /// earlier ones and over the defaults.
+    pub fn config_line(mut self, line: &str) -> Self {
+        self.lines.push(line.to_owned());
+        self
+    }
+
+    /// Asks clients for this password from the start.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
+    /// Starts the server and waits until it answers, at most 10 s.
+    ///
+    /// # Errors
+    /// When there is no free address, or the process does not come up; the error has the end of the server's log.
+    pub async fn start(self) -> Result<Server, ServerError> {
+        let addr = match self.addr {
+            Some(addr) => addr,
+            None => own_address().map_err(ServerError::machine("find a free loopback address"))?,
+        };
+        let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
+        let launch = Launch { binary: self.binary, addr, args: self.args, dir };
+        launch
+            .write_config(&self.lines, self.password.as_deref())
+            .map_err(ServerError::machine("write the server's configuration"))?;
+        Server::launch(launch, self.password).await
+    }
+}
+
+fn own_address() -> io::Result<SocketAddr> {
+    allocate_addresses(1)?.pop().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+}
+
+/// Everything that is needed to start the process, again and again.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) binary: ServerBinary,
+    pub(super) addr: SocketAddr,
+    args: Vec<String>,
+    dir: Dir,
+}
+
+impl Launch {
+    /// The password goes into the file and not on the command line, where everybody could read it.
+    fn write_config(&self, lines: &[String], password: Option<&str>) -> io::Result<()> {
+        let mut config = vec![
+            format!("bind {}", self.addr.ip()),
+            format!("port {}", self.addr.port()),
+            format!("dir {}", quoted(&self.dir.path.to_string_lossy())),
+            format!("unixsocket {}", quoted(&self.unix_socket().to_string_lossy())),
+            format!("logfile {}", quoted(&self.log().to_string_lossy())),
+            "daemonize no".to_owned(),
+            "protected-mode no".to_owned(),
+            "save \"\"".to_owned(),
+            "appendonly no".to_owned(),
+            "repl-diskless-sync-delay 0".to_owned(),
+        ];
+        if self.binary.major() >= 7 {
+            config.push("enable-debug-command yes".to_owned());
+        }
+        config.extend(password.map(|password| format!("requirepass {}", quoted(password))));
+        config.extend(lines.iter().cloned());
+        fs::write(self.config(), config.join("\n") + "\n")
+    }
+
+    pub(super) fn spawn(&self) -> io::Result<Process> {
+        // What goes wrong before the log is open goes to stderr.
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let mut command = Command::new(self.binary.path());
+        command.arg(self.config()).args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
+        command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
+    }
+
+    pub(super) fn unix_socket(&self) -> PathBuf {
+        self.dir.path.join("redis.sock")
+    }
+
+    /// The end of the server's log.
+    pub(super) fn log_tail(&self) -> String {
+        read_tail(&self.log()).unwrap_or_else(|error| format!("(no log: {error})"))
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path.join("redis.conf")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.path.join("server.log")
+    }
+}
+
+/// A running process, killed and reaped when it is dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+}
+
+impl Process {
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Waits on a thread that may block.
+    pub(super) async fn wait(mut self) -> io::Result<()> {
+        let waiting = tokio::task::spawn_blocking(move || self.child.wait().map(drop));
+        waiting.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Whether the kernel has stopped it; `None` where the system does not say.
+    pub(super) fn is_stopped(&self) -> Option<bool> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).ok()?;
+        // The state follows the name, which is in parentheses and may contain any others.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        Some(rest.starts_with(['T', 't']))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Also ends a stopped process; the wait is over as soon as the kernel has cleaned up.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory that goes when its owner does.
+#[derive(Debug)]
+struct Dir {
+    path: PathBuf,
+}
+
+impl Dir {
+    fn create() -> io::Result<Self> {
+        static COUNTER: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let name = format!("redis-testkit-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                // Left by a process of the same id that was killed.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+fn read_tail(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail)?;
+    Ok(String::from_utf8_lossy(&tail).into_owned())
+}
+
+/// A word of the configuration file, whatever is in it.
+fn quoted(word: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in word.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            _ => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_the_configuration_survives_its_characters() {
+        assert_eq!(quoted("a b\"c\\d\n"), "\"a b\\\"c\\\\d\\n\"");
+    }
+
+    #[test]
+    fn a_directory_goes_with_its_owner() {
+        let dir = Dir::create().expect("a directory");
+        let path = dir.path.clone();
+        fs::write(path.join("file"), "x").expect("writable");
+        drop(dir);
+        assert!(!path.exists());
+    }
+}
