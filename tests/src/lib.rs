@@ -1,1 +1,9 @@
-//! Holds no code: the targets of this package are beside it.
+//! What several of the tests beside it share. Each module is small and knows nothing of the tests that use it.
+
+pub mod load;
+pub mod log;
+pub mod pace;
+pub mod report;
+pub mod rig;
+pub mod servers;
+pub mod watch;

@@ -3,6 +3,7 @@
 //! carry out. Applications use `redis-tether`; this crate is its inside.
 
 mod address;
+mod bounds;
 mod epoch;
 mod failure;
 pub mod pacing;
@@ -11,6 +12,7 @@ pub mod reply;
 mod role;
 
 pub use address::Address;
+pub use bounds::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 pub use epoch::Epoch;
 pub use failure::{FailureKind, Lane};
 pub use role::Role;

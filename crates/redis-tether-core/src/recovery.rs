@@ -321,18 +321,16 @@ fn must_give_up(cx: &mut Context<'_>) -> bool {
 }
 
 fn give_up(cx: &mut Context<'_>, search: Search, live: Option<Live>) -> State {
-    search.cancel(cx);
+    search.give_up(cx);
     cx.out.push(Effect::Restart);
     State::GivenUp(live)
 }
 
 /// The published link is gone. `search` may have begun beside it, and goes on.
-fn recover(cx: &mut Context<'_>, search: Option<Search>) -> State {
+fn recover(cx: &mut Context<'_>, mut search: Search) -> State {
     cx.memory.demoted = None;
     cx.memory.note_lost(cx.now, cx.rng);
     cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
-    let mut search = search.unwrap_or_else(|| Search::new(Paced::Together));
-    search.join();
     search.begin(cx, Duration::ZERO);
     State::Recovering(search)
 }
@@ -350,7 +348,7 @@ impl Up {
             Event::AttemptReady { epoch } => return self.relocate(cx, epoch),
             Event::AttemptFailed { epoch, kind } => self.relocation_failed(cx, epoch, kind),
             Event::LinkEnded { epoch } if epoch == self.live.epoch => {
-                return recover(cx, self.relocation.map(|relocation| relocation.search));
+                return recover(cx, Up::into_search(self.relocation));
             }
             Event::LinkSilent { epoch, since } if epoch == self.live.epoch => return self.suspect(cx, since),
             Event::LinkRefused { epoch } if epoch == self.live.epoch => return self.demote(cx),
@@ -450,14 +448,20 @@ impl Up {
         }
     }
 
-    fn suspect(mut self, cx: &mut Context<'_>, since: Duration) -> State {
-        self.stay(cx);
+    /// Looks for another link because this one is in doubt: what was begun beside it goes on.
+    fn into_search(relocation: Option<Relocation>) -> Search {
+        let mut search = relocation.map_or_else(|| Search::new(Paced::Together), |relocation| relocation.search);
+        search.join();
+        search
+    }
+
+    fn suspect(self, cx: &mut Context<'_>, since: Duration) -> State {
         cx.memory.down_since = Some(cx.now);
         cx.memory.pacing.kept(self.live.since, cx.now);
         cx.out.push(Effect::Hold { epoch: self.live.epoch, reason: HoldReason::Suspect });
         cx.out.push(Effect::Listen { epoch: self.live.epoch });
         cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
-        let mut search = Search::new(Paced::Together);
+        let mut search = Up::into_search(self.relocation);
         let side_dial_not_before = cx.memory.side_dial_not_before;
         search.begin(cx, side_dial_not_before);
         State::Suspect(Suspect {
@@ -470,9 +474,8 @@ impl Up {
         })
     }
 
-    fn demote(mut self, cx: &mut Context<'_>) -> State {
-        self.stay(cx);
-        demote(cx, self.live, Search::new(Paced::Together))
+    fn demote(self, cx: &mut Context<'_>) -> State {
+        demote(cx, self.live, Up::into_search(self.relocation))
     }
 }
 
@@ -593,7 +596,7 @@ impl Suspect {
             cx.memory.note_lost(cx.now, cx.rng);
             return publish(cx, spare.epoch, spare.address, self.search);
         }
-        recover(cx, Some(self.search))
+        recover(cx, self.search)
     }
 
     fn spare_ended(&mut self, cx: &mut Context<'_>, epoch: Epoch) {
@@ -659,7 +662,7 @@ impl Demoted {
                 }
             }
             Event::LinkEnded { epoch } if epoch == self.live.epoch => {
-                return recover(cx, Some(self.search));
+                return recover(cx, self.search);
             }
             Event::Probed { epoch, sight: Sight::Primary } if epoch == self.live.epoch => return self.reinstate(cx),
             Event::Tick => self.search.tick(cx),

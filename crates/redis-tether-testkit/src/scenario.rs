@@ -1,28 +1,28 @@
-//! The ways in which a primary fails, each played against a deployment while one writer writes, and measured.
+//! The ways in which a primary fails, each played against a small deployment while one writer writes, and measured.
 //!
 //! Tests, benches and demonstrations share this one definition, so that their figures can be compared. It knows no
 //! client: whoever plays a scenario brings one as a [`Client`]. It measures from outside, by what the client's calls
 //! return and by what the servers hold, and it decides nothing about what is good enough.
 //!
 //! ```no_run
-//! # use redis_tether_testkit::scenario::{Client, Deployment, Failed, Scenario, Servers, Timings};
+//! # use redis_tether_testkit::scenario::{Client, Failed, Scenario, Servers, Stage, Timings};
 //! # struct MyClient;
-//! # impl MyClient { async fn connect(_: &Deployment) -> Self { MyClient } }
+//! # impl MyClient { async fn connect(_: &Stage) -> Self { MyClient } }
 //! # impl Client for MyClient { async fn set(&mut self, _: u64) -> Result<(), Failed> { Ok(()) } }
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let deployment = Deployment::start(&Servers::Fake, Scenario::Crash).await?;
-//! let mut client = MyClient::connect(&deployment).await; // through deployment.dns(), name(), port()
-//! let report = deployment.play(&Timings::default(), &mut client, &()).await?;
+//! let stage = Stage::set(&Servers::Fake, Scenario::Crash).await?;
+//! let mut client = MyClient::connect(&stage).await; // by stage.dns(), name(), port() and password()
+//! let report = stage.play(&Timings::default(), &mut client, &()).await?;
 //! println!("back after {:?}, {} writes failed", report.recovered_after(), report.failed());
 //! # Ok(()) }
 //! ```
 
 mod client;
-mod deployment;
 mod node;
 mod observer;
 mod play;
 mod report;
+mod stage;
 mod timings;
 mod writer;
 
@@ -30,11 +30,11 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use client::{Client, Failed, Failure, key};
-pub use deployment::{Deployment, Servers};
 pub use node::Node;
 pub use observer::{Observer, Step};
 pub use play::ScenarioError;
 pub use report::{Operation, Report};
+pub use stage::{Servers, Stage};
 pub use timings::Timings;
 
 /// A way in which a primary fails. The times are those of [`Timings`].

@@ -9,6 +9,8 @@ mod binary;
 mod client;
 mod deployment;
 mod error;
+mod fault;
+mod info;
 mod process;
 mod running;
 
@@ -16,5 +18,7 @@ pub use address::{allocate_addresses, free_port};
 pub use binary::{ServerBinary, ServerKind};
 pub use deployment::Deployment;
 pub use error::ServerError;
+pub use fault::Script;
+pub use info::Info;
 pub use process::ServerBuilder;
-pub use running::{Info, Script, Server};
+pub use running::Server;

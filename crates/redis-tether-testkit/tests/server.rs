@@ -1,9 +1,12 @@
 //! Real servers of every kind that is on this machine, through everything that a test may do to them.
 
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
 
-use redis_tether_testkit::server::{Deployment, Server, ServerBinary, ServerError, ServerKind, allocate_addresses};
+use redis_tether_testkit::server::{
+    Deployment, Server, ServerBinary, ServerError, ServerKind, allocate_addresses, free_port,
+};
 use redis_tether_testkit::{Reply, TimedOut};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -154,6 +157,19 @@ async fn options_and_addresses_are_taken_and_errors_show_the_log() {
         assert!(text.contains("ddress already in use") || text.contains("Could not create server TCP"), "{text}");
         let bad = Server::builder(&binary).config_line("no-such-option 1").start().await.expect_err("a bad option");
         assert!(bad.to_string().contains("no-such-option"), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_listens_on_ipv6_where_there_is_any() {
+    let loopback = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let Ok(port) = free_port(loopback) else {
+        return; // A machine without IPv6 has nothing to show here.
+    };
+    for binary in binaries() {
+        let server = Server::builder(&binary).on((loopback, port).into()).start().await.expect("starts");
+        assert_eq!(server.command(&["ECHO", "here"]).await.expect("answers"), Reply::bulk("here"));
+        server.stop().await.expect("stopped");
     }
 }
 

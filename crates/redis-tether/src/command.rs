@@ -80,7 +80,9 @@ pub(crate) fn demand_of_all(pipeline: &Pipeline) -> Demand {
         match part_of(cmd) {
             Part::Alone(Demand::Unshareable(which)) => return Demand::Unshareable(which),
             // What it acknowledges goes before it, over the same link.
-            Part::Alone(Demand::Acknowledgement(wait)) if index > 0 => together = both(together, Demand::Blocking(wait)),
+            Part::Alone(Demand::Acknowledgement(wait)) if index > 0 => {
+                together = both(together, Demand::Blocking(wait))
+            }
             Part::Alone(demand) => together = both(together, demand),
             Part::Opens => is_open = true,
             Part::Closes(_) if is_open => is_open = false,
@@ -145,7 +147,7 @@ fn part_of(cmd: &Cmd) -> Part {
     })
 }
 
-fn simple<'a>(arg: Arg<&'a [u8]>) -> &'a [u8] {
+fn simple(arg: Arg<&[u8]>) -> &[u8] {
     match arg {
         Arg::Simple(bytes) => bytes,
         _ => b"",

@@ -276,7 +276,8 @@ impl ConnectionState {
             Effect::Dial { epoch, address } => self.dial(myself, epoch, address),
             Effect::Cancel { epoch } => {
                 self.dials.remove(&epoch);
-                self.retire(epoch, Teardown::Abort);
+                // A link that was ready and is not wanted ends with its last owner.
+                self.links.remove(&epoch);
             }
             Effect::Publish { epoch } => self.publish(myself, epoch, down_for).await,
             Effect::Hold { epoch, reason } => self.hold(epoch, reason, context),
@@ -346,7 +347,7 @@ impl ConnectionState {
     fn retire(&mut self, epoch: Epoch, teardown: Teardown) {
         let Some(link) = self.links.remove(&epoch) else { return };
         match teardown {
-            Teardown::Abort => link.abort(LinkEnd::Retired),
+            Teardown::Abort => link.abort(LinkEnd::Mute),
             Teardown::Drain => {
                 let (limit, ended) = (self.control.config.drain_timeout, self.control.ended.clone());
                 self.control.tasks.spawn(async move {

@@ -11,12 +11,13 @@ mod within;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether_core::{Address, Epoch, FailureKind, Role};
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 pub(crate) use self::error::DialError;
@@ -27,7 +28,7 @@ use self::setup::{SetupError, set_up};
 use self::within::within;
 use crate::config::Config;
 use crate::gate::Gate;
-use crate::ledger::{Ledger, LedgerStream, LinkEnd, LinkObserver};
+use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
 use crate::transport::{BoxedStream, Transport};
 use crate::verify::{Verdict, VerifyError, VerifyLevel, verify};
@@ -35,6 +36,10 @@ use crate::verify::{Verdict, VerifyError, VerifyLevel, verify};
 /// How many commands may wait for the driver before senders have to. With redis-rs's 50, a burst of callers would be cut into
 /// batches of that size.
 const PIPELINE_BUFFER: usize = 1024;
+
+/// How long a connection that is asked nothing must at least stay open to count: the time in which a peer on the same
+/// network hangs up on whoever connects.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Makes links.
 pub(crate) struct Dialer {
@@ -72,11 +77,12 @@ impl Dialer {
     /// Tries with a fresh connection at the next lower level for as long as the peer hangs up on what it is asked.
     async fn dial_down(&self, epoch: Epoch, address: &Address) -> Result<Link, DialError> {
         let mut level = self.levels.at(address);
-        let mut lowered = false;
+        let mut patience = None;
         loop {
-            let (stage, error) = match self.dial_at(epoch, address, level).await {
+            let begun = Instant::now();
+            let (stage, error) = match self.dial_at(epoch, address, level, patience).await {
                 Ok(link) => {
-                    if lowered || link.verify_level() < level {
+                    if patience.is_some() || link.verify_level() < level {
                         self.levels.learn(address, link.verify_level());
                     }
                     return Ok(link);
@@ -85,19 +91,26 @@ impl Dialer {
                 Err(Failure::HungUp(stage, error)) => (stage, error),
             };
             let next = self.levels.below(level, stage);
-            match next.filter(|_| lowered || self.levels.may_lower(address)) {
+            match next.filter(|_| patience.is_some() || self.levels.may_lower(address)) {
                 Some(next) => level = next,
                 None => return Err(error),
             }
-            lowered = true;
+            patience = Some(SHORTEST_PATIENCE.max(begun.elapsed() * 2));
         }
     }
 
-    async fn dial_at(&self, epoch: Epoch, address: &Address, level: VerifyLevel) -> Result<Link, Failure> {
+    /// Dials once, at this level. `patience` is for a peer that hung up on a question and is now asked nothing.
+    async fn dial_at(
+        &self,
+        epoch: Epoch,
+        address: &Address,
+        level: VerifyLevel,
+        patience: Option<Duration>,
+    ) -> Result<Link, Failure> {
         let stream = self.connect(address).await?;
         let ledger = Ledger::unannounced(epoch, &self.gate, Arc::clone(&self.observer));
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
-        let multiplexed = multiplex(stream, Arc::clone(&ledger)).await;
+        let multiplexed = multiplex(stream).await;
         let (mut connection, driver) = multiplexed.map_err(|rejection| rejection.at(address))?;
 
         let failure = |stage, error| self.explain(stage, error, address, &ledger);
@@ -106,6 +119,9 @@ impl Dialer {
         let verdict = verify(&mut connection, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
         admit(address, &verdict)?;
+        if let (VerifyLevel::None, Some(patience)) = (level, patience) {
+            stays_open(&ledger, patience).await;
+        }
 
         let link = Link::new(address.clone(), &verdict, Arc::clone(&ledger), connection, driver);
         if !ledger.announce() {
@@ -137,7 +153,10 @@ impl Dialer {
                     Some(end) => Rejection::by_end(end),
                     None => Rejection { kind: FailureKind::Closed, detail },
                 };
-                Failure::HungUp(stage, rejection.at(address))
+                match rejection.kind {
+                    FailureKind::Closed | FailureKind::Reset => Failure::HungUp(stage, rejection.at(address)),
+                    _ => Failure::Final(rejection.at(address)),
+                }
             }
         }
     }
@@ -183,10 +202,7 @@ impl From<VerifyError> for Problem {
 /// Puts redis-rs's multiplexer on the stream and begins to drive it. It is given nothing to set up: its own setup sends the
 /// same commands, but loses the server's words where signing in fails, so that 'no room' or 'loading' would read as a wrong
 /// password.
-async fn multiplex(
-    stream: LedgerStream,
-    ledger: Arc<Ledger>,
-) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
+async fn multiplex(stream: LedgerStream) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
     let info = RedisConnectionInfo::default().set_skip_set_lib_name();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -194,17 +210,15 @@ async fn multiplex(
         .set_pipeline_buffer_size(PIPELINE_BUFFER);
     let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, driver) = made.map_err(|error| Rejection::by_error(&error))?;
-    let driver = AbortOnDropHandle::new(tokio::spawn(drive(driver, ledger)));
+    let driver = AbortOnDropHandle::new(tokio::spawn(driver));
     Ok((connection, driver))
 }
 
-/// Drives the link until it ends.
-async fn drive(driver: impl Future<Output = ()>, ledger: Arc<Ledger>) {
-    tokio::pin!(driver);
-    driver.as_mut().await;
-    // The stream marks every end that it sees. If it saw none, redis-rs has given up on what it read. The stream, which would
-    // now call this the runtime's doing, is dropped after this.
-    ledger.kill(LinkEnd::Protocol("a reply could not be read".to_owned()));
+/// Waits whether a peer that hung up on every question stays if it is asked nothing. If it hangs up on everybody, as a
+/// balancer without a backend does, it will do so in about the time that it took before.
+async fn stays_open(ledger: &Ledger, patience: Duration) {
+    // Nothing is sent yet, so the only thing that this waits for is the end.
+    let _ = timeout(patience, ledger.busy()).await;
 }
 
 /// Whether a peer with this verdict may carry commands.

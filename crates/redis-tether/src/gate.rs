@@ -9,6 +9,7 @@
 //! Nothing is woken and nothing foreign is dropped while the lock is held: a waker or the last reference to a link may
 //! run code that comes back to this gate.
 
+mod outage;
 pub(crate) mod patience;
 mod waiting;
 
@@ -18,79 +19,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis_tether_core::Epoch;
-use redis_tether_core::reply::Refusal;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+pub(crate) use self::outage::{ClosedCause, Outage};
 pub(crate) use self::waiting::Ask;
 
 use self::waiting::{Settled, Waiter};
 use crate::config::{CommandSettings, HoldMode};
 use crate::hold::{Batch, Hold, Ticket};
-use crate::ledger::{Flight, LinkEnd};
+use crate::ledger::Flight;
 use crate::link::Link;
 use crate::outcome::Reason;
 use crate::stats::Counters;
 
 const CLOSED: u64 = 0;
 const STOPPED: u64 = u64::MAX;
-
-/// Why the gate is closed: for the line that a failed command shows.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub(crate) enum ClosedCause {
-    /// There is no link yet, or a new one is being made.
-    Connecting,
-    /// The link may be dead, because of this.
-    Suspect(Arc<str>),
-    /// The link does not lead to a primary any more, because of this.
-    Demoted(Arc<str>),
-    /// The server refused a command that the primary would take.
-    Refused(Refusal),
-    /// The link ended.
-    Lost(LinkEnd),
-}
-
-impl ClosedCause {
-    pub(crate) fn suspect(cause: Arc<str>) -> ClosedCause {
-        ClosedCause::Suspect(cause)
-    }
-
-    pub(crate) fn demoted(cause: Arc<str>) -> ClosedCause {
-        ClosedCause::Demoted(cause)
-    }
-
-    pub(crate) fn lost(end: LinkEnd) -> ClosedCause {
-        ClosedCause::Lost(end)
-    }
-}
-
-impl fmt::Display for ClosedCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClosedCause::Connecting => f.write_str("connecting"),
-            ClosedCause::Suspect(cause) => write!(f, "link suspect, {cause}"),
-            ClosedCause::Demoted(cause) => write!(f, "primary demoted, {cause}"),
-            ClosedCause::Refused(refusal) => write!(f, "server refused with {refusal}"),
-            ClosedCause::Lost(end) => write!(f, "link lost, {end}"),
-        }
-    }
-}
-
-/// What the gate knows of the present outage.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Outage {
-    /// For how long there has been no link to send on. `None` while there is one.
-    pub(crate) down_for: Option<Duration>,
-    /// In which state the tether is.
-    pub(crate) state: Option<ClosedCause>,
-    /// The attempts made since the last link.
-    pub(crate) attempt: u32,
-    /// How the last attempt failed.
-    pub(crate) failure: Option<Arc<str>>,
-    /// The commands held at that moment.
-    pub(crate) held: usize,
-}
 
 /// A command may be sent, over this link and no other.
 #[derive(Debug)]
@@ -142,10 +86,18 @@ struct Inner {
 }
 
 enum State {
-    Closed { cause: ClosedCause, since: Instant },
+    Closed {
+        cause: ClosedCause,
+        since: Instant,
+    },
     /// The link is up, and held commands are let go batch by batch. Newcomers queue behind them.
-    Releasing { link: Arc<Link>, batch: Batch },
-    Open { link: Arc<Link> },
+    Releasing {
+        link: Arc<Link>,
+        batch: Batch,
+    },
+    Open {
+        link: Arc<Link>,
+    },
     Stopped,
 }
 
@@ -348,8 +300,8 @@ impl Gate {
         } else {
             return GivenUp::NotYet;
         };
-        let outage = inner.outage();
         let waiter = inner.hold.leave(ticket);
+        let outage = inner.outage();
         self.count_held(&inner);
         drop(inner);
         match waiter {

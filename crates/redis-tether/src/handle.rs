@@ -145,4 +145,6 @@ impl fmt::Debug for Handle {
 }
 
 #[cfg(test)]
+pub(crate) mod rig;
+#[cfg(test)]
 mod tests;

@@ -88,6 +88,7 @@ const ENDED: u8 = 2;
 
 impl Ledger {
     /// The books of a link that somebody knows of: its end is reported.
+    #[cfg(test)]
     pub(crate) fn new(epoch: Epoch, gate: Arc<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
         let ledger = Ledger::unannounced(epoch, &gate, observer);
         ledger.announce();
@@ -181,11 +182,7 @@ impl Ledger {
         if self.in_flight() == 0 || self.flights.blocked(now, self.reads()) {
             return None;
         }
-        let since = [
-            self.last_read(),
-            self.flights.busy_since(self.origin),
-            self.flights.excused_until(),
-        ];
+        let since = [self.last_read(), self.flights.busy_since(self.origin), self.flights.excused_until()];
         let since = since.into_iter().flatten().max().unwrap_or(self.origin);
         Some(now.saturating_duration_since(since))
     }

@@ -152,4 +152,4 @@ pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};
 pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};
-pub use transport::{BoxedStream, Stream, Transport};
+pub use transport::{BoxFuture, BoxedStream, Stream, Transport};

@@ -82,6 +82,9 @@ impl fmt::Display for Reason {
     }
 }
 
+/// A silence that would be shown as 0.0 s is not worth a word.
+const WORTH_SAYING: Duration = Duration::from_millis(50);
+
 /// A command that failed in the tether. Its `Display` is one line that says what was known, without any secret:
 ///
 /// `not sent: hold window passed, no link for 3.0s (connecting, attempt 12): connection refused; endpoint redis:6379, held 57`
@@ -173,7 +176,7 @@ impl CommandError {
         self.facts.in_flight
     }
 
-    /// How many commands were held.
+    /// How many other commands were held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.facts.held
@@ -212,7 +215,7 @@ impl fmt::Display for CommandError {
         if let Some(epoch) = facts.epoch {
             write!(f, ", epoch {epoch}")?;
         }
-        if let Some(silent_for) = facts.silent_for {
+        if let Some(silent_for) = facts.silent_for.filter(|silent_for| *silent_for >= WORTH_SAYING) {
             write!(f, ", silent for {:.1}s", silent_for.as_secs_f64())?;
         }
         if facts.in_flight > 0 {
@@ -266,9 +269,9 @@ impl OutcomeExt for RedisError {
             ErrorKind::Server(ServerErrorKind::ExecAbort) if self.detail().is_none() => Some(Outcome::Refused),
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 let errors = self.clone().into_server_errors()?;
-                let is_partial = errors.iter().any(|(_, error)| {
-                    matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_))
-                });
+                let is_partial = errors
+                    .iter()
+                    .any(|(_, error)| matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_)));
                 Some(if is_partial { Outcome::Ambiguous } else { Outcome::Refused })
             }
             _ => None,

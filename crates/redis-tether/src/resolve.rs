@@ -104,8 +104,9 @@ impl ResolveError {
 /// A literal IP address is its own answer; the closure is asked for names alone, each time anew. An empty answer becomes
 /// [`ResolveError::NoAddress`], an error of the kinds `NotFound` and `TimedOut` the error of that name.
 ///
-/// ```ignore
+/// ```
 /// let resolver = redis_tether::resolve_fn(|_host, port| async move { Ok(vec![([127, 0, 0, 1], port).into()]) });
+/// # let _ = resolver;
 /// ```
 pub fn resolve_fn<F, Fut>(lookup: F) -> impl Resolve
 where

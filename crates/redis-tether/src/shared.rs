@@ -7,7 +7,7 @@ use std::sync::Arc;
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 
-use crate::config::{CommandSettings, Config};
+use crate::config::CommandSettings;
 use crate::gate::Gate;
 use crate::stats::Counters;
 
@@ -27,20 +27,6 @@ pub(crate) struct Shared {
     /// As the configuration has it, for people to read; without credentials.
     pub(crate) endpoint: Arc<str>,
     pub(crate) refusals: Arc<dyn RefusalObserver>,
-}
-
-impl Shared {
-    pub(crate) fn new(config: &Config, refusals: Arc<dyn RefusalObserver>) -> Shared {
-        let counters = Arc::new(Counters::default());
-        Shared {
-            gate: Gate::new(&config.commands, Arc::clone(&counters)),
-            counters,
-            commands: config.commands.clone(),
-            db: i64::from(config.db),
-            endpoint: config.endpoint.to_string().into(),
-            refusals,
-        }
-    }
 }
 
 impl fmt::Debug for Shared {

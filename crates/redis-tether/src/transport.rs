@@ -41,9 +41,7 @@ pub(crate) struct SocketTransport {
 
 impl SocketTransport {
     pub(crate) fn new(settings: &DialSettings) -> SocketTransport {
-        SocketTransport {
-            settings: settings.clone(),
-        }
+        SocketTransport { settings: settings.clone() }
     }
 }
 
@@ -91,15 +89,10 @@ fn set_liveness(stream: &TcpStream, settings: &DialSettings) {
     let socket = SockRef::from(stream);
     let keepalive = TcpKeepalive::new().with_time(settings.keepalive_idle);
     #[cfg(any(target_os = "linux", target_os = "macos", windows))]
-    let keepalive = keepalive
-        .with_interval(settings.keepalive_interval)
-        .with_retries(settings.keepalive_retries);
+    let keepalive = keepalive.with_interval(settings.keepalive_interval).with_retries(settings.keepalive_retries);
     note("keepalive", socket.set_tcp_keepalive(&keepalive));
     #[cfg(target_os = "linux")]
-    note(
-        "TCP_USER_TIMEOUT",
-        socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout)),
-    );
+    note("TCP_USER_TIMEOUT", socket.set_tcp_user_timeout(Some(settings.tcp_user_timeout)));
 }
 
 fn note(option: &'static str, outcome: io::Result<()>) {
@@ -116,8 +109,86 @@ async fn connect_unix(path: PathBuf) -> io::Result<BoxedStream> {
 
 #[cfg(not(unix))]
 async fn connect_unix(_path: PathBuf) -> io::Result<BoxedStream> {
-    Err(io::Error::new(
-        io::ErrorKind::Unsupported,
-        "unix sockets do not exist on this platform",
-    ))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "unix sockets do not exist on this platform"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn transport() -> SocketTransport {
+        SocketTransport::new(&DialSettings::default())
+    }
+
+    #[tokio::test]
+    async fn tcp_connections_carry_bytes_over_both_families() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = TcpListener::bind(host).await.expect("a port");
+            let address = listener.local_addr().expect("an address");
+            let (connected, accepted) = tokio::join!(transport().connect(&Address::Tcp(address)), listener.accept());
+            let (mut ours, (mut theirs, _)) = (connected.expect("connected"), accepted.expect("accepted"));
+            ours.write_all(b"PING").await.expect("written");
+            let mut bytes = [0; 4];
+            timeout(LIMIT, theirs.read_exact(&mut bytes)).await.expect("four bytes").expect("read");
+            assert_eq!(&bytes, b"PING");
+        }
+    }
+
+    #[tokio::test]
+    async fn sockets_are_set_up_to_notice_dead_peers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
+        set_liveness(&stream, &DialSettings::default());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("readable"));
+        #[cfg(target_os = "linux")]
+        {
+            let settings = DialSettings::default();
+            assert_eq!(socket.tcp_keepalive_time().expect("readable"), settings.keepalive_idle);
+            assert_eq!(socket.tcp_keepalive_interval().expect("readable"), settings.keepalive_interval);
+            assert_eq!(socket.tcp_keepalive_retries().expect("readable"), settings.keepalive_retries);
+            assert_eq!(socket.tcp_user_timeout().expect("readable"), Some(settings.tcp_user_timeout));
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_listening_is_a_refusal() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        drop(listener);
+        let outcome = timeout(LIMIT, transport().connect(&Address::Tcp(address))).await.expect("in time");
+        assert_eq!(outcome.err().map(|error| error.kind()), Some(io::ErrorKind::ConnectionRefused));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_meets_itself_is_recognised() {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let own = socket.local_addr().expect("an address");
+        // Connecting a socket to its own address is how the kernel comes to such a connection by chance.
+        let stream = timeout(LIMIT, socket.connect(own)).await.expect("in time").expect("connected to itself");
+        assert!(is_self_connection(&stream));
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn unix_sockets_work_and_a_missing_one_is_not_found() {
+        let directory = std::env::temp_dir().join(format!("tether-transport-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory");
+        let path = directory.join("redis.sock");
+        let missing = transport().connect(&Address::Unix(path.clone())).await;
+        let listener = tokio::net::UnixListener::bind(&path).expect("a socket");
+        let (connected, accepted) = tokio::join!(transport().connect(&Address::Unix(path)), listener.accept());
+        std::fs::remove_dir_all(&directory).expect("removed");
+        assert_eq!(missing.err().map(|error| error.kind()), Some(io::ErrorKind::NotFound));
+        assert!(connected.is_ok() && accepted.is_ok());
+    }
 }

@@ -47,10 +47,7 @@ pub(crate) enum VerifyError {
 ///
 /// Waits for as long as the server does; dropping it leaves replies behind that nobody sees. `HELLO` that is not known or is
 /// denied is followed by `ROLE`; being denied is an answer as well, and leaves the role unknown.
-pub(crate) async fn verify(
-    connection: &mut MultiplexedConnection,
-    level: VerifyLevel,
-) -> Result<Verdict, VerifyError> {
+pub(crate) async fn verify(connection: &mut MultiplexedConnection, level: VerifyLevel) -> Result<Verdict, VerifyError> {
     match level {
         VerifyLevel::None => Ok(Verdict::unasked()),
         VerifyLevel::Ping => Answers::of_ping(ask(connection, &["PING"]).await?)?.verdict(),
@@ -94,7 +91,10 @@ struct Answers {
 /// What a server gives of itself when it is asked for its role.
 #[derive(PartialEq, Eq)]
 enum Account {
-    Given { word: String, version: Option<String> },
+    Given {
+        word: String,
+        version: Option<String>,
+    },
     /// Not now: a script keeps it busy, or the like. The same question may be answered the next time.
     NotNow,
     /// The command is not known, or denied.

@@ -34,6 +34,7 @@ pub(super) enum Paced {
 struct Attempt {
     epoch: Epoch,
     address: Address,
+    begun: Duration,
 }
 
 /// The attempts under way, and when the next is due.
@@ -52,8 +53,10 @@ pub(super) struct Search {
     ask_at: Option<Duration>,
     /// The worst lane met since the last start of a round.
     lane: Lane,
-    /// The lane by whose pace the next start was put off.
-    charged: Option<Lane>,
+    /// The worst lane met from the start before.
+    lane_before: Lane,
+    /// When, and by the pace of which lane, the next start was put off.
+    charged: Option<(Duration, Lane)>,
 }
 
 /// What became of a failed attempt.
@@ -79,6 +82,7 @@ impl Search {
             retry_at: None,
             ask_at: None,
             lane: Lane::Unreachable,
+            lane_before: Lane::Unreachable,
             charged: None,
         }
     }
@@ -98,7 +102,7 @@ impl Search {
     pub(super) fn start_round(&mut self, cx: &mut Context<'_>) {
         self.retry_at = None;
         self.ask_at = None;
-        self.lane = Lane::Unreachable;
+        self.lane_before = std::mem::replace(&mut self.lane, Lane::Unreachable);
         self.charged = None;
         let mut candidates = cx.memory.candidates();
         if candidates.is_empty() {
@@ -151,18 +155,19 @@ impl Search {
         if !self.queue.is_empty() {
             self.start_next(cx);
         }
-        if self.queue.is_empty() {
-            self.put_off(cx);
+        if self.queue.is_empty() || self.retry_at.is_some() {
+            self.put_off(cx, attempt.begun);
         }
         self.close_round(&attempt.address)
     }
 
-    /// Everything has been tried: when the next start is due, by the worst lane met. Each lane is charged once a start.
-    fn put_off(&mut self, cx: &mut Context<'_>) {
-        if self.charged == Some(self.lane) || self.charged == Some(Lane::Rejected) {
+    /// When the next start is due, by the worst lane met. What was under way when that was settled is covered by it.
+    fn put_off(&mut self, cx: &mut Context<'_>, begun: Duration) {
+        let covers = |(at, lane)| begun <= at && (lane == self.lane || lane == Lane::Rejected);
+        if self.charged.is_some_and(covers) {
             return;
         }
-        self.charged = Some(self.lane);
+        self.charged = Some((cx.now, self.lane));
         let at = match &mut self.paced {
             Paced::Together => cx.memory.pacing.failed(cx.now, self.lane, cx.rng),
             Paced::Alone(pacing) => pacing.failed(cx.now, self.lane, cx.rng),
@@ -192,7 +197,7 @@ impl Search {
         if cx.memory.allows(&attempt.address) {
             return Some(attempt.address);
         }
-        self.retry_at.get_or_insert(cx.now);
+        self.put_off(cx, attempt.begun);
         None
     }
 
@@ -221,6 +226,18 @@ impl Search {
             cx.memory.note_abandoned(&attempt.address);
             cx.out.push(Effect::Cancel { epoch: attempt.epoch });
         }
+    }
+
+    /// Ends the search as failed: what it still has under way counts as well, so that the next keeps its distance.
+    pub(super) fn give_up(mut self, cx: &mut Context<'_>) {
+        if let Some(begun) = self.attempts.iter().map(|attempt| attempt.begun).max() {
+            if self.lane_before == Lane::Rejected {
+                // What they would have met is not known: what the others met last time is likely.
+                self.lane = Lane::Rejected;
+            }
+            self.put_off(cx, begun);
+        }
+        self.cancel(cx);
     }
 
     /// Keeps to the tether's pacing from now on: the link beside which it went on is gone.
@@ -265,7 +282,7 @@ impl Search {
     fn start(&mut self, cx: &mut Context<'_>, address: Address) {
         let epoch = cx.memory.take_epoch();
         cx.memory.note_try(&address, cx.now);
-        self.attempts.push(Attempt { epoch, address: address.clone() });
+        self.attempts.push(Attempt { epoch, address: address.clone(), begun: cx.now });
         cx.out.push(Effect::Dial { epoch, address });
     }
 }

@@ -20,7 +20,8 @@ struct Tried {
     last: Option<Duration>,
     rejections: u32,
     last_lane: Option<Lane>,
-    first_rejection: Duration,
+    /// When the second attempt began that was rejected: by then the first had been charged.
+    charged_since: Duration,
 }
 
 pub struct Judge {
@@ -59,10 +60,18 @@ impl Judge {
         }
     }
 
-    pub fn replaced(&mut self) {
+    /// Another incarnation takes over; `lost` is the link that it does not.
+    pub fn replaced(&mut self, now: Duration, lost: Option<&Live>) {
+        if lost.is_some_and(|live| self.is_settled(live, now)) {
+            self.tried.clear();
+        }
         self.attempts.clear();
         self.failures.clear();
         self.started = false;
+    }
+
+    fn is_settled(&self, live: &Live, now: Duration) -> bool {
+        now >= live.since + self.settings.pacing.settled_after
     }
 
     pub fn before(&mut self, now: Duration, machine: &Machine, event: &Event) {
@@ -79,7 +88,9 @@ impl Judge {
                 self.answer.clone_from(addresses);
             }
             Event::AttemptFailed { epoch, kind } => {
-                if let Some(address) = self.attempts.remove(epoch) {
+                if let Some(address) = self.attempts.remove(epoch)
+                    && machine.phase() != Phase::Up
+                {
                     self.note_failure(now, address, *kind);
                 }
             }
@@ -91,10 +102,10 @@ impl Judge {
         *self.failures.entry(address.clone()).or_default() += 1;
         let tried = self.tried.entry(address).or_default();
         if kind.lane() == Lane::Rejected {
-            if tried.rejections == 0 {
-                tried.first_rejection = now;
-            }
             tried.rejections += 1;
+            if tried.rejections == 2 {
+                tried.charged_since = tried.last.unwrap_or(now);
+            }
         }
         tried.last_lane = Some(kind.lane());
     }
@@ -221,7 +232,10 @@ impl Judge {
                 None => assert!(is_dead, "{epoch} was torn down with nothing in its place, on {event:?}"),
                 Some(new) if before.phase == Phase::Suspect && self.attempts.get(new) == Some(&live.address) => {
                     let bound = self.suspected_at + self.settings.replace_after;
-                    assert!(is_dead || now >= bound, "{epoch} was replaced at its own address after too short a silence");
+                    assert!(
+                        is_dead || now >= bound,
+                        "{epoch} was replaced at its own address after too short a silence"
+                    );
                     assert_eq!(*event, Event::Tick);
                 }
                 Some(_) => {}
@@ -241,7 +255,11 @@ impl Judge {
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Publish { .. })) {
             let address = &machine.live().expect("it was published").address;
-            assert!(self.pinned.as_ref().is_none_or(|pinned| pinned == address), "{address} in spite of {:?}", self.pinned);
+            assert!(
+                self.pinned.as_ref().is_none_or(|pinned| pinned == address),
+                "{address} in spite of {:?}",
+                self.pinned
+            );
             if std::mem::take(&mut self.pin_next) {
                 self.pinned = Some(address.clone());
             }
@@ -252,13 +270,15 @@ impl Judge {
     /// which the resolver did not name before is tried at once, that a person may ask, and that the loss of a settled link
     /// begins anew.
     fn within_the_pacing(&mut self, now: Duration, event: &Event, effects: &[Effect], before: &Before) {
-        let settled = before.live.as_ref().is_some_and(|live| now >= live.since + self.settings.pacing.settled_after);
+        let settled = before.live.as_ref().is_some_and(|live| self.is_settled(live, now));
         let shaken = matches!(
             event,
             Event::LinkEnded { .. } | Event::LinkSilent { .. } | Event::LinkRefused { .. } | Event::Probed { .. }
         );
         let moved = effects.iter().any(|effect| matches!(effect, Effect::Retire { .. }));
-        if settled && (shaken || moved) || *event == Event::Unpin {
+        // A person asked for a whole round, or for one address more.
+        let asked = matches!(event, Event::Reconnect | Event::Unpin);
+        if settled && (shaken || moved) || asked {
             self.tried.clear();
         }
         for effect in effects {
@@ -267,14 +287,18 @@ impl Judge {
             self.news.retain(|news| news != address);
             let tried = self.tried.entry(address.clone()).or_default();
             // Beside a fit link a search of its own goes on, at its own pace.
-            let is_asked_for = *event == Event::Reconnect || before.phase == Phase::Up;
-            if let Some(last) = tried.last.filter(|_| !is_asked_for) {
+            let is_alone = before.phase == Phase::Up;
+            if let Some(last) = tried.last.filter(|_| !is_alone) {
                 let floor = floor(&self.settings, tried, last);
                 let by_resolver = matches!(event, Event::Resolved { .. }) && is_news;
                 let floor = if by_resolver { self.settings.fresh_after.min(floor) } else { floor };
-                assert!(now >= last + floor, "{address} tried {:?} after the last time: {tried:?}, {event:?}", now - last);
+                assert!(
+                    now >= last + floor,
+                    "{address} tried {:?} after the last time: {tried:?}, {event:?}",
+                    now - last
+                );
             }
-            tried.last = Some(now);
+            tried.last = Some(now).filter(|_| !is_alone);
         }
     }
 
@@ -306,6 +330,6 @@ fn floor(settings: &Settings, tried: &Tried, last: Duration) -> Duration {
         // It may have been at the turn of another address of its round.
         _ => return settings.pacing.unreachable.first / 2,
     };
-    let age = last.saturating_sub(tried.first_rejection);
+    let age = if tried.rejections < 2 { Duration::ZERO } else { last.saturating_sub(tried.charged_since) };
     pace.floor(pace.cap(tried.rejections.saturating_sub(1), age))
 }

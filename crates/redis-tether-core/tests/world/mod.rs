@@ -165,21 +165,20 @@ impl World {
     }
 
     pub fn run_until(&mut self, end: Duration) {
+        let end = end.max(self.now);
         let mut steps = 0;
         loop {
             steps += 1;
             assert!(steps < 200_000, "spins at {:?}: {:#?}", self.now, &self.log[self.log.len() - 20..]);
-            let happening = self.schedule.keys().next().map(|key| key.0);
-            let tick = self.machine.next_due().map(|due| due.max(self.now) + self.tick_late);
-            let next = [happening, tick, Some(self.resolve_at)].into_iter().flatten().min().unwrap_or(Duration::MAX);
+            let next = self.next();
             if next > end {
                 self.now = end;
                 return;
             }
-            self.now = next.max(self.now);
+            self.now = next;
             if self.resolve_at <= next {
                 self.resolve_by_pace();
-            } else if happening == Some(next) {
+            } else if self.schedule.first_key_value().is_some_and(|(key, _)| key.0 <= next) {
                 let (_, happening) = self.schedule.pop_first().expect("it was there");
                 self.happen(happening);
             } else {
@@ -188,13 +187,26 @@ impl World {
         }
     }
 
+    /// When something happens next.
+    fn next(&self) -> Duration {
+        let tick = self.machine.next_due().map(|due| due.max(self.now) + self.tick_late);
+        let happening = self.schedule.keys().next().map(|key| key.0);
+        let next = [happening, tick, Some(self.resolve_at)].into_iter().flatten().min().unwrap_or(Duration::MAX);
+        // After a stall what should have happened in it happens at once.
+        next.max(self.now)
+    }
+
+    /// Whatever happens next, and all that happens at the same moment.
+    pub fn run_next(&mut self) {
+        let next = self.next();
+        self.run_until(next);
+    }
+
     /// Runs until the phase is reached, and says how long that took.
     pub fn run_to(&mut self, phase: Phase, limit: Duration) -> Duration {
         let (start, end) = (self.now, self.now + limit);
         while self.phase() != phase {
-            let due = self.machine.next_due().map(|due| due.max(self.now) + self.tick_late);
-            let next = [self.schedule.keys().next().map(|key| key.0), due, Some(self.resolve_at)];
-            let next = next.into_iter().flatten().min().unwrap_or(Duration::MAX);
+            let next = self.next();
             assert!(
                 next <= end,
                 "not {phase:?} within {limit:?} but {:?}, at {:?}: {:#?}\n{:#?}",
@@ -298,11 +310,12 @@ impl World {
 
     /// The incarnation is replaced; what it had begun ends with it.
     pub fn incarnate(&mut self, live: Option<Live>) {
+        let lost = self.machine.live().filter(|_| live.is_none());
+        self.judge.replaced(self.now, lost);
         self.attempts.clear();
         self.seed = self.seed.wrapping_add(1);
         let rng = fastrand::Rng::with_seed(self.seed);
         self.machine = Machine::new(self.settings.clone(), self.machine.memory().clone(), live, rng);
-        self.judge.replaced();
         self.tell(Event::Started);
     }
 
@@ -332,7 +345,21 @@ impl World {
         self.tell(Event::LinkRefused { epoch });
     }
 
+    /// Whether a report about this link means something now.
+    pub fn is_in_play(&self, epoch: Epoch) -> bool {
+        self.attempts.contains_key(&epoch) || self.machine.live().is_some_and(|live| live.epoch == epoch)
+    }
+
     // What tests count.
+
+    /// The newest epoch that was given away.
+    pub fn dials_begun(&self) -> u64 {
+        let epoch = |(_, effect): &(Duration, Effect)| match effect {
+            Effect::Dial { epoch, .. } => Some(epoch.get()),
+            _ => None,
+        };
+        self.log.iter().rev().find_map(epoch).unwrap_or(0)
+    }
 
     pub fn dials(&self) -> Vec<(Duration, Address)> {
         let dial = |(at, effect): &(Duration, Effect)| match effect {

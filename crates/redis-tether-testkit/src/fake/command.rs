@@ -34,11 +34,11 @@ impl State {
             Ok(spec) => spec,
             Err(refusal) => return Step::Reply(refuse(session, &name, refusal)),
         };
-        if let Transaction::Open(queue) = &mut session.transaction {
-            if !["EXEC", "DISCARD", "MULTI", "QUIT"].contains(&spec.name) {
-                queue.push(request);
-                return Step::Reply(Reply::Simple("QUEUED".to_owned()));
-            }
+        if let Transaction::Open(queue) = &mut session.transaction
+            && !["EXEC", "DISCARD", "MULTI", "QUIT"].contains(&spec.name)
+        {
+            queue.push(request);
+            return Step::Reply(Reply::Simple("QUEUED".to_owned()));
         }
         self.execute(session, spec, &request[1..])
     }

@@ -92,7 +92,7 @@ impl Store {
     }
 
     fn read(&mut self, db: u32, key: &[u8]) -> Outcome {
-        Ok(self.text(db, key)?.map_or(Reply::Nil, |text| Reply::bulk(text)))
+        Ok(self.text(db, key)?.map_or(Reply::Nil, Reply::bulk))
     }
 
     fn set(&mut self, db: u32, key: &[u8], value: &[u8], options: &[Vec<u8>]) -> Outcome {
@@ -127,7 +127,7 @@ impl Store {
     }
 
     fn add(&mut self, db: u32, key: &[u8], by: i64) -> Outcome {
-        let old = self.text(db, key)?.map_or(Ok(0), |text| integer(text))?;
+        let old = self.text(db, key)?.map_or(Ok(0), integer)?;
         let new = old.checked_add(by).ok_or(Mistake::Overflow)?;
         *self.text_mut(db, key)? = new.to_string().into_bytes();
         Ok(Reply::Int(new))

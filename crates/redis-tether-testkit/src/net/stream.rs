@@ -96,7 +96,7 @@ impl SimStream {
         lock(&self.link).reset();
     }
 
-    /// Waits until the first packet is due, reading from `direction`.
+    /// Waits until the first packet is due.
     fn poll_arrival(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let arrival = self.arrival.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if arrival.deadline() != due {
@@ -122,11 +122,11 @@ impl AsyncRead for SimStream {
             let due = direction.under_way.front().map(|packet| packet.due);
             due.filter(|_| flow == Flow::Open)
         };
-        if let Some(due) = due {
-            if self.poll_arrival(due, cx).is_ready() {
-                // Due by now; the next poll finds it.
-                cx.waker().wake_by_ref();
-            }
+        if let Some(due) = due
+            && self.poll_arrival(due, cx).is_ready()
+        {
+            // Due by now; the next poll finds it.
+            cx.waker().wake_by_ref();
         }
         Poll::Pending
     }

@@ -27,10 +27,10 @@ static COUNTER: AtomicU32 = AtomicU32::new(0);
 /// common free port was found.
 pub fn allocate_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     let mut ips: Vec<IpAddr> = (0..count).map(|_| next_ip()).collect();
-    if let [only] = ips.as_mut_slice() {
-        if !exists(*only) {
-            *only = Ipv4Addr::LOCALHOST.into();
-        }
+    if let [only] = ips.as_mut_slice()
+        && !exists(*only)
+    {
+        *only = Ipv4Addr::LOCALHOST.into();
     }
     let port = common_port(&ips)?;
     Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())

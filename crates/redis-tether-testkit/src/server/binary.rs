@@ -113,7 +113,8 @@ impl ServerBinary {
         let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let version = parse_version(kind, &text)?;
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // Links are left alone: the binary goes by the name that it is called by (`redis-check-rdb` is the same file).
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Some(Self { kind, path, version })
     }
 }

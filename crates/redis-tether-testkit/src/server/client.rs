@@ -24,10 +24,10 @@ impl Client {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let mut client = Self { stream, input: Vec::new() };
-        if let Some(password) = password {
-            if let Reply::Error(refusal) = client.command(&["AUTH", password]).await? {
-                return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
-            }
+        if let Some(password) = password
+            && let Reply::Error(refusal) = client.command(&["AUTH", password]).await?
+        {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal));
         }
         Ok(client)
     }

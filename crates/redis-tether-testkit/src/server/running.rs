@@ -1,10 +1,9 @@
-//! A server process that runs: commands, roles, faults, restarts.
+//! A server process that runs: starting it, asking it, giving it a role.
 //!
 //! Tests get a [`Server`] from [`Server::start`] or a [`ServerBuilder`](super::ServerBuilder). It keeps one connection of its
 //! own to the server, so that the server's counts of clients and connections are off by one and no more, and so that
 //! it gets in when `maxclients` is reached or the password has changed.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -12,21 +11,17 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
 use super::process::{Launch, Process, ServerBuilder};
-use super::{ServerBinary, ServerError};
+use super::{Info, ServerBinary, ServerError};
 use crate::resp::Reply;
 use crate::wait::TimedOut;
 
 /// How long a server has for starting, for answering a command, for a change of role.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A server that stops gives lagging replicas up to 10 s by default.
-const STOP_PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a server is asked while something is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -47,7 +42,8 @@ const ASK_EVERY: Duration = Duration::from_millis(5);
 /// # Ok(()) }
 /// ```
 pub struct Server {
-    launch: Launch,
+    /// Boxed to keep the server cheap to move and to put into enums.
+    launch: Box<Launch>,
     process: Mutex<Option<Process>>,
     admin: AsyncMutex<Option<Client>>,
     /// What it was started with, and is restarted with.
@@ -71,7 +67,7 @@ impl Server {
 
     pub(super) async fn launch(launch: Launch, password: Option<String>) -> Result<Self, ServerError> {
         let server = Self {
-            launch,
+            launch: Box::new(launch),
             process: Mutex::new(None),
             admin: AsyncMutex::new(None),
             initial_password: password.clone(),
@@ -140,7 +136,7 @@ impl Server {
         Ok(reply)
     }
 
-    async fn connect(&self) -> io::Result<Client> {
+    pub(super) async fn connect(&self) -> io::Result<Client> {
         let password = self.current_password().clone();
         Client::connect(self.addr(), password.as_deref()).await
     }
@@ -186,11 +182,16 @@ impl Server {
         }
     }
 
-    fn process(&self) -> MutexGuard<'_, Option<Process>> {
+    /// Ends the kit's own connection, which a dead process has closed.
+    pub(super) async fn hang_up(&self) {
+        self.admin.lock().await.take();
+    }
+
+    pub(super) fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn current_password(&self) -> MutexGuard<'_, Option<String>> {
+    pub(super) fn current_password(&self) -> MutexGuard<'_, Option<String>> {
         self.password.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -241,73 +242,25 @@ impl Server {
     }
 }
 
-/// # Faults
+/// # Starting
 impl Server {
-    /// Kills the process (SIGKILL) and waits until it is gone. Nothing happens where there is none.
-    ///
-    /// # Errors
-    /// Where the system refuses.
-    pub async fn kill(&self) -> Result<(), ServerError> {
-        self.end(Signal::KILL).await
-    }
-
-    /// Stops the process in an orderly way (SIGTERM) and waits until it is gone; kills it when that takes more than
-    /// 15 s. Thaws it before, if need be.
-    ///
-    /// # Errors
-    /// Where the system refuses.
-    pub async fn stop(&self) -> Result<(), ServerError> {
-        if self.process().is_some() {
-            self.thaw()?;
-        }
-        self.end(Signal::TERM).await
-    }
-
-    async fn end(&self, signal: Signal) -> Result<(), ServerError> {
-        let Some(process) = self.process().take() else {
-            return Ok(());
-        };
-        let machine = || ServerError::machine("end the server's process");
-        process.signal(signal).map_err(machine())?;
-        let pid = rustix::process::Pid::from_raw(process.id().cast_signed());
-        let mut waiting = std::pin::pin!(process.wait());
-        let ended = match timeout(STOP_PATIENCE, &mut waiting).await {
-            Ok(ended) => ended,
-            Err(_) => {
-                // Not yet reaped, so the id is still that of our process.
-                pid.map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-                waiting.await
-            }
-        };
-        self.admin.lock().await.take();
-        ended.map_err(machine())
-    }
-
-    /// Starts the process again, with the address, directory, options and password that it was built with, and waits
-    /// until it answers, at most 10 s. Kills it before, if it runs. Data and role are those of a fresh server.
-    ///
-    /// # Errors
-    /// As [`ServerBuilder::start`].
-    pub async fn restart(&self) -> Result<(), ServerError> {
-        self.kill().await?;
-        self.current_password().clone_from(&self.initial_password);
-        self.come_up().await
-    }
-
-    async fn come_up(&self) -> Result<(), ServerError> {
+    /// Starts the process with the password that it was built with, and waits until it answers.
+    pub(super) async fn come_up(&self) -> Result<(), ServerError> {
         let process = self.launch.spawn().map_err(ServerError::machine("start the server's process"))?;
         *self.process() = Some(process);
+        self.current_password().clone_from(&self.initial_password);
         let start = Instant::now();
         loop {
-            let last = match timeout(PATIENCE, self.exchange(&["PING"])).await {
-                Ok(Ok(Reply::Simple(_))) => return Ok(()),
-                Ok(Ok(reply)) => reply.text().unwrap_or_default(),
+            let last = match timeout(PATIENCE, self.greet()).await {
+                Ok(Ok(Greeting::Ready)) => return Ok(()),
+                Ok(Ok(Greeting::NotYet(last))) => last,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no reply".to_owned(),
             };
             let ended = self.process().as_mut().map_or(Ok(None), Process::ended);
             if let Some(status) = ended.map_err(ServerError::machine("look after the server's process"))? {
                 self.process().take();
+                self.hang_up().await;
                 return Err(ServerError::Ended { addr: self.addr(), status, log: self.log_tail() });
             }
             if start.elapsed() >= PATIENCE {
@@ -317,162 +270,30 @@ impl Server {
         }
     }
 
-    /// Freezes the process (SIGSTOP): its kernel goes on accepting and acknowledging, and nothing is answered. Returns
-    /// when it has stopped, where the system tells.
-    ///
-    /// # Errors
-    /// [`ServerError::NotRunning`], and where the system refuses.
-    pub async fn freeze(&self) -> Result<(), ServerError> {
-        self.signal(Signal::STOP)?;
-        let start = Instant::now();
-        while self.process().as_ref().and_then(Process::is_stopped) == Some(false) {
-            if start.elapsed() >= PATIENCE {
-                let what = format!("{} to stop", self.addr());
-                return Err(TimedOut { what, after: PATIENCE, last: "running".to_owned() }.into());
-            }
-            sleep(Duration::from_millis(1)).await;
+    /// Asks whether the server is ready, and whether it is ours: where the port is taken, somebody else answers.
+    async fn greet(&self) -> io::Result<Greeting> {
+        let pong = self.exchange(&["PING"]).await?;
+        if pong.is_error() {
+            return Ok(Greeting::NotYet(pong.text().unwrap_or_default()));
         }
-        Ok(())
-    }
-
-    /// Lets a frozen process go on (SIGCONT); it then executes what waits in its buffers.
-    ///
-    /// # Errors
-    /// [`ServerError::NotRunning`], and where the system refuses.
-    pub fn thaw(&self) -> Result<(), ServerError> {
-        self.signal(Signal::CONT)
-    }
-
-    fn signal(&self, signal: Signal) -> Result<(), ServerError> {
-        match self.process().as_ref() {
-            Some(process) => process.signal(signal).map_err(ServerError::machine("signal the server's process")),
-            None => Err(ServerError::NotRunning { addr: self.addr() }),
+        let info = Info::parse(&self.exchange(&["INFO", "server"]).await?.text().unwrap_or_default());
+        if info.number("process_id") == self.pid().map(i64::from) {
+            return Ok(Greeting::Ready);
         }
+        self.hang_up().await;
+        Ok(Greeting::NotYet("another process answers there".to_owned()))
     }
+}
 
-    /// Runs a script that computes for about this long, and waits for its end. The server answers nobody meanwhile. The
-    /// time is the processor's: on a busy machine the script takes longer.
-    ///
-    /// # Errors
-    /// As [`command`](Self::command), but without its limit of time.
-    pub async fn run_script(&self, time: Duration) -> Result<(), ServerError> {
-        self.spawn_script(time).await?.finished().await
-    }
-
-    /// As [`run_script`](Self::run_script), but returns as soon as the script was sent, which is the moment it starts if
-    /// the server is idle.
-    ///
-    /// # Errors
-    /// Where the server cannot be reached.
-    pub async fn spawn_script(&self, time: Duration) -> Result<Script, ServerError> {
-        let script = "local stop = os.clock() + tonumber(ARGV[1]) while os.clock() < stop do end return 1";
-        self.spawn_command(&["EVAL", script, "0", &time.as_secs_f64().to_string()]).await
-    }
-
-    /// Makes the whole server sleep for exactly this long (`DEBUG SLEEP`), like a script but without the computing;
-    /// returns as soon as the command was sent.
-    ///
-    /// # Errors
-    /// Where the server cannot be reached.
-    pub async fn spawn_stall(&self, time: Duration) -> Result<Script, ServerError> {
-        self.spawn_command(&["DEBUG", "SLEEP", &time.as_secs_f64().to_string()]).await
-    }
-
-    /// Sends on a connection that is there for this command alone.
-    async fn spawn_command(&self, args: &[&str]) -> Result<Script, ServerError> {
-        let (addr, command) = (self.addr(), args[0].to_owned());
-        let lost = {
-            let command = command.clone();
-            move |source| ServerError::Connection { addr, command, source }
-        };
-        let sent = async {
-            let mut client = self.connect().await?;
-            client.send(args).await?;
-            Ok(client)
-        };
-        let mut client = sent.await.map_err(lost.clone())?;
-        let task = tokio::spawn(async move {
-            match client.receive().await {
-                Ok(Reply::Error(reply)) => Err(ServerError::Refused { addr, command, reply }),
-                Ok(_) => Ok(()),
-                Err(source) => Err(lost(source)),
-            }
-        });
-        Ok(Script { task })
-    }
-
-    /// Changes the password of the default user; `None` lets everybody in. Connections stay authenticated until
-    /// [`kill_clients`](Self::kill_clients). Replicas of this server are told nothing.
-    ///
-    /// # Errors
-    /// As [`command`](Self::command).
-    pub async fn set_password(&self, password: Option<&str>) -> Result<(), ServerError> {
-        self.command(&["CONFIG", "SET", "requirepass", password.unwrap_or_default()]).await?;
-        *self.current_password() = password.map(str::to_owned);
-        Ok(())
-    }
-
-    /// Closes the connections of all clients but replicas and this kit.
-    ///
-    /// # Errors
-    /// As [`command`](Self::command).
-    pub async fn kill_clients(&self) -> Result<(), ServerError> {
-        self.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await.map(drop)
-    }
+enum Greeting {
+    Ready,
+    /// What it said, or what is wrong with it.
+    NotYet(String),
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (binary, addr) = (self.binary().to_string(), self.addr());
         f.debug_struct("Server").field("binary", &binary).field("addr", &addr).finish_non_exhaustive()
-    }
-}
-
-/// A command that keeps the server busy. Dropping it does not end the command.
-#[derive(Debug)]
-#[must_use = "a script that nobody waits for may outlast what it was meant for"]
-pub struct Script {
-    task: JoinHandle<Result<(), ServerError>>,
-}
-
-impl Script {
-    /// Waits until the server has answered.
-    ///
-    /// # Errors
-    /// Where the server refused or the connection ended.
-    pub async fn finished(self) -> Result<(), ServerError> {
-        self.task
-            .await
-            .unwrap_or_else(|error| Err(ServerError::machine("wait for the command")(io::Error::other(error))))
-    }
-}
-
-/// The fields of an `INFO`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Info {
-    fields: BTreeMap<String, String>,
-}
-
-impl Info {
-    fn parse(text: &str) -> Self {
-        let fields = text.lines().filter_map(|line| line.split_once(':'));
-        Self { fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() }
-    }
-
-    /// The value of a field.
-    pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.get(name).map(String::as_str)
-    }
-
-    /// The value of a field that is a number.
-    pub fn number(&self, name: &str) -> Option<i64> {
-        self.field(name)?.parse().ok()
-    }
-
-    /// What it says about replication, on one line.
-    fn replication(&self) -> String {
-        let names = ["role", "master_link_status", "master_sync_in_progress", "slave_repl_offset", "connected_slaves"];
-        let known = names.iter().filter_map(|name| Some(format!("{name}:{}", self.field(name)?)));
-        known.collect::<Vec<_>>().join(" ")
     }
 }

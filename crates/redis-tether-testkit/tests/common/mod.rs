@@ -6,9 +6,7 @@
 use std::net::SocketAddr;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisResult,
-};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisConnectionInfo, RedisResult};
 use redis_tether_testkit::FakeServer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -48,11 +46,6 @@ where
     let (connection, driver) = MultiplexedConnection::new_with_config(&settings, stream, config).await?;
     tokio::spawn(driver);
     Ok(connection)
-}
-
-/// What redis-rs tells of a real server's address.
-pub fn info(addr: SocketAddr) -> ConnectionInfo {
-    format!("redis://{addr}").into_connection_info().expect("a valid URL")
 }
 
 /// The code of a refusal and what redis-rs says about it.

@@ -23,15 +23,6 @@ impl DialError {
         self.kind
     }
 
-    pub(crate) fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// What the peer or the system said, possibly nothing.
-    pub(crate) fn detail(&self) -> &str {
-        &self.detail
-    }
-
     /// Takes the password out, should the peer have repeated it.
     pub(crate) fn without(mut self, password: Option<&Password>) -> DialError {
         // One shorter than this would turn up in innocent words and make the line unreadable; servers that repeat arguments are

@@ -87,9 +87,10 @@ impl Levels {
         })
     }
 
-    /// `address` passed at `level`, having hung up on more or not known it.
+    /// `address` passed at `level`, having hung up on more or not known it. That it should be asked nothing is not learned:
+    /// only a peer that hangs up on the question again is taken without an answer.
     pub(super) fn learn(&self, address: &Address, level: VerifyLevel) {
-        let now = Instant::now();
+        let (level, now) = (level.max(VerifyLevel::Ping), Instant::now());
         tracing::debug!(%address, ?level, "the peer is asked less from now on");
         self.update(address, now, |known| known.learned = Some((level, now)));
     }

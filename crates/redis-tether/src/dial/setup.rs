@@ -2,7 +2,7 @@
 //! are. One write. The dialer calls it; a refusal of a courtesy fails nothing.
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, ServerError, Value};
+use redis::{Cmd, Pipeline, RedisError, ServerError, Value};
 use redis_tether_core::FailureKind;
 
 use super::Rejection;
@@ -15,6 +15,16 @@ pub(super) enum SetupError {
     Closed(String),
     /// The peer refused.
     Rejected(Rejection),
+}
+
+impl SetupError {
+    fn of(error: RedisError) -> SetupError {
+        if error.is_connection_dropped() {
+            SetupError::Closed(error.to_string())
+        } else {
+            SetupError::Rejected(Rejection::by_error(&error))
+        }
+    }
 }
 
 /// Sets up `connection`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the proxies that level is
@@ -98,10 +108,7 @@ async fn send(connection: &mut MultiplexedConnection, plan: Plan) -> Result<Answ
         steps.push(step);
     }
     let replies = connection.send_packed_commands(&pipeline, 0, steps.len()).await;
-    let replies = replies.map_err(|error| match error.is_connection_dropped() {
-        true => SetupError::Closed(error.to_string()),
-        false => SetupError::Rejected(Rejection::by_error(&error)),
-    })?;
+    let replies = replies.map_err(SetupError::of)?;
     for (step, reply) in steps.into_iter().zip(replies) {
         if let Value::ServerError(error) = reply {
             if step.finds_no_users(&error) {

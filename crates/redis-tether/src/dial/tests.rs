@@ -1,0 +1,596 @@
+//! Dials against fake servers under virtual time: what is accepted, what is refused and as what, what is learned, and what is
+//! left behind.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use redis_tether_core::{Address, Epoch, FailureKind, Role};
+use redis_tether_testkit::{FakeServer, SimNet};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
+
+use super::{DialError, Dialer};
+use crate::config::{Config, Protocol, Verify};
+use crate::gate::Gate;
+use crate::ledger::{LinkEnd, LinkObserver};
+use crate::link::Link;
+use crate::transport::{BoxFuture, BoxedStream, Transport};
+use crate::verify::{VerifyLevel, verify};
+
+const LIMIT: Duration = Duration::from_secs(5);
+const PASSWORD: &str = "correct-horse";
+
+/// A fake server in a network of its own, and a dialer that leads there.
+struct World {
+    net: SimNet,
+    server: FakeServer,
+    address: SocketAddr,
+    gate: Arc<Gate>,
+    ends: Arc<Ends>,
+    open_streams: Arc<AtomicUsize>,
+    dialer: Dialer,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Config)) -> World {
+        let address = SocketAddr::from(([10, 0, 0, 1], 6379));
+        let mut config = Config::new("redis", 6379);
+        change(&mut config);
+        let (net, server) = (SimNet::new(), FakeServer::new());
+        net.bind(address, server.clone());
+        let gate = Gate::new(&config.commands, Arc::default());
+        let (ends, open_streams) = (Arc::new(Ends::default()), Arc::new(AtomicUsize::new(0)));
+        let transport = SimTransport { net: net.clone(), open: Arc::clone(&open_streams) };
+        let dialer = Dialer::new(Arc::new(config), Arc::new(transport), Arc::clone(&gate), ends.clone());
+        World { net, server, address, gate, ends, open_streams, dialer }
+    }
+
+    async fn dial(&self) -> Result<Link, DialError> {
+        self.dialer.dial(Epoch::FIRST, Address::Tcp(self.address)).await
+    }
+
+    async fn failure(&self) -> DialError {
+        self.dial().await.map(|link| link.verify_level()).expect_err("the dial fails")
+    }
+
+    fn dials(&self) -> u64 {
+        self.net.dials(self.address)
+    }
+
+    async fn until_no_stream_is_left(&self) {
+        let gone = async {
+            while self.open_streams.load(Ordering::SeqCst) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, gone).await.expect("every stream is dropped");
+    }
+}
+
+#[derive(Default)]
+struct Ends(Mutex<Vec<LinkEnd>>);
+
+impl Ends {
+    fn seen(&self) -> Vec<LinkEnd> {
+        self.0.lock().expect("no panic").clone()
+    }
+}
+
+impl LinkObserver for Ends {
+    fn link_ended(&self, _epoch: Epoch, end: LinkEnd) {
+        self.0.lock().expect("no panic").push(end);
+    }
+
+    fn link_heard(&self, _epoch: Epoch) {}
+}
+
+struct SimTransport {
+    net: SimNet,
+    open: Arc<AtomicUsize>,
+}
+
+impl Transport for SimTransport {
+    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
+        let Address::Tcp(address) = *address else {
+            panic!("no unix sockets here");
+        };
+        let (net, open) = (self.net.clone(), Arc::clone(&self.open));
+        Box::pin(async move {
+            let stream = net.connect(address).await?;
+            open.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(Counted { stream, open }) as BoxedStream)
+        })
+    }
+}
+
+/// A stream that is counted until it is dropped.
+struct Counted<S> {
+    stream: S,
+    open: Arc<AtomicUsize>,
+}
+
+impl<S> Drop for Counted<S> {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_is_accepted_and_carries_commands() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let world = World::with(|config| {
+            config.protocol = protocol;
+            config.password = Some(PASSWORD.into());
+            config.db = 3;
+            config.client_name = Some("orders".to_owned());
+        });
+        world.server.require_password(Some(PASSWORD));
+        let link = world.dial().await.expect("a link");
+        assert_eq!((link.role(), link.verify_level()), (Role::Primary, VerifyLevel::Hello));
+        assert_eq!(link.epoch(), Epoch::FIRST);
+        assert_eq!(link.address(), &Address::Tcp(world.address));
+        let mut connection = link.connection();
+        let name: String =
+            redis::cmd("CLIENT").arg("GETNAME").query_async(&mut connection).await.expect("the name is set");
+        assert_eq!(name, "orders");
+        let () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await.expect("written");
+        let writes = world.server.writes();
+        assert_eq!(writes.len(), 1, "{writes:?}");
+        assert_eq!(world.dials(), 1);
+        assert_eq!(world.ends.seen(), []);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_asks_at_the_level_of_the_link() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let world = World::with(|config| config.protocol = protocol);
+        let link = world.dial().await.expect("a link");
+        let verdict = verify(&mut link.connection(), link.verify_level()).await.expect("a verdict");
+        assert_eq!((verdict.role, verdict.loading), (Role::Primary, false));
+        assert!(verdict.version.is_some());
+        world.server.demote();
+        let verdict = verify(&mut link.connection(), link.verify_level()).await.expect("a verdict");
+        assert_eq!((verdict.role, verdict.role_word.is_some()), (Role::Replica, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_dropped_ends() {
+    let world = World::new();
+    let link = world.dial().await.expect("a link");
+    let connection = link.connection();
+    drop(link);
+    assert_eq!(world.ends.seen(), [LinkEnd::Retired]);
+    world.until_no_stream_is_left().await;
+    drop(connection);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_link_fails_what_is_in_flight_and_closes_its_gate_first() {
+    let world = World::new();
+    let link = Arc::new(world.dial().await.expect("a link"));
+    assert!(world.gate.open(Arc::clone(&link)));
+    assert!(world.gate.admits(Epoch::FIRST));
+    world.server.hang();
+    let caller = tokio::spawn({
+        let mut connection = link.connection();
+        async move { redis::cmd("PING").query_async::<String>(&mut connection).await }
+    });
+    tokio::task::yield_now().await;
+    link.abort(LinkEnd::Mute);
+    assert!(!world.gate.admits(Epoch::FIRST), "the gate is closed when abort returns");
+    let outcome = timeout(LIMIT, caller).await.expect("the caller hears of it").expect("no panic");
+    assert!(outcome.is_err());
+    assert_eq!(world.ends.seen(), [LinkEnd::Mute]);
+    world.until_no_stream_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_closes_the_gate_before_callers_fail() {
+    let world = World::new();
+    let link = Arc::new(world.dial().await.expect("a link"));
+    assert!(world.gate.open(Arc::clone(&link)));
+    world.server.hang();
+    let caller = tokio::spawn({
+        let (mut connection, gate) = (link.connection(), Arc::clone(&world.gate));
+        async move {
+            let outcome = redis::cmd("PING").query_async::<String>(&mut connection).await;
+            (outcome.is_err(), gate.admits(Epoch::FIRST))
+        }
+    });
+    world.server.wait_for_bytes(1).await.expect("the command arrives");
+    world.server.crash();
+    let seen = timeout(LIMIT, caller).await.expect("the caller hears of it").expect("no panic");
+    assert_eq!(seen, (true, false), "(failed, gate still open)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_and_loading_servers_are_turned_down() {
+    let world = World::new();
+    world.server.demote();
+    assert_eq!(world.failure().await.kind(), FailureKind::NotPrimary);
+    world.server.promote();
+    world.server.start_loading();
+    assert_eq!(world.failure().await.kind(), FailureKind::Loading);
+    world.server.finish_loading();
+    world.dial().await.expect("a link once it is well");
+    assert_eq!(world.dials(), 3, "each dial was one connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn loading_is_loading_also_where_a_database_is_selected() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let world = World::with(|config| {
+            config.db = 1;
+            config.protocol = protocol;
+            config.password = Some(PASSWORD.into());
+        });
+        world.server.require_password(Some(PASSWORD));
+        world.server.start_loading();
+        assert_eq!(world.failure().await.kind(), FailureKind::Loading);
+        world.server.finish_loading();
+        world.server.refuse("SELECT", Some("LOADING Redis is loading the dataset in memory"));
+        assert_eq!(world.failure().await.kind(), FailureKind::Loading);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_cannot_save_is_a_primary_all_the_same() {
+    let world = World::with(|config| config.verify = Verify::Ping);
+    world.server.fail_saves();
+    let link = world.dial().await.expect("a link");
+    assert_eq!(link.role(), Role::Primary, "only a primary looks at that");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_server_is_asked_the_same_again() {
+    let world = World::new();
+    world.server.refuse("HELLO", Some("BUSY Redis is busy running a script"));
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.role(), link.verify_level()), (Role::Unknown, VerifyLevel::Hello));
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_are_refused_as_such() {
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        let wrong = World::with(|config| {
+            config.password = Some("guessed-wrong".into());
+            config.protocol = protocol;
+        });
+        wrong.server.require_password(Some(PASSWORD));
+        let error = wrong.failure().await;
+        assert_eq!(error.kind(), FailureKind::Auth);
+        assert!(error.to_string().contains("WRONGPASS"), "{error}");
+        assert_eq!(wrong.dials(), 1, "a refusal is no hanging up");
+
+        let missing = World::with(|config| config.protocol = protocol);
+        missing.server.require_password(Some(PASSWORD));
+        let error = missing.failure().await;
+        assert_eq!(error.kind(), FailureKind::Auth);
+        assert!(error.to_string().contains("NOAUTH"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_server_gets_the_password_without_the_username() {
+    let world = World::with(|config| {
+        config.username = Some("default".to_owned());
+        config.password = Some(PASSWORD.into());
+    });
+    let answers = [
+        &b"-ERR wrong number of arguments for 'auth' command\r\n-ERR unknown\r\n-ERR unknown\r\n"[..],
+        b"+OK\r\n-ERR unknown\r\n-ERR unknown\r\n",
+        b"-ERR unknown command 'HELLO'\r\n+PONG\r\n",
+        b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+    ];
+    let heard = world.script(&answers);
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.role(), link.verify_level()), (Role::Primary, VerifyLevel::Role));
+    let heard = heard.lock().expect("no panic");
+    assert!(heard[0].starts_with("*3\r\n$4\r\nAUTH\r\n$7\r\ndefault"), "{heard:?}");
+    assert!(heard[1].starts_with("*2\r\n$4\r\nAUTH\r\n$13\r\ncorrect-horse"), "{heard:?}");
+}
+
+impl World {
+    /// Puts a peer in the server's place that answers each batch of commands with the next of these.
+    fn script(&self, answers: &[&'static [u8]]) -> Arc<Mutex<Vec<String>>> {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (answers, listening) = (answers.to_vec(), Arc::clone(&heard));
+        self.net.bind_with(self.address, move |mut io| {
+            let (answers, heard) = (answers.clone(), Arc::clone(&listening));
+            tokio::spawn(async move {
+                for answer in answers {
+                    let mut batch = vec![0; 4096];
+                    let size = io.read(&mut batch).await.expect("a batch");
+                    heard.lock().expect("no panic").push(String::from_utf8_lossy(&batch[..size]).into_owned());
+                    io.write_all(answer).await.expect("it is read");
+                }
+                // Held open until the other side leaves.
+                let _ = io.read(&mut [0]).await;
+            });
+        });
+        heard
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_a_server_repeats_stays_secret() {
+    for repeated in [
+        "ERR unknown command `HELLO`, with args beginning with: `3`, `AUTH`, `default`, `correct-horse`, ",
+        "ERR no correct-horse here\tplease",
+    ] {
+        let world = World::with(|config| {
+            config.protocol = Protocol::Resp3;
+            config.password = Some(PASSWORD.into());
+        });
+        world.server.refuse("HELLO", Some(repeated));
+        let error = world.failure().await;
+        assert_eq!(error.kind(), FailureKind::Config);
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains(PASSWORD), "{shown}");
+        assert!(!shown.contains(['\n', '\t']), "{shown}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_without_room_is_told_from_one_that_hangs_up() {
+    for change in [(|_| {}) as fn(&mut Config), |config| config.password = Some(PASSWORD.into())] {
+        let world = World::with(change);
+        world.server.max_clients(Some(0));
+        let error = world.failure().await;
+        assert_eq!(error.kind(), FailureKind::MaxClients, "{error}");
+        assert_eq!(world.dials(), 1, "nothing is tried again");
+        world.server.max_clients(None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protected_server_says_so() {
+    let world = World::new();
+    world.net.bind_with(world.address, |mut io| {
+        tokio::spawn(async move { io.write_all(b"-DENIED Redis is running in protected mode\r\n").await });
+    });
+    assert_eq!(world.failure().await.kind(), FailureKind::Denied);
+}
+
+#[tokio::test(start_paused = true)]
+async fn denied_courtesies_fail_nothing() {
+    let world = World::with(|config| config.client_name = Some("orders".to_owned()));
+    world.server.deny(&["CLIENT"]);
+    let link = world.dial().await.expect("a link");
+    assert_eq!(link.verify_level(), VerifyLevel::Hello);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_hello_is_denied_role_is_asked() {
+    let world = World::new();
+    world.server.deny(&["HELLO"]);
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.role(), link.verify_level()), (Role::Primary, VerifyLevel::Role));
+    world.server.demote();
+    assert_eq!(world.failure().await.kind(), FailureKind::NotPrimary);
+}
+
+#[tokio::test(start_paused = true)]
+async fn being_denied_everything_is_an_answer() {
+    let world = World::new();
+    world.server.deny(&["HELLO", "ROLE", "PING"]);
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.role(), link.verify_level()), (Role::Unknown, VerifyLevel::Ping));
+    assert_eq!(world.dials(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_know_hello_is_asked_for_its_role() {
+    let world = World::new();
+    world.server.unknown(&["HELLO"]);
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.role(), link.verify_level()), (Role::Primary, VerifyLevel::Role));
+    let hellos = world.server.commands("HELLO");
+    world.dial().await.expect("a link");
+    assert_eq!(world.server.commands("HELLO"), hellos, "learned: not asked again");
+    assert_eq!(world.dials(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_role_that_we_do_not_know_is_accepted() {
+    let world = World::new();
+    world.server.role_word(Some("active-replica"));
+    assert_eq!(world.dial().await.expect("a link").role(), Role::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sentinel_is_no_server() {
+    let world = World::new();
+    let hello = b"*6\r\n$6\r\nserver\r\n$5\r\nredis\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n+PONG\r\n";
+    world.script(&[b"+OK\r\n+OK\r\n", hello]);
+    let error = world.failure().await;
+    assert_eq!(error.kind(), FailureKind::Config, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hangs_up_on_questions_is_asked_less_and_that_is_learned() {
+    for (closes_on, level, dials, dials_again) in [
+        (&["HELLO"][..], VerifyLevel::Role, 2, 1),
+        (&["HELLO", "ROLE"], VerifyLevel::Ping, 3, 1),
+        // That nothing may be asked is found out again each time, from where the last answer was.
+        (&["HELLO", "ROLE", "PING"], VerifyLevel::None, 4, 2),
+        // As twemproxy, which knows no CLIENT either: nothing of it is said at the level of PING.
+        (&["HELLO", "ROLE", "CLIENT"], VerifyLevel::Ping, 2, 1),
+    ] {
+        let world = World::new();
+        world.server.close_on(closes_on);
+        let link = world.dial().await.unwrap_or_else(|error| panic!("closing on {closes_on:?}: {error}"));
+        assert_eq!((link.verify_level(), world.dials()), (level, dials), "closing on {closes_on:?}");
+        assert_eq!(world.ends.seen(), [], "what a dial tried is nobody's link");
+
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let again = world.dial().await.expect("a link");
+        assert_eq!((again.verify_level(), world.dials()), (level, dials + dials_again), "learned");
+
+        tokio::time::advance(Duration::from_secs(601)).await;
+        world.server.heal();
+        let later = world.dial().await.expect("a link");
+        assert_eq!(later.verify_level(), VerifyLevel::Hello, "forgotten after a while");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_level_is_used_as_it_is() {
+    for (verify, level) in [
+        (Verify::Hello, VerifyLevel::Hello),
+        (Verify::Role, VerifyLevel::Role),
+        (Verify::Ping, VerifyLevel::Ping),
+        (Verify::None, VerifyLevel::None),
+    ] {
+        let world = World::with(|config| config.verify = verify);
+        assert_eq!(world.dial().await.expect("a link").verify_level(), level);
+    }
+    let world = World::with(|config| config.verify = Verify::Hello);
+    world.server.close_on(&["HELLO"]);
+    let error = world.failure().await;
+    assert_eq!((error.kind(), world.dials()), (FailureKind::Closed, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hangs_up_on_everybody_sees_hardly_more_than_the_dials() {
+    let world = World::new();
+    world.net.bind_with(world.address, drop);
+    for _ in 0..20 {
+        assert_eq!(world.failure().await.kind(), FailureKind::Closed);
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    // Two seconds and a little: twenty dials, and two more connections in each of those seconds.
+    assert!((24..=26).contains(&world.dials()), "{}", world.dials());
+    world.net.bind(world.address, world.server.clone());
+    let link = world.dial().await.expect("a link once somebody is there");
+    assert_eq!(link.verify_level(), VerifyLevel::Hello, "nothing was learned from it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_when_it_should_to_the_millisecond() {
+    let silent = World::new();
+    silent.server.hang();
+    let begun = Instant::now();
+    assert_eq!(silent.failure().await.kind(), FailureKind::TimedOut);
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+    silent.until_no_stream_is_left().await;
+
+    let black_hole = World::new();
+    black_hole.net.black_hole(black_hole.address);
+    let begun = Instant::now();
+    assert_eq!(black_hole.failure().await.kind(), FailureKind::TimedOut);
+    assert_eq!(begun.elapsed(), Duration::from_secs(1));
+
+    let dripping = World::new();
+    dripping.server.drip(Some(Duration::from_secs(1)));
+    let begun = Instant::now();
+    assert_eq!(dripping.failure().await.kind(), FailureKind::TimedOut);
+    assert_eq!(begun.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_told_from_nobody_reachable() {
+    let world = World::new();
+    world.server.crash();
+    assert_eq!(world.failure().await.kind(), FailureKind::Refused);
+    world.net.unreachable(world.address);
+    assert_eq!(world.failure().await.kind(), FailureKind::Unreachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_is_not_the_protocol() {
+    let world = World::new();
+    world.server.garbage();
+    let error = world.failure().await;
+    assert_eq!(error.kind(), FailureKind::Protocol, "{error}");
+    world.until_no_stream_is_left().await;
+
+    world.server.heal();
+    let link = world.dial().await.expect("a link");
+    world.server.garbage();
+    let outcome = redis::cmd("PING").query_async::<String>(&mut link.connection()).await;
+    assert!(outcome.is_err());
+    let ended = async {
+        while link.ledger().end().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, ended).await.expect("the link ends");
+    let ends = world.ends.seen();
+    assert!(matches!(ends[..], [LinkEnd::Protocol(_)]), "{ends:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_after_each_reply_never_sticks() {
+    let world = World::new();
+    world.server.close_after_reply();
+    for _ in 0..3 {
+        // Either it is found out at once, or the link that seemed ready dies; both are told.
+        if let Ok(link) = world.dial().await {
+            let mut connection = link.connection();
+            let outcome = redis::cmd("PING").query_async::<String>(&mut connection).await;
+            assert!(outcome.is_err());
+            assert!(link.ledger().is_dead());
+        }
+    }
+    world.server.heal();
+    world.dial().await.expect("a link once it is well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_is_dropped_leaves_nothing() {
+    let world = World::new();
+    world.server.hang();
+    let dial = timeout(Duration::from_millis(100), world.dial()).await;
+    assert!(dial.is_err(), "the server is silent");
+    world.until_no_stream_is_left().await;
+    assert_eq!(world.ends.seen(), []);
+}
+
+#[tokio::test]
+async fn a_reply_that_came_while_we_stood_still_counts() {
+    let (mut ours, mut theirs) = tokio::io::duplex(64);
+    let answered = tokio::spawn(async move {
+        // As a driver that has its turn only after the timer.
+        tokio::task::yield_now().await;
+        theirs.write_all(b"+").await
+    });
+    let wait = super::within(Duration::from_millis(20), async {
+        // The only thread stands still for longer than the limit.
+        std::thread::sleep(Duration::from_millis(120));
+        ours.read_u8().await
+    });
+    assert_eq!(wait.await.expect("granted a grace").expect("a byte"), b'+');
+    answered.await.expect("no panic").expect("written");
+}

@@ -91,13 +91,8 @@ impl Handle {
         past: &Past,
     ) -> RedisResult<Admission> {
         let deadline = clock.due().or_else(|| Instant::now().checked_add(self.deadline));
-        let ask = Ask {
-            kind: flight_kind(demand),
-            bytes: request.bytes(),
-            mode: self.mode,
-            deadline,
-            ticket: past.ticket,
-        };
+        let ask =
+            Ask { kind: flight_kind(demand), bytes: request.bytes(), mode: self.mode, deadline, ticket: past.ticket };
         let admitted = self.shared.gate.admit(ask, &mut clock.patience).await;
         admitted.map_err(|not_admitted| self.fail(self.not_admitted(not_admitted, past)))
     }
@@ -163,13 +158,15 @@ impl Handle {
         let NotAdmitted { reason, outage } = not_admitted;
         let outcome = if past.refusal.is_some() { Outcome::Refused } else { Outcome::NotSent };
         let failure = outage.failure.as_deref().map(str::to_owned);
+        let is_said = matches!(outage.state, Some(ClosedCause::Refused(_)));
+        let refusal = past.refusal.filter(|_| !is_said).map(|refusal| refusal.to_string());
         Facts {
             epoch: past.epoch,
             down_for: outage.down_for,
             held: outage.held,
             state: outage.state.map(|state| state.to_string()),
             attempt: outage.attempt,
-            cause: failure.or_else(|| past.refusal.map(|refusal| refusal.to_string())),
+            cause: failure.or(refusal),
             ..self.facts(outcome, reason)
         }
     }

@@ -37,30 +37,26 @@ struct Entry {
     since: Instant,
     // The link's reads at that moment.
     reads: u64,
-    // The caller went away without an answer, while the link had seen this many reads. The server knows nothing of that
-    // and keeps the link blocked.
-    orphaned: Option<u64>,
+    // The caller went away without an answer. The server knows nothing of that and keeps the link blocked.
+    orphaned: Option<Orphaned>,
+}
+
+struct Orphaned {
+    at: Instant,
+    // The link's reads at that moment.
+    reads: u64,
 }
 
 impl Blockers {
     pub(super) fn new() -> Blockers {
-        Blockers {
-            queued: AtomicU64::new(0),
-            queue: Mutex::new(Queue::default()),
-        }
+        Blockers { queued: AtomicU64::new(0), queue: Mutex::new(Queue::default()) }
     }
 
     pub(super) fn enter(&self, limit: Option<Duration>, reads: u64) -> Blocker {
         let mut queue = self.lock();
         queue.next += 1;
         let number = queue.next;
-        queue.entries.push_back(Entry {
-            number,
-            limit,
-            since: Instant::now(),
-            reads,
-            orphaned: None,
-        });
+        queue.entries.push_back(Entry { number, limit, since: Instant::now(), reads, orphaned: None });
         self.publish(&queue);
         Blocker(number)
     }
@@ -103,7 +99,7 @@ impl Queue {
         };
         // An answer is at least one read. Without any, the caller has given up on a command that goes on.
         if reads == self.entries[place].reads {
-            self.entries[place].orphaned = Some(reads);
+            self.entries[place].orphaned = Some(Orphaned { at: Instant::now(), reads });
         } else if place == 0 {
             self.advance(Instant::now(), reads);
         } else {
@@ -113,15 +109,15 @@ impl Queue {
 
     fn explain(&mut self, now: Instant, reads: u64) -> bool {
         while let Some(front) = self.entries.front() {
-            if front.orphaned.is_some_and(|at| reads > at) {
+            if front.orphaned.as_ref().is_some_and(|orphaned| reads > orphaned.reads) {
                 self.advance(now, reads);
                 continue;
             }
-            let until = match (front.limit, front.orphaned) {
+            let until = match (front.limit, &front.orphaned) {
                 (Some(limit), _) => front.since.checked_add(limit.saturating_add(GRACE)),
                 (None, None) => None,
                 // Nobody waits for it any more, and it may block the link for ever: that is no excuse.
-                (None, Some(_)) => Some(front.since),
+                (None, Some(orphaned)) => Some(orphaned.at),
             };
             let Some(until) = until.filter(|until| *until <= now) else {
                 return true;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::Ledger;
 use super::blockers::{Blocker, Blockers};
 use super::stamp::Stamp;
-use super::Ledger;
 
 /// What an outstanding command may make of the link's silence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,15 +36,7 @@ impl Flight {
             FlightKind::Blocking(limit) => Some(flights.blockers.enter(limit, ledger.reads())),
         };
         flights.enter(ledger);
-        Flight {
-            ledger: Arc::clone(ledger),
-            blocker,
-        }
-    }
-
-    /// The ledger it is entered in.
-    pub(crate) fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+        Flight { ledger: Arc::clone(ledger), blocker }
     }
 }
 
@@ -156,10 +148,7 @@ struct Signal {
 
 impl Signal {
     fn new() -> Signal {
-        Signal {
-            parked: AtomicBool::new(false),
-            notify: Notify::new(),
-        }
+        Signal { parked: AtomicBool::new(false), notify: Notify::new() }
     }
 
     /// To be called after the condition has come true, by a sequentially consistent write.
@@ -172,11 +161,9 @@ impl Signal {
 
     async fn until(&self, condition: impl Fn() -> bool) {
         while !condition() {
+            // First in line (which a `Notified` is from its making), then visible, then one more look: whoever makes the
+            // condition true after that look sees the flag, and whoever took the flag away before it wakes those in line.
             let notified = self.notify.notified();
-            tokio::pin!(notified);
-            // First in line, then visible, then one more look: whoever makes the condition true after that look sees the flag,
-            // and whoever took the flag away before it wakes those in line.
-            notified.as_mut().enable();
             self.parked.store(true, Ordering::SeqCst);
             if condition() {
                 return;

@@ -19,6 +19,8 @@ pub(crate) struct LedgerStream {
     inner: BoxedStream,
     ledger: Arc<Ledger>,
     batch: Batch,
+    // The last poll for reading yielded bytes, and there was none since.
+    has_read: bool,
 }
 
 /// Where the batch of commands stands that is being written.
@@ -34,11 +36,7 @@ enum Batch {
 
 impl LedgerStream {
     pub(crate) fn new(inner: BoxedStream, ledger: Arc<Ledger>) -> LedgerStream {
-        LedgerStream {
-            inner,
-            ledger,
-            batch: Batch::None,
-        }
+        LedgerStream { inner, ledger, batch: Batch::None, has_read: false }
     }
 
     fn fail(&self, error: io::Error) -> io::Error {
@@ -56,19 +54,17 @@ impl LedgerStream {
 }
 
 impl AsyncRead for LedgerStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let had_room = buf.remaining() > 0;
+        self.has_read = false;
         let outcome = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         if let Err(error) = outcome {
             return Poll::Ready(Err(self.fail(error)));
         }
         let read = &buf.filled()[before..];
         if !read.is_empty() {
+            self.has_read = true;
             self.ledger.note_read(read);
         } else if had_room {
             self.ledger.kill(LinkEnd::Closed);
@@ -78,11 +74,7 @@ impl AsyncRead for LedgerStream {
 }
 
 impl AsyncWrite for LedgerStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // What did not leave before the end was marked never leaves: its callers can be sure that it was not sent.
         if let Some(end) = self.ledger.end() {
             let error = io::Error::new(io::ErrorKind::BrokenPipe, end.to_string());
@@ -121,7 +113,12 @@ impl AsyncWrite for LedgerStream {
 
 impl Drop for LedgerStream {
     fn drop(&mut self) {
-        // Whoever ended the link has said why; if nobody has, the runtime dropped its driver.
-        self.ledger.kill(LinkEnd::DriverGone);
+        // Whoever ended the link has said why. If nobody has, there are two ways to come here. redis-rs polls for reading until
+        // there is no more; if it did not, it has given up on what it read last. Else the runtime dropped the driver.
+        self.ledger.kill(if self.has_read {
+            LinkEnd::Protocol("a reply could not be read".to_owned())
+        } else {
+            LinkEnd::DriverGone
+        });
     }
 }

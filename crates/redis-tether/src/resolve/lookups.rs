@@ -48,9 +48,7 @@ struct Answer {
 }
 
 impl Lookups {
-    pub(super) fn new(
-        lookup: impl Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static,
-    ) -> Lookups {
+    pub(super) fn new(lookup: impl Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static) -> Lookups {
         Lookups { lookup: Arc::new(lookup), names: Arc::default() }
     }
 
@@ -78,7 +76,9 @@ impl Lookups {
     fn find(&self, host: &str, max_age: Duration) -> Found {
         let mut names = self.lock();
         let name = names.entry(host.to_owned()).or_default();
-        if let Some(answer) = name.answer.as_ref().filter(|answer| !max_age.is_zero() && answer.since.elapsed() <= max_age) {
+        if let Some(answer) =
+            name.answer.as_ref().filter(|answer| !max_age.is_zero() && answer.since.elapsed() <= max_age)
+        {
             return Found::Answer(Arc::clone(&answer.addresses));
         }
         if let Some(pending) = &name.pending {
@@ -197,3 +197,6 @@ fn forget_oldest(names: &mut BTreeMap<String, Name>) {
         names.remove(&host);
     }
 }
+
+#[cfg(test)]
+mod tests;

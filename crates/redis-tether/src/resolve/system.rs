@@ -49,7 +49,8 @@ fn getaddrinfo(host: &str) -> Result<Vec<SocketAddr>, Failure> {
 /// The standard library keeps getaddrinfo's code to itself and gives its text; these are those of glibc, musl and macOS.
 /// A text that is not among them loses only the finer name of the error.
 fn failure(error: &io::Error) -> Failure {
-    const NOT_FOUND: [&str; 3] = ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
+    const NOT_FOUND: [&str; 3] =
+        ["Name or service not known", "Name does not resolve", "nodename nor servname provided"];
     const NO_ADDRESS: [&str; 2] = ["No address associated with", "Name has no usable address"];
     let text = error.to_string();
     let says = |words: &&str| text.contains(*words);

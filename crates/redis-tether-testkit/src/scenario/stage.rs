@@ -1,0 +1,128 @@
+//! What a scenario is played on: a primary and, where one is needed, a replica, behind one DNS name. Whoever plays a
+//! scenario sets the stage first and then points a client at it.
+
+use std::fmt;
+
+use super::Scenario;
+use super::node::Node;
+use super::play::ScenarioError;
+use crate::dns::Dns;
+use crate::server::{ServerBinary, allocate_addresses};
+
+/// The name under which clients find the primary.
+const NAME: &str = "redis.test";
+/// The password of stages that have one. It guards nothing: the servers are on loopback and hold numbers.
+const PASSWORD: &str = "first-password";
+
+/// What kind of servers a stage has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Servers {
+    /// Processes of this binary.
+    Real(ServerBinary),
+    /// Fake servers in this process, over TCP.
+    Fake,
+}
+
+impl Servers {
+    /// `redis`, `valkey` or `fake`.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Servers::Real(binary) => binary.kind().to_string(),
+            Servers::Fake => "fake".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Servers::Real(binary) => write!(f, "{binary}"),
+            Servers::Fake => f.write_str("fake servers"),
+        }
+    }
+}
+
+/// A primary behind a DNS name, with a replica if the scenario needs one, on the same port at another address.
+///
+/// Processes and sockets end with it.
+#[derive(Debug)]
+pub struct Stage {
+    scenario: Scenario,
+    dns: Dns,
+    primary: Node,
+    replica: Option<Node>,
+    password: Option<&'static str>,
+}
+
+impl Stage {
+    /// Starts what `scenario` needs, and returns when it is ready: the name resolves, the replica is in sync.
+    ///
+    /// # Errors
+    /// Where a server does not start or the machine has no address for it.
+    pub async fn set(servers: &Servers, scenario: Scenario) -> Result<Self, ScenarioError> {
+        let nodes = if scenario.is_failover() { 2 } else { 1 };
+        let addresses = allocate_addresses(nodes).map_err(ScenarioError::machine("find free loopback addresses"))?;
+        let password = (scenario == Scenario::Auth).then_some(PASSWORD);
+
+        let primary = Node::start(servers, addresses[0], password).await?;
+        let replica = match addresses.get(1) {
+            Some(addr) => {
+                let replica = Node::start(servers, *addr, password).await?;
+                replica.replicate(&primary).await?;
+                Some(replica)
+            }
+            None => None,
+        };
+        let stage = Self { scenario, dns: Dns::new(), primary, replica, password };
+        stage.point_name_at(&stage.primary);
+        Ok(stage)
+    }
+
+    /// What it is set for.
+    #[must_use]
+    pub fn scenario(&self) -> Scenario {
+        self.scenario
+    }
+
+    /// The DNS that knows the name.
+    #[must_use]
+    pub fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
+    /// The name of the primary.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// The port of the primary, whoever that is.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.primary.addr().port()
+    }
+
+    /// The password that clients need, if they need one.
+    #[must_use]
+    pub fn password(&self) -> Option<&'static str> {
+        self.password
+    }
+
+    /// The node that is the primary when the scenario begins.
+    #[must_use]
+    pub fn first_primary(&self) -> &Node {
+        &self.primary
+    }
+
+    /// The node that is the primary when the scenario ends: the same one where nothing fails over.
+    #[must_use]
+    pub fn last_primary(&self) -> &Node {
+        self.replica.as_ref().unwrap_or(&self.primary)
+    }
+
+    pub(super) fn point_name_at(&self, node: &Node) {
+        self.dns.set(NAME, vec![node.addr().ip()]);
+    }
+}

@@ -1,0 +1,44 @@
+//! A client in a process of its own, for tests that stop and slow down the whole process: a tether with the default
+//! settings and a steady load on it. `stays.rs` starts it with a server's port and address and the seconds that it is to run; at the end it writes
+//! one line with what it met, which [`Report`] reads.
+
+use std::env;
+use std::error::Error;
+use std::io::Write;
+use std::time::Duration;
+
+use redis_tether::{Config, Tether};
+use redis_tether_tests::load::Load;
+use redis_tether_tests::report::Report;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let [_, host, port, seconds] = env::args().collect::<Vec<_>>().try_into().map_err(|_| "host, port, seconds")?;
+    let tether = Tether::start(Config::new(host, port.parse()?)).await?;
+    let before = tether.ready(Duration::from_secs(10)).await?;
+    let load = Load::start(&tether, 4);
+    say("ready")?;
+    tokio::time::sleep(Duration::from_secs_f64(seconds.parse()?)).await;
+    let tally = load.finish().await;
+    let after = tether.status().borrow().clone();
+    let report = Report {
+        answered: tally.answered,
+        failed: tally.failures.len() as u64,
+        same_epoch: u64::from(before.epoch.is_some() && before.epoch == after.epoch),
+        dials: tether.stats().dials,
+        held: tether.stats().held,
+        longest_ms: u64::try_from(tally.longest.as_millis())?,
+    };
+    tether.shutdown().await;
+    for failure in tally.failures {
+        say(&format!("failure: {failure}"))?;
+    }
+    say(&report.to_string())?;
+    Ok(())
+}
+
+fn say(line: &str) -> Result<(), std::io::Error> {
+    let mut stdout = std::io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}

@@ -1,0 +1,174 @@
+//! Holds a schedule to the invariants, from outside: by the events that the tether sent, by what callers were told, and by
+//! what servers and network have seen. It knows nothing of the tether's inside, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use redis_tether::{Address, Epoch, Event, Outcome, Role};
+
+use crate::callers::{Call, Fate};
+use crate::faults::Stall;
+use crate::world::World;
+
+/// What is wrong, for people.
+pub(crate) type Verdict = Result<(), String>;
+
+/// What a late timer is granted, at a time, so that what waits in the sockets is read first. As the library documents.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// tokio's timers fire on whole milliseconds, and a wait may be made of a few of them.
+const ROUNDING: Duration = Duration::from_millis(5);
+
+/// The least distance of two rounds of attempts, from the defaults: half of the first delay of the quicker lane.
+const FLOOR: Duration = Duration::from_millis(10);
+
+/// Watches the events as they come.
+#[derive(Default)]
+pub(crate) struct EventJudge {
+    current: Option<Epoch>,
+    /// Replaced by `current`; its retirement is owed in the same breath.
+    owed: Option<(Duration, Epoch)>,
+    published: Option<Epoch>,
+    dialled: Option<Epoch>,
+    /// Those whose attempt has begun and not failed.
+    attempts: BTreeMap<Epoch, Address>,
+    last_dial: BTreeMap<String, Duration>,
+    pub(crate) stopped: bool,
+    pub(crate) connections: Vec<(Duration, Address)>,
+}
+
+impl EventJudge {
+    pub(crate) fn see(&mut self, at: Duration, event: &Event, reconnects: &[Duration]) -> Verdict {
+        if self.stopped {
+            return Err(format!("{event:?} after the end"));
+        }
+        if let Some((since, epoch)) = self.owed {
+            if !matches!(event, Event::Retired { epoch: retired, .. } if *retired == epoch) {
+                return Err(format!("{epoch} was replaced at {since:?} and not retired in the same breath, but {event:?}"));
+            }
+        }
+        match event {
+            Event::Dialling { epoch, address, .. } => self.dialling(at, *epoch, address, reconnects),
+            Event::DialFailed { epoch, address, .. } => match self.attempts.remove(epoch) {
+                Some(begun) if begun == *address => Ok(()),
+                other => Err(format!("attempt {epoch} at {address} failed, which was {other:?}")),
+            },
+            Event::Connected { epoch, address, role, .. } => self.connected(at, *epoch, address, *role),
+            Event::Suspected { epoch, .. } | Event::Demoted { epoch, .. } | Event::Resumed { epoch, .. } => {
+                self.must_be_current(*epoch, event)
+            }
+            Event::Lost { epoch, .. } => {
+                self.must_be_current(*epoch, event)?;
+                self.current = None;
+                Ok(())
+            }
+            Event::Retired { epoch, .. } => self.retired(*epoch, event),
+            Event::Stopped => {
+                self.stopped = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn dialling(&mut self, at: Duration, epoch: Epoch, address: &Address, reconnects: &[Duration]) -> Verdict {
+        if self.dialled.is_some_and(|last| last >= epoch) {
+            return Err(format!("attempt {epoch} after {:?}", self.dialled));
+        }
+        self.dialled = Some(epoch);
+        self.attempts.insert(epoch, address.clone());
+        let last = self.last_dial.insert(address.to_string(), at);
+        let by_hand = reconnects.iter().any(|asked| *asked <= at && at <= *asked + FLOOR);
+        match last {
+            Some(last) if at < last + FLOOR && !by_hand => {
+                Err(format!("{address} was dialled at {last:?} and again at {at:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn connected(&mut self, at: Duration, epoch: Epoch, address: &Address, role: Role) -> Verdict {
+        if self.published.is_some_and(|last| last >= epoch) {
+            return Err(format!("{epoch} was published after {:?}", self.published));
+        }
+        if self.attempts.remove(&epoch).as_ref() != Some(address) {
+            return Err(format!("{epoch} at {address} was published and is no attempt that was under way"));
+        }
+        if role == Role::Replica {
+            return Err(format!("{epoch} at {address} was published and is a replica"));
+        }
+        self.published = Some(epoch);
+        self.owed = self.current.replace(epoch).map(|old| (at, old));
+        self.connections.push((at, address.clone()));
+        Ok(())
+    }
+
+    fn retired(&mut self, epoch: Epoch, event: &Event) -> Verdict {
+        if self.owed.is_some_and(|(_, owed)| owed == epoch) {
+            self.owed = None;
+            return Ok(());
+        }
+        self.must_be_current(epoch, event)?;
+        self.current = None;
+        Ok(())
+    }
+
+    fn must_be_current(&self, epoch: Epoch, event: &Event) -> Verdict {
+        if self.current == Some(epoch) {
+            return Ok(());
+        }
+        Err(format!("{event:?} while {:?} is the published one", self.current))
+    }
+}
+
+/// Every call against what the servers executed, and against the time that it took.
+pub(crate) fn judge_calls(world: &World, calls: &[Call], stalls: &[Stall]) -> Verdict {
+    let executions = executions(world);
+    for call in calls {
+        judge_executions(&executions, call).and_then(|()| judge_time(call, stalls)).map_err(|wrong| format!("{wrong}: {call:?}"))?;
+    }
+    Ok(())
+}
+
+/// How often each word was executed, all servers together.
+fn executions(world: &World) -> BTreeMap<Vec<u8>, usize> {
+    let mut executions = BTreeMap::new();
+    for write in world.nodes.iter().flat_map(|node| node.writes()) {
+        // The word is the last argument of every command that the callers send.
+        if let Some(word) = write.args.last() {
+            *executions.entry(word.clone()).or_default() += 1;
+        }
+    }
+    executions
+}
+
+fn judge_executions(executions: &BTreeMap<Vec<u8>, usize>, call: &Call) -> Verdict {
+    for (part, word) in call.words.iter().enumerate() {
+        let count = executions.get(word.as_bytes()).copied().unwrap_or_default();
+        let allowed = match &call.fate {
+            Fate::Done => 1..=1,
+            Fate::Wrong(_) => return Err("the answer is not that of a first execution".to_owned()),
+            Fate::Dropped | Fate::Failed(Some(Outcome::Ambiguous), ..) => 0..=1,
+            Fate::Failed(Some(Outcome::NotSent), ..) => 0..=0,
+            Fate::Failed(Some(_), refused, _) if refused.is_empty() || refused.contains(&part) => 0..=0,
+            // The parts of a pipeline that were not refused.
+            Fate::Failed(Some(_), ..) => 1..=1,
+            Fate::Failed(None, ..) => return Err("nobody can tell whether it was executed".to_owned()),
+        };
+        if !allowed.contains(&count) {
+            return Err(format!("{word} was executed {count} times, and may have been {allowed:?} times"));
+        }
+    }
+    Ok(())
+}
+
+/// No call takes longer than its deadline, but for the time in which we stood still ourselves and what that grants.
+fn judge_time(call: &Call, stalls: &[Stall]) -> Verdict {
+    let met = stalls.iter().filter(|stall| stall.from <= call.ended && call.issued <= stall.from + stall.length);
+    let allowance: Duration = met.map(|stall| stall.length + GRACE).sum();
+    let took = call.ended - call.issued;
+    if took > call.deadline + allowance + ROUNDING {
+        return Err(format!("took {took:?}, with a deadline of {:?} and {allowance:?} for stalls", call.deadline));
+    }
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! What our own process does: it is throttled, or its only worker is busy with something else. The server is well all the
+//! time, so nothing may be held against it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis_tether_testkit::{Dns, Server, ServerKind};
+use redis_tether_tests::report::Report;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Stay, server};
+
+/// One twentieth of a core, in turns as short as a busy machine keeps to.
+#[tokio::test]
+async fn a_process_throttled_to_five_percent_in_short_turns() {
+    throttled(Duration::from_millis(5), Duration::from_millis(95)).await;
+}
+
+/// The same in turns of a second: what a container gets that has used up its quota of a long period.
+#[tokio::test]
+async fn a_process_throttled_to_five_percent_in_long_turns() {
+    throttled(Duration::from_millis(50), Duration::from_millis(950)).await;
+}
+
+async fn throttled(on: Duration, off: Duration) {
+    let server = server(ServerKind::Redis).await;
+    let client = Client::start(&server, 6);
+    let report = tokio::task::spawn_blocking(move || client.throttle(on, off)).await.expect("no panic");
+    assert!(report.answered > 20, "it had no time to say anything: {report:?}");
+    assert_eq!((report.failed, report.same_epoch), (0, 1), "{report:?}");
+    // A side link now and then, while the sockets had not been read yet.
+    assert!(report.dials <= 1 + 3, "{report:?}");
+}
+
+/// `bin/steady_client.rs`. Dropping it ends the process.
+struct Client {
+    process: Child,
+}
+
+impl Client {
+    fn start(server: &Server, seconds: u64) -> Client {
+        let (ip, port) = (server.addr().ip().to_string(), server.addr().port().to_string());
+        let process = Command::new(env!("CARGO_BIN_EXE_steady_client"))
+            .args([ip, port, seconds.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the client starts");
+        Client { process }
+    }
+
+    /// Stops and continues it until it has done its seconds, then lets it finish.
+    fn throttle(mut self, on: Duration, off: Duration) -> Report {
+        let output = self.process.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines().map(|line| line.expect("text"));
+        assert_eq!(lines.next().as_deref(), Some("ready"));
+        let until = Instant::now() + Duration::from_secs(6);
+        while Instant::now() < until {
+            self.signal(Signal::STOP);
+            std::thread::sleep(off);
+            self.signal(Signal::CONT);
+            std::thread::sleep(on);
+        }
+        let rest: Vec<_> = lines.collect();
+        let report = rest.iter().find_map(|line| line.parse().ok());
+        report.unwrap_or_else(|| panic!("it ended without a report: {rest:#?}"))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process.id().cast_signed()).expect("processes have ids");
+        kill_process(pid, signal).expect("it has not been reaped");
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        // One that has ended by itself cannot be killed any more.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The replies wait in the socket when it is over, and so do the timers that would have judged the server.
+#[tokio::test]
+async fn the_only_worker_blocked_for_two_seconds() {
+    let server = server(ServerKind::Redis).await;
+    let stay = Stay::at(&server, &Dns::new()).await;
+    let busy = tokio::spawn(async { std::thread::sleep(Duration::from_secs(2)) });
+    busy.await.expect("no panic");
+    let cost = stay.end().await;
+    assert!(cost.tally.longest >= Duration::from_millis(1900), "nobody was blocked: {:?}", cost.tally);
+    assert_eq!((cost.suspicions(), cost.dials), (0, 0), "{:#?}", cost.events);
+}

@@ -1,0 +1,112 @@
+//! It stays: what is merely slow, or none of the link's business, costs no command and no link. Each test puts a steady load
+//! of a few callers on a tether with the default settings, makes something happen that a hasty client would reconnect
+//! for, and holds the tether to this: no command failed or was executed twice, the link is the one of before, and dials
+//! are bounded.
+//!
+//! `server.rs` has what the server does, `client.rs` what our own process does, `names.rs` what DNS does.
+
+mod client;
+mod names;
+mod server;
+
+use std::time::Duration;
+
+use redis_tether::{Config, Epoch, Event, Phase, Tether, TetherBuilder};
+use redis_tether_testkit::{Dns, Server, ServerKind};
+use redis_tether_tests::load::{Load, Tally};
+use redis_tether_tests::rig;
+use redis_tether_tests::watch::Diary;
+
+const NAME: &str = "redis.test";
+
+/// A few.
+const CALLERS: usize = 4;
+
+/// What the load must manage before and after the fault, and how long it may take for it on a busy machine.
+const SOME: u64 = 100;
+const SOON: Duration = Duration::from_secs(10);
+
+/// A tether under load, and what it was before the fault.
+struct Stay {
+    tether: Tether,
+    diary: Diary,
+    load: Load,
+    epoch: Epoch,
+    dials: u64,
+}
+
+/// What the fault cost.
+struct Cost {
+    tally: Tally,
+    /// Dials since the fault.
+    dials: u64,
+    events: Vec<Event>,
+}
+
+impl Stay {
+    /// At the server under its name, as the DNS has it.
+    async fn at(server: &Server, dns: &Dns) -> Stay {
+        let config = Config::new(NAME, server.addr().port());
+        dns.set(NAME, vec![server.addr().ip()]);
+        Stay::begin(Tether::builder(config).resolver(rig::resolver(dns))).await
+    }
+
+    async fn begin(tether: TetherBuilder) -> Stay {
+        let tether = tether.start().await.expect("the configuration is valid");
+        let status = tether.ready(SOON).await.expect("the server is well");
+        let diary = Diary::of(&tether);
+        let load = Load::start(&tether, CALLERS);
+        load.goes_on(SOME, SOON).await;
+        let epoch = status.epoch.expect("a link has a number");
+        Stay { dials: tether.stats().dials, tether, diary, load, epoch }
+    }
+
+    /// Waits until the fault has been noticed.
+    async fn suspected(&mut self) {
+        self.diary.until("the suspicion", |event| matches!(event, Event::Suspected { .. })).await;
+    }
+
+    /// Waits until all is well again.
+    async fn resumed(&mut self) {
+        self.diary.until("the end of the suspicion", |event| matches!(event, Event::Resumed { .. })).await;
+    }
+
+    /// Says what the fault cost, after a look at how things go on without it.
+    async fn end(mut self) -> Cost {
+        self.load.goes_on(SOME, SOON).await;
+        let tally = self.load.finish().await;
+        let status = self.tether.status().borrow().clone();
+        assert_eq!(tally.failures, [""; 0], "events: {:#?}", self.diary.so_far());
+        assert_eq!((status.phase, status.epoch), (Phase::Connected, Some(self.epoch)), "{status}");
+        let stats = self.tether.stats();
+        assert_eq!((stats.links, stats.not_sent, stats.refused, stats.ambiguous), (1, 0, 0, 0));
+        let cost = Cost { tally, dials: stats.dials - self.dials, events: self.diary.so_far().to_vec() };
+        self.tether.shutdown().await;
+        cost
+    }
+}
+
+impl Cost {
+    fn suspicions(&self) -> usize {
+        self.events.iter().filter(|event| matches!(event, Event::Suspected { .. })).count()
+    }
+}
+
+async fn server(kind: ServerKind) -> Server {
+    Server::start(&rig::binary(kind)).await.expect("the server starts")
+}
+
+/// The same test with each kind of server.
+macro_rules! with_each_server {
+    ($($(#[$attribute:meta])* $name:ident;)*) => {
+        mod redis {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(redis_tether_testkit::ServerKind::Redis).await })*
+        }
+        mod valkey {
+            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() { super::$name(redis_tether_testkit::ServerKind::Valkey).await })*
+        }
+    };
+}
+use with_each_server;
