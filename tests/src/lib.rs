@@ -6,4 +6,5 @@ pub mod pace;
 pub mod report;
 pub mod rig;
 pub mod servers;
+pub mod steady;
 pub mod watch;

@@ -1,21 +1,11 @@
-//! The world around a tether: the server binary (or a failure that says how to get it), a resolver over the testkit's DNS, a
-//! transport over its network in memory.
+//! What a tether sees of the testkit: a resolver over its DNS, a transport over its network in memory.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
 use redis_tether::{Address, BoxedStream, Resolve, Transport, resolve_fn};
-use redis_tether_testkit::{Dns, ServerBinary, ServerKind, SimNet};
-
-/// The server of this kind.
-///
-/// # Panics
-/// When it is not on this machine. A test without its server has failed, and is not skipped.
-#[must_use]
-pub fn binary(kind: ServerKind) -> ServerBinary {
-    ServerBinary::require(kind).unwrap_or_else(|error| panic!("{error}; `cargo xtask servers` installs it"))
-}
+use redis_tether_testkit::{Dns, SimNet};
 
 /// A resolver that asks this table.
 #[must_use]

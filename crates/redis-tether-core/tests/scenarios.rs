@@ -401,8 +401,8 @@ fn two_records_and_one_is_black_holed() {
 
 #[test]
 fn a_slow_primary_is_waited_for_beside_one_that_refuses() {
-    let mut settings = Settings::default();
-    settings.failures_before_resolve = 1.try_into().expect("1 is not zero");
+    let failures_before_resolve = 1.try_into().expect("1 is not zero");
+    let settings = Settings { failures_before_resolve, ..Settings::default() };
     for n in [1, 2] {
         let mut world = World::new(settings.clone(), 5, &[at(1), at(2)]);
         world.set(n, Server::Slow(ms(900)));
@@ -469,6 +469,22 @@ fn pinned_and_unpinned() {
     world.tell(Event::Unpin);
     world.run_to(Phase::Up, ms(1_100));
     assert_eq!(world.live().address, at(2));
+}
+
+#[test]
+fn a_pin_overrules_the_attempts_that_are_under_way() {
+    let mut world = World::serving(1, AGE);
+    world.answer = vec![at(1), at(2)];
+    world.set(2, Server::Slow(ms(300)));
+    world.run_for(ms(3_000));
+    world.set(1, Server::Mute);
+    world.silence();
+    world.run_for(ms(300));
+    assert_eq!(world.dials().last().map(|(_, address)| address.clone()), Some(at(2)));
+    world.tell(Event::Pin);
+    world.run_for(ms(2_000));
+    assert_eq!((world.phase(), world.live().address), (Phase::Suspect, at(1)));
+    assert_eq!(world.count(|effect| matches!(effect, Effect::Cancel { .. })), 1);
 }
 
 #[test]

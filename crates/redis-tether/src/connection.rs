@@ -331,15 +331,20 @@ impl ConnectionState {
     }
 
     fn hold(&self, epoch: Epoch, reason: HoldReason, context: &Context) {
-        let detector = context.detector.unwrap_or(Detector::Silence);
-        let silent_for = context.silent_for;
-        let cause = context.cause.clone().unwrap_or_else(|| "not fit to serve".into());
-        self.control.gate().close(match reason {
+        let closed_for = |cause| match reason {
             HoldReason::Suspect => ClosedCause::suspect(cause),
             HoldReason::Demoted => ClosedCause::demoted(cause),
-        });
+        };
+        match &context.cause {
+            Some(cause) => self.control.gate().close(closed_for(cause.clone())),
+            // Adopted as it was left behind: the gate is closed already and everybody has been told why, unless the
+            // incarnation before died in between.
+            None if !self.control.gate().close_epoch(epoch, closed_for("not fit to serve".into())) => return,
+            None => {}
+        }
+        let detector = context.detector.unwrap_or(Detector::Silence);
         self.control.board.send(match reason {
-            HoldReason::Suspect => Event::Suspected { epoch, detector, silent_for },
+            HoldReason::Suspect => Event::Suspected { epoch, detector, silent_for: context.silent_for },
             HoldReason::Demoted => Event::Demoted { epoch, detector },
         });
     }

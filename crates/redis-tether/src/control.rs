@@ -104,14 +104,27 @@ impl Control {
         saved.live = live.cloned();
     }
 
-    /// What the incarnation before left behind: its memory, and the link if that still lives.
+    /// What the incarnation before left behind: its memory, and the link if that still lives. A link that ended while no
+    /// incarnation was there to see it is told of now, and forgotten.
     pub(crate) fn inheritance(&self) -> (Memory, Option<(Live, Arc<Link>)>) {
-        let saved = lock(&self.saved);
-        let live = saved.live.clone().and_then(|live| {
-            let link = self.gate().link()?;
-            (link.epoch() == live.epoch && !link.ledger().is_dead()).then_some((live, link))
+        let mut saved = lock(&self.saved);
+        let memory = saved.memory.clone();
+        let Some(live) = saved.live.clone() else { return (memory, None) };
+        let link = self.gate().link().filter(|link| link.epoch() == live.epoch);
+        let end = match &link {
+            Some(link) => link.ledger().end().cloned(),
+            None => Some(LinkEnd::DriverGone),
+        };
+        let Some(end) = end else { return (memory, link.map(|link| (live, link))) };
+        saved.live = None;
+        drop(saved);
+        self.gate().clear();
+        self.board.send(Event::Lost {
+            epoch: live.epoch,
+            detector: Detector::Transport,
+            cause: end.to_string().into(),
         });
-        (saved.memory.clone(), live)
+        (memory, None)
     }
 
     /// Ends the tether: held commands fail at once, so do all later ones, and everybody is told. Safe to call again.

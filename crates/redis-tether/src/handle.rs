@@ -38,7 +38,9 @@ use crate::shared::Shared;
 /// - A pipeline that is no transaction is sent again only if each of its commands was refused; a transaction whose queueing
 ///   was refused ran as a whole not, and is sent again.
 /// - Blocking commands (`BLPOP`, `XREAD BLOCK`, `WAIT` and their kin) may take their own timeout on top of the deadline; one
-///   that blocks for ever has no deadline once it was sent.
+///   that blocks for ever has no deadline once it was sent. The link is shared, and the server answers in order: commands
+///   sent behind a blocking one wait for its end, and their deadline begins then. (Behind one that blocks for ever it runs as
+///   always, and they fail.) Short timeouts, or a tether of its own for who blocks, keep the others quick.
 /// - `WAIT` and `WAITAOF` speak of the writes over one connection: they fail if this handle's writes went over another link
 ///   than the live one.
 ///

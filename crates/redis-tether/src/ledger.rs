@@ -192,6 +192,11 @@ impl Ledger {
         self.flights.blocked(Instant::now(), self.reads())
     }
 
+    /// Until when a blocking command may explain silence at the latest. `None` if none does now, or one does for ever.
+    pub(crate) fn blocked_until(&self) -> Option<Instant> {
+        self.flights.blocked_until(Instant::now(), self.reads())
+    }
+
     /// Asks for one [`LinkObserver::link_heard`] at the next read.
     pub(crate) fn listen(&self) {
         self.listening.store(true, Ordering::Release);

@@ -63,6 +63,10 @@ pub(crate) struct SupervisorState {
     connection: Child<ConnectionMsg>,
     watcher: Child<WatcherMsg>,
     incarnation: u64,
+    /// What was ordered last. Orders to an actor that is being replaced get lost with it, so its successor is told anew.
+    pinned: bool,
+    /// A new link was asked for while there was no connection actor.
+    reconnect: bool,
     drain: Option<AbortOnDropHandle<()>>,
     _ending: Ending,
 }
@@ -141,6 +145,8 @@ impl Actor for TetherSupervisor {
             connection: Child::none(),
             watcher: Child::none(),
             incarnation: 0,
+            pinned: false,
+            reconnect: false,
             drain: None,
             _ending: Ending(control.clone()),
             control,
@@ -174,9 +180,18 @@ impl Actor for TetherSupervisor {
                 state.watcher.tell(WatcherMsg::After(delay));
                 state.answer_without_watcher();
             }
-            SupervisorMsg::Reconnect => state.connection.tell(ConnectionMsg::Reconnect),
-            SupervisorMsg::Pin => state.connection.tell(ConnectionMsg::Pin),
-            SupervisorMsg::Unpin => state.connection.tell(ConnectionMsg::Unpin),
+            SupervisorMsg::Reconnect => {
+                state.reconnect = state.connection.actor.is_none();
+                state.connection.tell(ConnectionMsg::Reconnect);
+            }
+            SupervisorMsg::Pin => {
+                state.pinned = true;
+                state.connection.tell(ConnectionMsg::Pin);
+            }
+            SupervisorMsg::Unpin => {
+                state.pinned = false;
+                state.connection.tell(ConnectionMsg::Unpin);
+            }
             SupervisorMsg::StartConnection => state.start_connection(&myself, "restarted").await,
             SupervisorMsg::StartWatcher => state.start_watcher(&myself).await,
             SupervisorMsg::ShutDown => state.shut_down(&myself),
@@ -217,8 +232,12 @@ impl SupervisorState {
         match Actor::spawn_linked(None, Connection, args, myself.get_cell()).await {
             Ok((connection, _)) => {
                 self.connection.started(connection);
+                self.connection.tell(if self.pinned { ConnectionMsg::Pin } else { ConnectionMsg::Unpin });
                 if !self.known.is_empty() {
                     self.connection.tell(ConnectionMsg::Resolved(self.known.clone()));
+                }
+                if std::mem::take(&mut self.reconnect) {
+                    self.connection.tell(ConnectionMsg::Reconnect);
                 }
                 if self.incarnation > 1 {
                     self.control.shared.counters.restarts.increment();

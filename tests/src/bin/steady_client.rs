@@ -8,7 +8,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use redis_tether::{Config, Tether};
-use redis_tether_tests::load::Load;
+use redis_tether_tests::steady::Steady;
 use redis_tether_tests::report::Report;
 
 #[tokio::main(flavor = "current_thread")]
@@ -16,21 +16,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [_, host, port, seconds] = env::args().collect::<Vec<_>>().try_into().map_err(|_| "host, port, seconds")?;
     let tether = Tether::start(Config::new(host, port.parse()?)).await?;
     let before = tether.ready(Duration::from_secs(10)).await?;
-    let load = Load::start(&tether, 4);
+    let load = Steady::start(&tether.handle(), "load", 4);
     say("ready")?;
     tokio::time::sleep(Duration::from_secs_f64(seconds.parse()?)).await;
-    let tally = load.finish().await;
+    let met = load.finish().await;
     let after = tether.status().borrow().clone();
     let report = Report {
-        answered: tally.answered,
-        failed: tally.failures.len() as u64,
+        answered: met.answered,
+        failed: met.failures.len() as u64,
         same_epoch: u64::from(before.epoch.is_some() && before.epoch == after.epoch),
         dials: tether.stats().dials,
         held: tether.stats().held,
-        longest_ms: u64::try_from(tally.longest.as_millis())?,
+        longest_ms: u64::try_from(met.longest.as_millis())?,
     };
     tether.shutdown().await;
-    for failure in tally.failures {
+    for failure in met.failures {
         say(&format!("failure: {failure}"))?;
     }
     say(&report.to_string())?;

@@ -126,7 +126,9 @@ async fn send(handle: &mut Handle, kind: Kind, words: &[String]) -> Fate {
             if matches!(kind, Kind::Transaction) {
                 pipe.atomic();
             }
-            words.iter().for_each(|word| drop(pipe.cmd("INCR").arg(word)));
+            for word in words {
+                pipe.cmd("INCR").arg(word);
+            }
             let answers: Result<Vec<Value>, RedisError> = pipe.query_async(handle).await;
             match answers {
                 Ok(answers) if answers.iter().all(|answer| *answer == Value::Int(1)) => Fate::Done,

@@ -33,6 +33,8 @@ pub(crate) struct EventJudge {
     /// Those whose attempt has begun and not failed.
     attempts: BTreeMap<Epoch, Address>,
     last_dial: BTreeMap<String, Duration>,
+    /// When the published link last became unfit to serve: the attempt that follows is made at once.
+    unfit_at: Option<Duration>,
     pub(crate) stopped: bool,
     pub(crate) connections: Vec<(Duration, Address)>,
 }
@@ -54,11 +56,14 @@ impl EventJudge {
                 other => Err(format!("attempt {epoch} at {address} failed, which was {other:?}")),
             },
             Event::Connected { epoch, address, role, .. } => self.connected(at, *epoch, address, *role),
-            Event::Suspected { epoch, .. } | Event::Demoted { epoch, .. } | Event::Resumed { epoch, .. } => {
+            Event::Resumed { epoch, .. } => self.must_be_current(*epoch, event),
+            Event::Suspected { epoch, .. } | Event::Demoted { epoch, .. } => {
+                self.unfit_at = Some(at);
                 self.must_be_current(*epoch, event)
             }
             Event::Lost { epoch, .. } => {
                 self.must_be_current(*epoch, event)?;
+                self.unfit_at = Some(at);
                 self.current = None;
                 Ok(())
             }
@@ -79,8 +84,9 @@ impl EventJudge {
         self.attempts.insert(epoch, address.clone());
         let last = self.last_dial.insert(address.to_string(), at);
         let by_hand = reconnects.iter().any(|asked| *asked <= at && at <= *asked + FLOOR);
+        let is_first = self.unfit_at.is_some_and(|unfit| last.is_some_and(|last| last <= unfit));
         match last {
-            Some(last) if at < last + FLOOR && !by_hand => {
+            Some(last) if at < last + FLOOR && !by_hand && !is_first => {
                 Err(format!("{address} was dialled at {last:?} and again at {at:?}"))
             }
             _ => Ok(()),

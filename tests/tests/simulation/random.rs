@@ -1,11 +1,12 @@
 //! Random schedules, each from a seed that is printed when it fails: `SIM_SEED=17` replays that one alone,
 //! `SIM_SEEDS=100000` runs so many.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::schedule::{Report, simulate};
+use crate::schedule::{Failure, Report, simulate};
 
 /// So many schedules where nobody asks for another number.
 const SEEDS: u64 = 2_000;
@@ -64,17 +65,27 @@ fn run_all(first: u64, seeds: u64) -> Vec<(u64, Report)> {
         });
     }
     drop(done);
-    let mut reports = Vec::new();
-    while (reports.len() as u64) < seeds {
+    let (mut reports, mut failures) = (Vec::new(), BTreeMap::new());
+    for _ in 0..seeds {
         let (seed, outcome) = outcomes.recv_timeout(STUCK).unwrap_or_else(|_| {
-            panic!("no schedule ended within {STUCK:?}; one of the {workers} seeds below {} spins", next.load(Ordering::Relaxed))
+            let below = next.load(Ordering::Relaxed);
+            panic!("no schedule ended within {STUCK:?}; one of the {workers} seeds below {below} spins")
         });
-        reports.push((seed, check(seed, outcome)));
+        match outcome {
+            Ok(report) => reports.push((seed, report)),
+            Err(failure) => drop(failures.insert(seed, failure)),
+        }
+    }
+    for (seed, failure) in failures.iter().skip(1) {
+        println!("seed {seed}, too: {}", failure.what);
+    }
+    if let Some((seed, failure)) = failures.pop_first() {
+        check(seed, Err(failure));
     }
     reports
 }
 
-fn check(seed: u64, outcome: Result<Report, crate::schedule::Failure>) -> Report {
+fn check(seed: u64, outcome: Result<Report, Failure>) -> Report {
     match outcome {
         Ok(report) => report,
         Err(failure) => panic!("seed {seed}: {}\n{}\nseed {seed}: {}", failure.what, failure.trace, failure.what),

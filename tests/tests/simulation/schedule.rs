@@ -121,7 +121,7 @@ fn spawn_callers(
         if rng.u8(..4) == 0 {
             handle = handle.failing_fast();
         }
-        let pause = Duration::from_millis(rng.u64(1..400));
+        let pause = Duration::from_millis(rng.u64(20..1_000));
         let caller =
             Caller { name, handle, rng: rng.fork(), trace: trace.clone(), calls: calls.clone(), pause, deadline };
         tokio::spawn(caller.run(until))
@@ -268,6 +268,9 @@ async fn watch(mut events: Receiver<Event>, trace: Trace, seen: Arc<Mutex<Seen>>
         if let Err(wrong) = seen.judge.see(trace.now(), &event, &reconnects) {
             trace.note(format!("WRONG: {wrong}"));
             seen.verdict.get_or_insert(wrong);
+        }
+        if event == Event::Stopped && events.is_empty() {
+            return;
         }
     }
 }

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use redis_tether::{Config, Epoch, Event, Phase, Tether, TetherBuilder};
 use redis_tether_testkit::{Dns, Server, ServerKind};
-use redis_tether_tests::load::{Load, Tally};
+use redis_tether_tests::steady::{Met, Steady};
 use redis_tether_tests::rig;
+use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::Diary;
 
 const NAME: &str = "redis.test";
@@ -30,14 +31,14 @@ const SOON: Duration = Duration::from_secs(10);
 struct Stay {
     tether: Tether,
     diary: Diary,
-    load: Load,
+    load: Steady,
     epoch: Epoch,
     dials: u64,
 }
 
 /// What the fault cost.
 struct Cost {
-    tally: Tally,
+    met: Met,
     /// Dials since the fault.
     dials: u64,
     events: Vec<Event>,
@@ -55,7 +56,7 @@ impl Stay {
         let tether = tether.start().await.expect("the configuration is valid");
         let status = tether.ready(SOON).await.expect("the server is well");
         let diary = Diary::of(&tether);
-        let load = Load::start(&tether, CALLERS);
+        let load = Steady::start(&tether.handle(), "load", CALLERS);
         load.goes_on(SOME, SOON).await;
         let epoch = status.epoch.expect("a link has a number");
         Stay { dials: tether.stats().dials, tether, diary, load, epoch }
@@ -74,13 +75,13 @@ impl Stay {
     /// Says what the fault cost, after a look at how things go on without it.
     async fn end(mut self) -> Cost {
         self.load.goes_on(SOME, SOON).await;
-        let tally = self.load.finish().await;
+        let met = self.load.finish().await;
         let status = self.tether.status().borrow().clone();
-        assert_eq!(tally.failures, [""; 0], "events: {:#?}", self.diary.so_far());
+        assert_eq!(met.failures, [""; 0], "events: {:#?}", self.diary.so_far());
         assert_eq!((status.phase, status.epoch), (Phase::Connected, Some(self.epoch)), "{status}");
         let stats = self.tether.stats();
         assert_eq!((stats.links, stats.not_sent, stats.refused, stats.ambiguous), (1, 0, 0, 0));
-        let cost = Cost { tally, dials: stats.dials - self.dials, events: self.diary.so_far().to_vec() };
+        let cost = Cost { met, dials: stats.dials - self.dials, events: self.diary.so_far().to_vec() };
         self.tether.shutdown().await;
         cost
     }
@@ -93,20 +94,5 @@ impl Cost {
 }
 
 async fn server(kind: ServerKind) -> Server {
-    Server::start(&rig::binary(kind)).await.expect("the server starts")
+    Server::start(&server_binary(kind)).await.expect("the server starts")
 }
-
-/// The same test with each kind of server.
-macro_rules! with_each_server {
-    ($($(#[$attribute:meta])* $name:ident;)*) => {
-        mod redis {
-            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(redis_tether_testkit::ServerKind::Redis).await })*
-        }
-        mod valkey {
-            $($(#[$attribute])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(redis_tether_testkit::ServerKind::Valkey).await })*
-        }
-    };
-}
-use with_each_server;

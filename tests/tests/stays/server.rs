@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, cmd};
 use redis_tether::{Config, Event, Tether};
-use redis_tether_testkit::{Dns, FakeServer, Proxy, Server, ServerKind};
-use redis_tether_tests::rig;
+use redis_tether_testkit::{Dns, FakeServer, Proxy, ServerKind};
+use redis_tether_tests::{on_each_server, rig};
 use redis_tether_tests::watch::{Diary, within};
 use tokio::time::{Instant, sleep_until};
 
-use super::{NAME, SOME, SOON, Stay, server, with_each_server};
+use super::{NAME, SOME, SOON, Stay, server};
 
 /// A side link is dialled for each suspicion, and another when that one has had its time.
 const SIDE_DIALS: u64 = 2;
 
-with_each_server! {
-    a_script_of_three_seconds;
-    a_freeze_of_two_seconds;
-    a_fork_under_memory_pressure;
-    a_blpop_of_ten_seconds;
-    a_replica_that_comes_and_goes;
-    a_probe_whose_answer_is_late;
+on_each_server! {
+    a_script_of_three_seconds,
+    a_freeze_of_two_seconds,
+    a_fork_under_memory_pressure,
+    a_blpop_of_ten_seconds,
+    a_replica_that_comes_and_goes,
+    a_probe_whose_answer_is_late,
 }
 
 async fn a_script_of_three_seconds(kind: ServerKind) {
@@ -31,7 +31,7 @@ async fn a_script_of_three_seconds(kind: ServerKind) {
     script.finished().await.expect("the script ends");
     stay.resumed().await;
     let cost = stay.end().await;
-    assert!(cost.tally.longest >= Duration::from_millis(2900), "a script that nobody waited for: {:?}", cost.tally);
+    assert!(cost.met.longest >= Duration::from_millis(2900), "a script that nobody waited for: {:?}", cost.met);
     assert_eq!(cost.suspicions(), 1, "{:#?}", cost.events);
     assert!(cost.dials <= SIDE_DIALS, "{} dials", cost.dials);
 }
@@ -46,7 +46,7 @@ async fn a_freeze_of_two_seconds(kind: ServerKind) {
     server.thaw().expect("it thaws");
     stay.resumed().await;
     let cost = stay.end().await;
-    assert!(cost.tally.longest >= Duration::from_millis(1900), "a freeze that nobody noticed: {:?}", cost.tally);
+    assert!(cost.met.longest >= Duration::from_millis(1900), "a freeze that nobody noticed: {:?}", cost.met);
     assert_eq!(cost.suspicions(), 1, "{:#?}", cost.events);
     assert!(cost.dials <= SIDE_DIALS, "{} dials", cost.dials);
 }
@@ -87,7 +87,7 @@ async fn a_blpop_of_ten_seconds(kind: ServerKind) {
     assert_eq!(popped, Ok(None::<(String, String)>));
     assert!(began.elapsed() >= Duration::from_secs(10), "it did not block: {:?}", began.elapsed());
     let cost = stay.end().await;
-    assert!(cost.tally.longest >= Duration::from_millis(9900), "the load did not wait behind it: {:?}", cost.tally);
+    assert!(cost.met.longest >= Duration::from_millis(9900), "the load did not wait behind it: {:?}", cost.met);
     assert_eq!((cost.suspicions(), cost.dials), (0, 0), "{:#?}", cost.events);
 }
 

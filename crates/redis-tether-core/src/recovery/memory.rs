@@ -160,12 +160,12 @@ impl Memory {
         }
     }
 
+    /// Pins to the present address; without one, to where it was pinned before, or else to the next that is published.
     pub(super) fn pin(&mut self, present: Option<&Address>) {
         match present {
             Some(address) => self.pin = Pin::To(address.clone()),
-            // Asked again while the pinned address is down: it stays the one.
-            None if matches!(self.pin, Pin::To(_)) => {}
-            None => self.pin = Pin::Next,
+            None if self.pin == Pin::Off => self.pin = Pin::Next,
+            None => {}
         }
     }
 

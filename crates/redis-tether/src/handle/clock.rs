@@ -17,6 +17,7 @@ use crate::stats::Counters;
 pub(super) struct Clock {
     /// `None`: it takes as long as it takes, as the caller has asked of the server.
     limit: Option<Duration>,
+    deadline: Duration,
     started: Option<Instant>,
     pub(super) patience: Patience,
 }
@@ -28,7 +29,7 @@ impl Clock {
             Demand::Plain | Demand::Unshareable(_) => Some(deadline),
             Demand::Blocking(wait) | Demand::Acknowledgement(wait) => wait.map(|wait| wait.saturating_add(deadline)),
         };
-        Clock { limit, started: None, patience: Patience::new(deadline) }
+        Clock { limit, deadline, started: None, patience: Patience::new(deadline) }
     }
 
     /// When the command is overdue. A limit that no clock reaches is none.
@@ -39,7 +40,15 @@ impl Clock {
 
     /// Runs `future` until the command is overdue: `None` then. A timer that fires late because this process stood still
     /// is put off, so that a reply that waits in the socket is read first.
-    pub(super) async fn run<F: Future>(&mut self, future: F, counters: &Counters) -> Option<F::Output> {
+    ///
+    /// `blocked_until` says until when a blocking command keeps the server from answering, if one does: those behind it have
+    /// their deadline after that.
+    pub(super) async fn run<F: Future>(
+        &mut self,
+        future: F,
+        blocked_until: impl Fn() -> Option<Instant>,
+        counters: &Counters,
+    ) -> Option<F::Output> {
         let mut future = pin!(future);
         let first = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
         if let Poll::Ready(output) = first {
@@ -53,7 +62,11 @@ impl Clock {
                 output = future.as_mut() => return Some(output),
                 () = timer.as_mut() => {}
             }
-            let later = self.patience.put_off(timer.deadline(), counters)?;
+            let after_blocking = blocked_until().and_then(|until| until.checked_add(self.deadline));
+            let later = match after_blocking {
+                Some(later) => later,
+                None => self.patience.put_off(timer.deadline(), counters)?,
+            };
             timer.as_mut().reset(later);
         }
     }

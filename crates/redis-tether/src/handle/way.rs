@@ -79,7 +79,8 @@ impl Way {
         counters: &Counters,
     ) -> Carried<R::Reply> {
         let written = self.ledger.bytes_written();
-        let reply = clock.run(request.send(&mut self.connection), counters).await;
+        let blocked_until = || self.ledger.blocked_until();
+        let reply = clock.run(request.send(&mut self.connection), blocked_until, counters).await;
         let carried = match reply {
             None => self.trouble(What::Overdue),
             Some(reply) => match request.judge(&reply) {

@@ -47,6 +47,18 @@ struct Orphaned {
     reads: u64,
 }
 
+impl Entry {
+    /// Until when it explains silence; `None` for as long as it is there.
+    fn until(&self) -> Option<Instant> {
+        match (self.limit, &self.orphaned) {
+            (Some(limit), _) => self.since.checked_add(limit.saturating_add(GRACE)),
+            (None, None) => None,
+            // Nobody waits for it any more, and it may block the link for ever: that is no excuse.
+            (None, Some(orphaned)) => Some(orphaned.at),
+        }
+    }
+}
+
 impl Blockers {
     pub(super) fn new() -> Blockers {
         Blockers { queued: AtomicU64::new(0), queue: Mutex::new(Queue::default()) }
@@ -76,6 +88,17 @@ impl Blockers {
         let explained = queue.explain(now, reads);
         self.publish(&queue);
         explained
+    }
+
+    /// Until when the link's silence at `now` is explained; `None` if it is not, or without an end.
+    pub(super) fn explained_until(&self, now: Instant, reads: u64) -> Option<Instant> {
+        if self.queued.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut queue = self.lock();
+        let explained = queue.explain(now, reads);
+        self.publish(&queue);
+        queue.entries.front().filter(|_| explained)?.until()
     }
 
     /// Until when the silence before the last unexplained one was explained.
@@ -113,13 +136,7 @@ impl Queue {
                 self.advance(now, reads);
                 continue;
             }
-            let until = match (front.limit, &front.orphaned) {
-                (Some(limit), _) => front.since.checked_add(limit.saturating_add(GRACE)),
-                (None, None) => None,
-                // Nobody waits for it any more, and it may block the link for ever: that is no excuse.
-                (None, Some(orphaned)) => Some(orphaned.at),
-            };
-            let Some(until) = until.filter(|until| *until <= now) else {
+            let Some(until) = front.until().filter(|until| *until <= now) else {
                 return true;
             };
             self.excused_until = self.excused_until.max(Some(until));

@@ -86,6 +86,10 @@ impl Flights {
         self.blockers.explain(now, reads)
     }
 
+    pub(super) fn blocked_until(&self, now: Instant, reads: u64) -> Option<Instant> {
+        self.blockers.explained_until(now, reads)
+    }
+
     pub(super) fn excused_until(&self) -> Option<Instant> {
         self.blockers.excused_until()
     }
