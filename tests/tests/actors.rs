@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{
-    Address, BoxedStream, Config, Event, Outcome, OutcomeExt, Phase, Query, Resolve, ResolveError, ReconnectError, Tether,
-    Transport,
+    Address, BoxedStream, Config, Event, Outcome, OutcomeExt, Phase, Query, ReconnectError, Resolve, ResolveError,
+    Tether, Transport,
 };
 use redis_tether_testkit::{FakeListener, FakeServer};
 use redis_tether_tests::load::Load;
@@ -199,10 +199,7 @@ impl Resolve for Faulty {
 }
 
 impl Transport for Faulty {
-    fn connect(
-        &self,
-        _address: &Address,
-    ) -> std::pin::Pin<Box<dyn Future<Output = io::Result<BoxedStream>> + Send>> {
+    fn connect(&self, _address: &Address) -> std::pin::Pin<Box<dyn Future<Output = io::Result<BoxedStream>> + Send>> {
         self.panic_if_faulty();
         let addr = self.addr;
         Box::pin(async move {

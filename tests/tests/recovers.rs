@@ -9,11 +9,11 @@ use redis_tether::{Config, Detector, Event, FailureKind, LaneSettings, Outcome, 
 use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, FakeListener, FakeServer, Proxy, Server, ServerKind};
 use redis_tether_tests::load::{LIST, Load, Tally};
-use redis_tether_tests::pace::{fewest_dials, most_dials};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::pace::{fewest_dials, most_dials};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
@@ -294,10 +294,11 @@ async fn a_real_server_that_loads_for_3_s(kind: ServerKind) {
     let (mut diary, before) = (Diary::of(&tether), tether.stats().dials);
     let begun = Instant::now();
     let (restarted, ()) = tokio::join!(server.restart(), async {
-        diary.until("the server to be met while it loads", |event| {
-            matches!(event, Event::DialFailed { kind: FailureKind::Loading, .. })
-        })
-        .await;
+        diary
+            .until("the server to be met while it loads", |event| {
+                matches!(event, Event::DialFailed { kind: FailureKind::Loading, .. })
+            })
+            .await;
         diary.until("a link", |event| matches!(event, Event::Connected { .. })).await;
     });
     restarted.expect("the server loads within 10 s");
@@ -418,10 +419,12 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
     nodes.replica.wait_for("the promotion", PATIENCE, is_promoted).await.expect("promoted");
     let promoted = Instant::now();
     let new = nodes.replica.addr().to_string();
-    diary.until("the new primary", |event| {
-        matches!(event, Event::Connected { address, .. } if address.to_string() == new)
-    })
-    .await;
+    diary
+        .until(
+            "the new primary",
+            |event| matches!(event, Event::Connected { address, .. } if address.to_string() == new),
+        )
+        .await;
     assert!(promoted.elapsed() < SOON, "found {:?} after it was promoted", promoted.elapsed());
 
     load.go_on_for(50).await;
@@ -456,10 +459,12 @@ async fn a_demotion_under_reads_only(kind: ServerKind) {
     diary.until("the probe to notice", |event| matches!(event, Event::Demoted { detector: Detector::Probe, .. })).await;
     assert!(demoted.elapsed() < Duration::from_millis(3500), "noticed after {:?}", demoted.elapsed());
     let wanted = nodes.replica.addr().to_string();
-    diary.until("the new primary", |event| {
-        matches!(event, Event::Connected { address, .. } if address.to_string() == wanted)
-    })
-    .await;
+    diary
+        .until(
+            "the new primary",
+            |event| matches!(event, Event::Connected { address, .. } if address.to_string() == wanted),
+        )
+        .await;
     assert!(!reader.is_finished(), "a read failed: {:?}", reader.await);
     reader.abort();
     tether.shutdown().await;

@@ -47,7 +47,11 @@ async fn wait_for_tasks_at_most(most: usize) {
 }
 
 /// A command that the server takes this long to answer, under way.
-async fn in_flight(server: &FakeServer, mut handle: Handle, takes: Duration) -> JoinHandle<Result<(), redis_tether::redis::RedisError>> {
+async fn in_flight(
+    server: &FakeServer,
+    mut handle: Handle,
+    takes: Duration,
+) -> JoinHandle<Result<(), redis_tether::redis::RedisError>> {
     server.slow(takes);
     let read = server.bytes_read();
     let command = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
@@ -166,8 +170,11 @@ async fn a_token_shuts_it_down() {
     let (server, listener) = fake().await;
     let before = tasks();
     let token = CancellationToken::new();
-    let tether =
-        Tether::builder(config(listener.addr())).cancelled_by(token.clone()).start().await.expect("a valid configuration");
+    let tether = Tether::builder(config(listener.addr()))
+        .cancelled_by(token.clone())
+        .start()
+        .await
+        .expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the server is well");
     let command = in_flight(&server, tether.handle(), Duration::from_millis(100)).await;
     token.cancel();
@@ -294,7 +301,8 @@ fn it_says_stopped_when_its_runtime_was_dropped() {
     drop(home);
     assert!(begun.elapsed() < AT_ONCE, "dropping the runtime took {:?}", begun.elapsed());
     away.block_on(async {
-        let error = within(AT_ONCE, "what was in flight", blocked).await.expect("no panic").expect_err("its link is gone");
+        let error =
+            within(AT_ONCE, "what was in flight", blocked).await.expect("no panic").expect_err("its link is gone");
         assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
         let error = within(AT_ONCE, "a command", handle.get::<_, String>("key")).await.expect_err("stopped");
         assert_eq!(error.outcome(), Some(Outcome::NotSent), "{error}");

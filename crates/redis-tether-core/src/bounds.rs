@@ -42,7 +42,7 @@ pub struct DialFigures {
 pub struct ProbeFigures {
     /// From the end of a probe to the next, at most.
     pub interval: Duration,
-    /// How long an answer is waited for. Silence is only seen while it is, so this must exceed `suspect_after`.
+    /// How long an answer is waited for; a probe that is unanswered for so long is a suspicion by itself.
     pub timeout: Duration,
 }
 

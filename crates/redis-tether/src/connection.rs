@@ -314,7 +314,10 @@ impl ConnectionState {
             let _ = myself.send_message(match outcome {
                 Some(Ok(link)) => ConnectionMsg::ConnectionRestored { epoch, link: Arc::new(link) },
                 Some(Err(error)) => ConnectionMsg::DialFailed { epoch, error },
-                None => ConnectionMsg::DialFailed { epoch, error: DialError::new(FailureKind::Other, &dialled, "the dial panicked") },
+                None => ConnectionMsg::DialFailed {
+                    epoch,
+                    error: DialError::new(FailureKind::Other, &dialled, "the dial panicked"),
+                },
             });
         });
         self.dials.insert(epoch, Dial { address, _task: task });

@@ -88,11 +88,6 @@ impl Control {
         self.origin + at
     }
 
-    /// A moment of the clock's, as the recovery machine counts it.
-    pub(crate) fn since_origin(&self, at: Instant) -> Duration {
-        at.saturating_duration_since(self.origin)
-    }
-
     /// A generator of its own for whoever needs random numbers, drawn from the tether's seed.
     pub(crate) fn fork_rng(&self) -> fastrand::Rng {
         lock(&self.rng).fork()

@@ -112,7 +112,6 @@
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
 //! change here, released as one, and the 1.x line is kept for at least half a year after.
 
-
 mod board;
 mod command;
 mod config;
@@ -145,9 +144,9 @@ pub use config::{
 };
 pub use event::{Detector, Event};
 pub use handle::Handle;
-pub use outcome::{CommandError, Outcome, OutcomeExt};
+pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
-pub use redis_tether_core::{Address, Epoch, FailureKind, Role};
+pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};
 pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};

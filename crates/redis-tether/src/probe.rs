@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use redis_tether_core::recovery::Sight;
+use redis_tether_core::recovery::{Settings, Sight};
 use redis_tether_core::{Epoch, Role};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::connection::ConnectionMsg;
@@ -123,18 +123,30 @@ impl ProbeState {
     }
 }
 
-/// Asks once. An answer that does not come in time is no news here: the silence watch sees it.
+/// Asks once.
 async fn probe(link: &Link, limit: Duration) -> Option<ConnectionMsg> {
     let epoch = link.epoch();
+    let begun = Instant::now();
     let _flight = link.ledger().begin(FlightKind::Plain);
     let mut connection = link.connection();
-    let verdict = timeout(limit, verify(&mut connection, link.verify_level())).await.ok()?.ok()?;
+    let Ok(answer) = timeout(limit, verify(&mut connection, link.verify_level())).await else {
+        return unanswered(link, begun + limit);
+    };
+    // A link that ended says so itself, and what the peer did not understand it did at least answer.
+    let verdict = answer.ok()?;
     Some(match (verdict.role, verdict.loading) {
         (Role::Replica, _) => unfit(epoch, "the server says that it is a replica"),
         (_, true) => unfit(epoch, "the server is loading its dataset"),
         (Role::Primary, false) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
         (Role::Unknown, false) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },
     })
+}
+
+/// No answer in time is a suspicion, unless something else was read meanwhile, a blocking command explains it, or it was
+/// us who slept.
+fn unanswered(link: &Link, due: Instant) -> Option<ConnectionMsg> {
+    let silent_for = link.ledger().silent_for(Instant::now())?;
+    (due.elapsed() < Settings::STALL).then_some(ConnectionMsg::Suspected { epoch: link.epoch(), silent_for })
 }
 
 fn unfit(epoch: Epoch, reason: &'static str) -> ConnectionMsg {

@@ -65,6 +65,8 @@ pub struct Stats {
     pub held: u64,
     /// Commands that are held now.
     pub held_now: u64,
+    /// Times that a held command was let go to a link.
+    pub released: u64,
     /// Times that a command was sent again, after it was provably not executed.
     pub resent: u64,
     /// Replies by which a server refused what another one would take.
@@ -75,6 +77,8 @@ pub struct Stats {
     pub refused: u64,
     /// Commands that failed with their fate unknown.
     pub ambiguous: u64,
+    /// Deadlines that were found to have passed while this process stood still, and were put off.
+    pub late_deadlines: u64,
     /// Attempts to make a link.
     pub dials: u64,
     /// Links that were published.
@@ -90,11 +94,13 @@ impl Stats {
         Stats {
             held: counters.held.value(),
             held_now: counters.held_now.value(),
+            released: counters.released.value(),
             resent: counters.resent.value(),
             refusals: counters.refusals.value(),
             not_sent: counters.not_sent.value(),
             refused: counters.refused.value(),
             ambiguous: counters.ambiguous.value(),
+            late_deadlines: counters.late_deadlines.value(),
             dials: counters.dials.value(),
             links: counters.links.value(),
             restarts: counters.restarts.value(),

@@ -11,8 +11,8 @@ use redis_tether_core::recovery::ResolvePace;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
 use crate::config::Endpoint;
+use crate::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
 use crate::control::Control;
 use crate::event::Event;
 use crate::resolve::ResolveError;
@@ -20,7 +20,7 @@ use crate::task;
 use crate::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
 
 /// How long a fresh incarnation waits for a fresh answer, before it begins with the last one.
-const FRESH_ANSWER_LIMIT: Duration = Duration::from_millis(250);
+pub(crate) const FRESH_ANSWER_LIMIT: Duration = Duration::from_millis(250);
 
 /// A child that dies again within a second waits this long before its next start, doubling.
 const CRASH_BACKOFF: Duration = Duration::from_millis(10);

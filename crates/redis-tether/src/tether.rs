@@ -87,7 +87,6 @@ impl Tether {
     }
 
     /// Starts a tether with more than its configuration: a resolver, a transport, a token that ends it.
-    #[must_use]
     pub fn builder(config: Config) -> TetherBuilder {
         TetherBuilder { config, transport: None, resolver: None, cancelled_by: None, supervisor: None, seed: None }
     }

@@ -17,7 +17,14 @@ use crate::supervisor::SupervisorMsg;
 use crate::task;
 
 /// Settled lookups are this much earlier or later than the interval says, so that a fleet does not ask in step.
-const INTERVAL_JITTER: f64 = 0.2;
+pub(crate) const INTERVAL_JITTER: f64 = 0.2;
+
+/// While a link serves, an answer that another tether was given may be this part of the interval old: a thousand tethers
+/// of one name ask four times a second between them, and a move is noticed hardly later.
+pub(crate) const SETTLED_ANSWER_AGE: u32 = 8;
+
+/// While none serves, this part of the interval.
+pub(crate) const URGENT_ANSWER_AGE: u32 = 2;
 
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
@@ -171,21 +178,20 @@ impl WatcherState {
                 self.wanted_at = None;
                 Duration::ZERO
             }
-            _ if self.urgent_since.is_some() => self.config().resolve.fast_interval / 2,
-            _ => self.config().resolve.interval / 2,
+            _ if self.urgent_since.is_some() => self.config().resolve.fast_interval / URGENT_ANSWER_AGE,
+            _ => self.config().resolve.interval / SETTLED_ANSWER_AGE,
         };
         let query = Query::new(&self.args.host, self.args.port).with_max_age(max_age);
         let lookup = self.args.control.resolver.resolve(query);
         let myself = myself.clone();
         let (host, panicked) = (self.args.host.clone(), self.args.host.clone());
         let work = async move {
-            let addresses = timeout(LOOKUP_LIMIT, lookup)
-                .await
-                .unwrap_or(Err(ResolveError::TimedOut { host }))?;
+            let addresses = timeout(LOOKUP_LIMIT, lookup).await.unwrap_or(Err(ResolveError::TimedOut { host }))?;
             Ok(addresses.into_iter().map(Address::Tcp).collect())
         };
         self.under_way = Some(task::reporting(work, move |answer| {
-            let answer = answer.unwrap_or(Err(ResolveError::Failed { host: panicked, message: "the resolver panicked".to_owned() }));
+            let answer = answer
+                .unwrap_or(Err(ResolveError::Failed { host: panicked, message: "the resolver panicked".to_owned() }));
             let _ = myself.send_message(WatcherMsg::Answered(answer));
         }));
     }

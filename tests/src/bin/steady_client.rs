@@ -8,8 +8,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use redis_tether::{Config, Tether};
-use redis_tether_tests::steady::Steady;
 use redis_tether_tests::report::Report;
+use redis_tether_tests::steady::Steady;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -154,7 +154,12 @@ fn judge(answer: Result<Value, RedisError>, first: &[Value]) -> Fate {
 fn failed(error: &RedisError) -> Fate {
     let refused = match error.command_error() {
         Some(_) => Vec::new(),
-        None => error.clone().into_server_errors().into_iter().flat_map(|all| all.iter().map(|(part, _)| *part).collect::<Vec<_>>()).collect(),
+        None => error
+            .clone()
+            .into_server_errors()
+            .into_iter()
+            .flat_map(|all| all.iter().map(|(part, _)| *part).collect::<Vec<_>>())
+            .collect(),
     };
     Fate::Failed(error.outcome(), refused, error.to_string())
 }

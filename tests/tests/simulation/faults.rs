@@ -121,7 +121,8 @@ impl Mischief<'_> {
             }
             22 => {
                 let command = ["SET", "INCR", "PING", "LPUSH"][self.rng.usize(..4)];
-                let error = ["TRYAGAIN try again", "MASTERDOWN link down", "OOM out of memory", "LOADING loading"][self.rng.usize(..4)];
+                let error = ["TRYAGAIN try again", "MASTERDOWN link down", "OOM out of memory", "LOADING loading"]
+                    [self.rng.usize(..4)];
                 server.refuse(command, Some(error));
                 self.trace.note(format!("fault: node {node} refuses {command} with {error}"));
                 return;

@@ -46,7 +46,9 @@ impl EventJudge {
         }
         if let Some((since, epoch)) = self.owed {
             if !matches!(event, Event::Retired { epoch: retired, .. } if *retired == epoch) {
-                return Err(format!("{epoch} was replaced at {since:?} and not retired in the same breath, but {event:?}"));
+                return Err(format!(
+                    "{epoch} was replaced at {since:?} and not retired in the same breath, but {event:?}"
+                ));
             }
         }
         match event {
@@ -67,7 +69,7 @@ impl EventJudge {
                 self.current = None;
                 Ok(())
             }
-            Event::Retired { epoch, .. } => self.retired(*epoch, event),
+            Event::Retired { epoch, .. } => self.retired(at, *epoch, event),
             Event::Stopped => {
                 self.stopped = true;
                 Ok(())
@@ -109,12 +111,13 @@ impl EventJudge {
         Ok(())
     }
 
-    fn retired(&mut self, epoch: Epoch, event: &Event) -> Verdict {
+    fn retired(&mut self, at: Duration, epoch: Epoch, event: &Event) -> Verdict {
         if self.owed.is_some_and(|(_, owed)| owed == epoch) {
             self.owed = None;
             return Ok(());
         }
         self.must_be_current(epoch, event)?;
+        self.unfit_at = Some(at);
         self.current = None;
         Ok(())
     }
@@ -131,7 +134,9 @@ impl EventJudge {
 pub(crate) fn judge_calls(world: &World, calls: &[Call], stalls: &[Stall]) -> Verdict {
     let executions = executions(world);
     for call in calls {
-        judge_executions(&executions, call).and_then(|()| judge_time(call, stalls)).map_err(|wrong| format!("{wrong}: {call:?}"))?;
+        judge_executions(&executions, call)
+            .and_then(|()| judge_time(call, stalls))
+            .map_err(|wrong| format!("{wrong}: {call:?}"))?;
     }
     Ok(())
 }

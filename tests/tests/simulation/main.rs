@@ -2,6 +2,7 @@
 //! of faults from printed seeds (`random.rs`), and each kind of fault exactly, in virtual time (`directed.rs`). No socket is
 //! opened, nothing sleeps in real time, and the same seed takes the same course.
 
+mod bounded;
 mod callers;
 mod faults;
 mod judge;

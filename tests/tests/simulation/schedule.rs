@@ -16,7 +16,7 @@ use crate::callers::{Caller, Calls};
 use crate::faults::{Mischief, PASSWORD, heal};
 use crate::judge::{EventJudge, Verdict, judge_calls};
 use crate::trace::Trace;
-use crate::world::{self, PATIENCE, World, address, set, until_connected};
+use crate::world::{self, PATIENCE, World, address, bounds, rounding, set, until_connected};
 
 /// What a schedule that kept to all invariants has shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +83,7 @@ async fn run(seed: u64, trace: &Trace) -> Result<Report, String> {
     }
     let stalls = mischief.stalls;
 
-    let recovery = recover(&world, &tether, &mut rng, trace, &config).await?;
+    let recovery = recover(&world, &tether, &mut rng, trace).await?;
     for writer in writers {
         let joined = timeout(PATIENCE, writer).await.map_err(|_| "a caller's last command did not end".to_owned())?;
         joined.map_err(|panic| format!("a caller panicked: {panic}"))?;
@@ -130,13 +130,7 @@ fn spawn_callers(
 }
 
 /// All is well again: how long until the tether is, too, and whether it stays so.
-async fn recover(
-    world: &World,
-    tether: &Tether,
-    rng: &mut fastrand::Rng,
-    trace: &Trace,
-    config: &Config,
-) -> Result<Duration, String> {
+async fn recover(world: &World, tether: &Tether, rng: &mut fastrand::Rng, trace: &Trace) -> Result<Duration, String> {
     let primary = rng.usize(..world.nodes.len());
     let _ = tether.unpin();
     heal(world, primary);
@@ -149,7 +143,7 @@ async fn recover(
         until_written(tether, trace).await;
         until_connected(tether, primary).await;
     };
-    let bound = bound(config);
+    let bound = bound();
     match timeout(PATIENCE, recovered).await {
         Ok(()) if healed.elapsed() <= bound => Ok(healed.elapsed()),
         Ok(()) => Err(format!("recovered after {:?}, the bound is {bound:?}", healed.elapsed())),
@@ -157,9 +151,11 @@ async fn recover(
     }
 }
 
-/// The most that any recovery may take.
-fn bound(_config: &Config) -> Duration {
-    Duration::from_secs(16)
+/// The most that any of these recoveries may take. The link that is there may be idle and no good, which shows at the next
+/// probe; and if it had not settled, or the address is no news, the pace of the lane for rejections rules after that.
+fn bound() -> Duration {
+    let bounds = bounds();
+    bounds.demoted_reading.max(bounds.suspected_idle) + bounds.rejected_old + rounding(10)
 }
 
 /// Writes until a write succeeds, as an application that must would.

@@ -5,10 +5,19 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether::{Address, BoxedStream, Config, Handle, Phase, Status, Tether, Transport, resolve_fn};
+use redis_tether::{Address, BoxedStream, Config, Event, Handle, Phase, Status, Tether, Transport, resolve_fn};
+use redis_tether_core::recovery::Settings;
+use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 use redis_tether_testkit::{Dns, FakeServer, SimNet};
+use tokio::io::copy_bidirectional;
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
+
 use tokio::time::{Instant, timeout};
 
 /// The name under which tethers know their primary.
@@ -26,18 +35,13 @@ pub(crate) struct World {
     pub(crate) net: SimNet,
     pub(crate) dns: Dns,
     pub(crate) nodes: Vec<FakeServer>,
-    origin: Instant,
 }
 
 impl World {
     /// Node 0 is the primary that the name means; the others are replicas of it.
     pub(crate) fn new(nodes: usize) -> World {
-        let world = World {
-            net: SimNet::new(),
-            dns: Dns::new(),
-            nodes: (0..nodes).map(|_| FakeServer::new()).collect(),
-            origin: Instant::now(),
-        };
+        let world =
+            World { net: SimNet::new(), dns: Dns::new(), nodes: (0..nodes).map(|_| FakeServer::new()).collect() };
         for (node, server) in world.nodes.iter().enumerate() {
             world.net.bind(address(node), server.clone());
             if node > 0 {
@@ -63,11 +67,6 @@ impl World {
         }
     }
 
-    /// Virtual time since the world began.
-    pub(crate) fn now(&self) -> Duration {
-        self.origin.elapsed()
-    }
-
     /// A tether of this world; not connected yet.
     pub(crate) async fn tether(&self, config: Config, seed: u64) -> Tether {
         let dns = self.dns.clone();
@@ -87,6 +86,27 @@ impl World {
         tether
     }
 
+    /// Puts a firewall before the node, which can be told to forget the links that it knows: from then on nothing comes
+    /// through them either way, and neither end is told. New ones it lets through.
+    pub(crate) fn forgetful(&self, node: usize) -> Arc<Notify> {
+        let forget = Arc::new(Notify::new());
+        let (server, told) = (self.nodes[node].clone(), forget.clone());
+        self.net.bind_with(address(node), move |mut outside| {
+            let (mut inside, end) = tokio::io::duplex(64 * 1024);
+            server.serve(end);
+            // Those that wait now are told, and nobody who comes later.
+            let forgotten = told.clone().notified_owned();
+            tokio::spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = forgotten => std::future::pending().await,
+                    _ = copy_bidirectional(&mut outside, &mut inside) => {}
+                }
+            });
+        });
+        forget
+    }
+
     /// All dials of all nodes, in order.
     pub(crate) fn dials(&self) -> u64 {
         (0..self.nodes.len()).map(|node| self.net.dials(address(node))).sum()
@@ -102,6 +122,54 @@ impl World {
 /// The defaults, for the world's name.
 pub(crate) fn config() -> Config {
     Config::new(NAME, PORT)
+}
+
+/// What the defaults promise.
+pub(crate) fn bounds() -> RecoveryBounds {
+    let config = config();
+    let resolve = ResolveFigures {
+        interval: config.resolve.interval,
+        jitter: 0.2,
+        settled_answer_age: Duration::ZERO,
+        urgent_answer_age: Duration::ZERO,
+        urgent_interval: config.resolve.fast_interval,
+        urgent_for: config.resolve.fast_for,
+        outage_interval: config.resolve.outage_interval,
+        fresh_answer_wait: Duration::from_millis(250),
+    };
+    let dial = DialFigures { connect: config.dial.connect_timeout, total: config.dial.timeout };
+    let probe = ProbeFigures { interval: config.detection.probe_interval, timeout: config.detection.probe_timeout };
+    RecoveryBounds::new(&Settings::default(), &resolve, &dial, &probe)
+}
+
+/// tokio's timers fire on whole milliseconds, so each wait of a chain may end up to one later than it was meant to.
+pub(crate) fn rounding(waits: u64) -> Duration {
+    Duration::from_millis(waits)
+}
+
+pub(crate) fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// Events that have come so far.
+pub(crate) fn drain(events: &mut Receiver<Event>) -> Vec<Event> {
+    let mut all = Vec::new();
+    loop {
+        match events.try_recv() {
+            Ok(event) => all.push(event),
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return all,
+            Err(TryRecvError::Lagged(missed)) => panic!("{missed} events were missed"),
+        }
+    }
+}
+
+/// Runs a scenario with many seeds, each in a runtime and a virtual time of its own, and hands back what each returned.
+pub(crate) fn with_seeds<T>(seeds: u64, scenario: impl AsyncFn(u64) -> T) -> Vec<T> {
+    let run = |seed| {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(scenario(seed))
+    };
+    (0..seeds).map(run).collect()
 }
 
 pub(crate) fn ip(node: usize) -> IpAddr {

@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use redis_tether::{Config, Epoch, Event, Phase, Tether, TetherBuilder};
 use redis_tether_testkit::{Dns, Server, ServerKind};
-use redis_tether_tests::steady::{Met, Steady};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::steady::{Met, Steady};
 use redis_tether_tests::watch::Diary;
 
 const NAME: &str = "redis.test";

@@ -114,7 +114,8 @@ async fn names_that_rotate_over_real_servers(kind: ServerKind) {
 /// A lookup that never returns belongs to nobody's runtime: fifty tethers that wait for one do not hold up its drop.
 #[test]
 fn a_runtime_is_dropped_promptly_while_names_hang() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     let dns = Dns::new();
     dns.hang(NAME);
     let handles: Vec<_> = runtime.block_on(async {

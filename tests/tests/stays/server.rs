@@ -5,8 +5,8 @@ use std::time::Duration;
 use redis_tether::redis::{AsyncCommands, cmd};
 use redis_tether::{Config, Event, Tether};
 use redis_tether_testkit::{Dns, FakeServer, Proxy, ServerKind};
-use redis_tether_tests::{on_each_server, rig};
 use redis_tether_tests::watch::{Diary, within};
+use redis_tether_tests::{on_each_server, rig};
 use tokio::time::{Instant, sleep_until};
 
 use super::{NAME, SOME, SOON, Stay, server};

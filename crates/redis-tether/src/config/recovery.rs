@@ -1,14 +1,45 @@
-//! What the configuration means to the recovery machine. Called when a tether is started.
+//! What the configuration means to the recovery machine, and what that promises. Called when a tether is started.
 
 use std::num::NonZeroU32;
 
 use redis_tether_core::pacing::{LanePace, PacingSettings};
 use redis_tether_core::recovery::Settings;
+use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 
 use super::error::ConfigError;
 use super::{Config, LaneSettings};
+use crate::{supervisor, watcher};
 
 impl Config {
+    /// How long recovery takes at worst with these settings, for each kind of failure.
+    ///
+    /// ```
+    /// use redis_tether::Config;
+    ///
+    /// let bounds = Config::new("redis", 6379).recovery_bounds()?;
+    /// assert_eq!(bounds.suspected_under_load.as_millis(), 250);
+    /// assert_eq!(bounds.same_address_young.as_millis(), 100);
+    /// # Ok::<_, redis_tether::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`validate`](Config::validate): settings that cannot work promise nothing.
+    pub fn recovery_bounds(&self) -> Result<RecoveryBounds, ConfigError> {
+        let resolve = ResolveFigures {
+            interval: self.resolve.interval,
+            jitter: watcher::INTERVAL_JITTER,
+            settled_answer_age: self.resolve.interval / watcher::SETTLED_ANSWER_AGE,
+            urgent_answer_age: self.resolve.fast_interval / watcher::URGENT_ANSWER_AGE,
+            urgent_interval: self.resolve.fast_interval,
+            urgent_for: self.resolve.fast_for,
+            outage_interval: self.resolve.outage_interval,
+            fresh_answer_wait: supervisor::FRESH_ANSWER_LIMIT,
+        };
+        let dial = DialFigures { connect: self.dial.connect_timeout, total: self.dial.timeout };
+        let probe = ProbeFigures { interval: self.detection.probe_interval, timeout: self.detection.probe_timeout };
+        Ok(RecoveryBounds::new(&self.recovery_settings()?, &resolve, &dial, &probe))
+    }
+
     /// The machine's settings, from a configuration that has been found valid.
     pub(crate) fn recovery_settings(&self) -> Result<Settings, ConfigError> {
         self.validate()?;
