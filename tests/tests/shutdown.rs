@@ -10,6 +10,8 @@ use redis_tether_testkit::{FakeListener, FakeServer, Server, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -226,16 +228,18 @@ async fn dropping_everything_leaks_nothing() {
     wait_for_tasks_at_most(before).await;
 }
 
-/// In the middle of an outage: timers, dials and lookups are under way.
+/// In the middle of a dial: its timer, its socket and a lookup are under way.
 #[tokio::test]
 async fn dropping_everything_while_it_dials_leaks_nothing() {
-    let (server, listener) = fake().await;
     let before = tasks();
-    server.hang();
-    let tether = Tether::start(config(listener.addr())).await.expect("a valid configuration");
-    server.wait_for_connections(1).await.expect("a dial");
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let tether = Tether::start(config(mute.local_addr().expect("bound"))).await.expect("a valid configuration");
+    let (mut socket, _) = within(PATIENCE, "a dial", mute.accept()).await.expect("a connection");
+    let mut first = [0];
+    within(PATIENCE, "its first byte", socket.read_exact(&mut first)).await.expect("it speaks first");
     drop(tether);
-    server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
+    let mut rest = Vec::new();
+    within(AT_ONCE, "the socket to be closed", socket.read_to_end(&mut rest)).await.expect("closed in order");
     wait_for_tasks_at_most(before).await;
 }
 

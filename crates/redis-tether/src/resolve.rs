@@ -23,18 +23,28 @@ pub struct Query {
     pub port: u16,
     /// How old an answer may be that was given to somebody else; zero asks anew. Default: zero.
     pub max_age: Duration,
+    /// How long after the beginning of the last lookup of the name, whoever made it, the next may begin; who asks earlier
+    /// waits. Default: zero.
+    pub spacing: Duration,
 }
 
 impl Query {
     /// Asks anew for `host`.
     pub fn new(host: impl Into<String>, port: u16) -> Query {
-        Query { host: host.into(), port, max_age: Duration::ZERO }
+        Query { host: host.into(), port, max_age: Duration::ZERO, spacing: Duration::ZERO }
     }
 
     /// Takes an answer that is as old as this.
     #[must_use]
     pub fn with_max_age(mut self, max_age: Duration) -> Query {
         self.max_age = max_age;
+        self
+    }
+
+    /// Begins no lookup of the name sooner than this after the last one.
+    #[must_use]
+    pub fn with_spacing(mut self, spacing: Duration) -> Query {
+        self.spacing = spacing;
         self
     }
 

@@ -5,8 +5,11 @@
 mod bounded;
 mod callers;
 mod faults;
+mod fleet;
 mod judge;
 mod random;
 mod schedule;
+mod steady;
 mod trace;
+mod waiting;
 mod world;

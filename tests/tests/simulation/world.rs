@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_tether::{Address, BoxedStream, Config, Event, Handle, Phase, Status, Tether, Transport, resolve_fn};
-use redis_tether_core::recovery::Settings;
-use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
+use redis_tether_core::RecoveryBounds;
 use redis_tether_testkit::{Dns, FakeServer, SimNet};
 use tokio::io::copy_bidirectional;
 use tokio::runtime::Builder;
@@ -126,20 +125,7 @@ pub(crate) fn config() -> Config {
 
 /// What the defaults promise.
 pub(crate) fn bounds() -> RecoveryBounds {
-    let config = config();
-    let resolve = ResolveFigures {
-        interval: config.resolve.interval,
-        jitter: 0.2,
-        settled_answer_age: Duration::ZERO,
-        urgent_answer_age: Duration::ZERO,
-        urgent_interval: config.resolve.fast_interval,
-        urgent_for: config.resolve.fast_for,
-        outage_interval: config.resolve.outage_interval,
-        fresh_answer_wait: Duration::from_millis(250),
-    };
-    let dial = DialFigures { connect: config.dial.connect_timeout, total: config.dial.timeout };
-    let probe = ProbeFigures { interval: config.detection.probe_interval, timeout: config.detection.probe_timeout };
-    RecoveryBounds::new(&Settings::default(), &resolve, &dial, &probe)
+    config().recovery_bounds().expect("the defaults are valid")
 }
 
 /// tokio's timers fire on whole milliseconds, so each wait of a chain may end up to one later than it was meant to.

@@ -37,6 +37,9 @@ impl Settings {
     /// A timer that fires this late says that we were stalled, not that the peer was: its verdict is void.
     pub const STALL: Duration = Duration::from_millis(100);
 
+    /// So many verdicts in a row may be void before one counts, late or not.
+    pub const VOID_VERDICTS: u32 = 8;
+
     /// At most so many attempts are under way at once.
     pub const PARALLEL_ATTEMPTS: usize = 4;
 }

@@ -79,6 +79,7 @@ enum Happening {
     Resolve,
 }
 
+#[derive(Clone)]
 pub struct World {
     pub now: Duration,
     pub machine: Machine,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,8 +13,7 @@ use tokio::sync::watch;
 use super::{Query, ResolveError};
 use crate::transport::BoxFuture;
 
-/// How many names are kept an answer of. The oldest goes when there are more; lookups in flight are not counted, a name has
-/// one at most.
+/// How many names are remembered. The oldest goes when there are more; one whose lookup is in flight stays.
 const CAPACITY: usize = 256;
 
 /// Why a lookup failed.
@@ -32,6 +32,7 @@ type Blocking = dyn Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync;
 pub(super) struct Lookups {
     lookup: Arc<Blocking>,
     names: Arc<Mutex<BTreeMap<String, Name>>>,
+    begun: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -39,6 +40,8 @@ struct Name {
     // Set while a thread is at it.
     pending: Option<watch::Receiver<Option<Outcome>>>,
     answer: Option<Answer>,
+    // When the last lookup began.
+    begun: Option<Instant>,
 }
 
 struct Answer {
@@ -49,7 +52,7 @@ struct Answer {
 
 impl Lookups {
     pub(super) fn new(lookup: impl Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static) -> Lookups {
-        Lookups { lookup: Arc::new(lookup), names: Arc::default() }
+        Lookups { lookup: Arc::new(lookup), names: Arc::default(), begun: Arc::default() }
     }
 
     pub(super) fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
@@ -58,11 +61,15 @@ impl Lookups {
         }
         let lookups = self.clone();
         Box::pin(async move {
-            let Query { host, port, max_age } = query;
-            let outcome = match lookups.find(&host, max_age) {
-                Found::Answer(addresses) => Ok(addresses),
-                Found::Pending(pending) => outcome_of(pending).await,
+            let asked = Instant::now();
+            let outcome = loop {
+                match lookups.find(&query, asked) {
+                    Found::Answer(addresses) => break Ok(addresses),
+                    Found::Pending(pending) => break outcome_of(pending).await,
+                    Found::TooSoon(wait) => tokio::time::sleep(wait).await,
+                }
             };
+            let Query { host, port, .. } = query;
             match outcome {
                 Ok(addresses) => Ok(with_port(&addresses, port)),
                 Err(Failure::NotFound) => Err(ResolveError::NotFound { host }),
@@ -72,28 +79,41 @@ impl Lookups {
         })
     }
 
-    /// An answer that is young enough, or the lookup in flight, which is begun if there is none.
-    fn find(&self, host: &str, max_age: Duration) -> Found {
+    /// How many lookups were begun.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// An answer that is young enough, or the lookup in flight, which is begun if there is none and it is time.
+    fn find(&self, query: &Query, asked: Instant) -> Found {
         let mut names = self.lock();
-        let name = names.entry(host.to_owned()).or_default();
-        if let Some(answer) =
-            name.answer.as_ref().filter(|answer| !max_age.is_zero() && answer.since.elapsed() <= max_age)
-        {
+        let name = names.entry(query.host.clone()).or_default();
+        // What came in while the question waited its turn is an answer to it, whatever age it takes.
+        let is_young = |answer: &&Answer| {
+            answer.since > asked || (!query.max_age.is_zero() && answer.since.elapsed() <= query.max_age)
+        };
+        if let Some(answer) = name.answer.as_ref().filter(is_young) {
             return Found::Answer(Arc::clone(&answer.addresses));
         }
         if let Some(pending) = &name.pending {
             return Found::Pending(pending.clone());
         }
+        if let Some(wait) = name.begun.and_then(|begun| query.spacing.checked_sub(begun.elapsed())) {
+            // Rounded up, since timers go by the millisecond.
+            return Found::TooSoon(wait + Duration::from_millis(1));
+        }
         let (sender, pending) = watch::channel(None);
         name.pending = Some(pending.clone());
+        name.begun = Some(Instant::now());
         drop(names);
-        self.begin(host.to_owned(), sender);
+        self.begin(query.host.clone(), sender);
         Found::Pending(pending)
     }
 
     /// Looks `host` up on a thread of its own. Not one of the runtime's for blocking work: a resolver that does not answer
     /// would hold up the runtime's drop for as long.
     fn begin(&self, host: String, sender: watch::Sender<Option<Outcome>>) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         let task = Task { lookups: self.clone(), host, sender };
         let spawned = thread::Builder::new().name("tether-resolve".to_owned()).spawn(move || task.run());
         // The task went down with the closure, and said so to whoever waits.
@@ -104,20 +124,14 @@ impl Lookups {
 
     fn finish(&self, host: &str, outcome: &Outcome) {
         let mut names = self.lock();
-        match outcome {
-            Ok(addresses) => {
-                let answer = Answer { since: Instant::now(), addresses: Arc::clone(addresses) };
-                names.insert(host.to_owned(), Name { pending: None, answer: Some(answer) });
-                if names.len() > CAPACITY {
-                    forget_oldest(&mut names);
-                }
-            }
-            Err(_) => {
-                if let Some(name) = names.get_mut(host) {
-                    name.pending = None;
-                }
-                names.retain(|_, name| name.pending.is_some() || name.answer.is_some());
-            }
+        // The name stays without an answer, too: its next lookup must not come too soon.
+        let name = names.entry(host.to_owned()).or_default();
+        name.pending = None;
+        if let Ok(addresses) = outcome {
+            name.answer = Some(Answer { since: Instant::now(), addresses: Arc::clone(addresses) });
+        }
+        if names.len() > CAPACITY {
+            forget_oldest(&mut names);
         }
     }
 
@@ -129,6 +143,8 @@ impl Lookups {
 enum Found {
     Answer(Arc<[SocketAddr]>),
     Pending(watch::Receiver<Option<Outcome>>),
+    /// It is this much too early for the next lookup.
+    TooSoon(Duration),
 }
 
 /// One lookup. However it goes down, those who wait hear of it and the name is free for the next one.
@@ -191,9 +207,9 @@ fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
 }
 
 fn forget_oldest(names: &mut BTreeMap<String, Name>) {
-    let answered = names.iter().filter(|(_, name)| name.pending.is_none());
-    let oldest = answered.min_by_key(|(_, name)| name.answer.as_ref().map(|answer| answer.since));
-    if let Some(host) = oldest.map(|(host, _)| host.clone()) {
+    let idle = names.iter().filter(|(_, name)| name.pending.is_none());
+    let oldest = idle.min_by_key(|(_, name)| name.begun).map(|(host, _)| host.clone());
+    if let Some(host) = oldest {
         names.remove(&host);
     }
 }

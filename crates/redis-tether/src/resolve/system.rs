@@ -30,6 +30,13 @@ impl SystemResolver {
     pub fn new() -> SystemResolver {
         SystemResolver
     }
+
+    /// How many lookups this process has begun since it started, for all names and tethers together: what its DNS servers
+    /// see of it, or a cache before them. Literal addresses and shared answers are none.
+    #[must_use]
+    pub fn lookups(&self) -> u64 {
+        LOOKUPS.begun()
+    }
 }
 
 impl Resolve for SystemResolver {
