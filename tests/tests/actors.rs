@@ -11,7 +11,7 @@ use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{
     Address, BoxedStream, Config, Event, Outcome, OutcomeExt, Phase, Query, ReconnectError, Resolve, ResolveError,
-    Tether, Transport,
+    StartError, Tether, Transport,
 };
 use redis_tether_testkit::{FakeListener, FakeServer};
 use redis_tether_tests::load::Load;
@@ -426,6 +426,18 @@ async fn a_tether_ends_with_an_applications_actor_that_is_killed() {
     app.app.kill();
     reach(&app.tether, Phase::Stopped).await;
     server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
+}
+
+/// Nobody would ever end it.
+#[tokio::test]
+async fn a_tether_does_not_start_under_an_actor_that_has_ended() {
+    let (_server, listener) = fake().await;
+    let ended = app(config(listener.addr())).await.app;
+    ended.stop_and_wait(None, Some(PATIENCE)).await.expect("it ends");
+    match Tether::spawn_linked(config(listener.addr()), ended.get_cell()).await {
+        Err(error) => assert!(matches!(error, StartError::Spawn(_)), "{error}"),
+        Ok(tether) => drop(reach(&tether, Phase::Stopped).await),
+    }
 }
 
 /// It is told of the end, and goes on.

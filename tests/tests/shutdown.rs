@@ -119,6 +119,40 @@ async fn the_drain_has_a_limit() {
     assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
 }
 
+/// A link that was replaced is still being drained: what is in flight on it is in flight as well.
+#[tokio::test]
+async fn what_is_in_flight_on_a_link_that_was_replaced_is_drained_too() {
+    let (server, listener) = fake().await;
+    let tether = connected(listener.addr()).await;
+    let command = in_flight(&server, tether.handle(), Duration::from_millis(300)).await;
+    server.slow(Duration::ZERO);
+    let mut diary = Diary::of(&tether);
+    tether.reconnect().expect("the first one");
+    diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
+    within(PATIENCE, "the shutdown", tether.shutdown()).await;
+    command.await.expect("no panic").expect("it was drained");
+    server.wait_for_open_connections_at_most(0).await.expect("the sockets are closed");
+}
+
+/// The limit is one for all links together.
+#[tokio::test]
+async fn a_link_that_was_replaced_does_not_hold_a_shutdown_up() {
+    let (server, listener) = fake().await;
+    let mut config = config(listener.addr());
+    config.drain_timeout = Duration::from_millis(300);
+    let tether = Tether::start(config).await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the server is well");
+    let mut handle = tether.handle();
+    let blocked = tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await });
+    server.wait_for_command("BLPOP", 1).await.expect("it arrives");
+    let mut diary = Diary::of(&tether);
+    tether.reconnect().expect("the first one");
+    diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
+    within(Duration::from_secs(2), "the shutdown", tether.shutdown()).await;
+    let error = within(AT_ONCE, "the pop", blocked).await.expect("no panic").expect_err("its link is gone");
+    assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
+}
+
 #[tokio::test]
 async fn a_second_shutdown_and_one_at_the_same_time_return_normally() {
     let (server, listener) = fake().await;

@@ -512,12 +512,42 @@ async fn a_pinned_tether_does_not_move() {
     assert_eq!(tether.status().borrow().address, pinned.address);
 
     tether.unpin().expect("it lives");
-    diary.until("the move", |event| {
-        matches!(event, Event::Connected { address, .. } if Some(address) != pinned.address.as_ref())
-    })
-    .await;
+    diary
+        .until(
+            "the move",
+            |event| matches!(event, Event::Connected { address, .. } if Some(address) != pinned.address.as_ref()),
+        )
+        .await;
     works(&tether).await;
     assert_eq!(new.executions("SET"), 1);
+    tether.shutdown().await;
+}
+
+/// At any moment: also while one incarnation has given up and the next has not begun.
+#[tokio::test]
+async fn a_wish_between_two_incarnations_is_not_lost() {
+    let (server, listener) = fake().await;
+    let dns = Dns::new();
+    dns.set(NAME, vec![listener.addr().ip()]);
+    let config = Config::new(NAME, listener.addr().port());
+    let tether = Tether::builder(config).resolver(rig::resolver(&dns)).start().await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the server is well");
+    // A resolver that hangs makes the gap between two incarnations 250 ms long.
+    dns.hang(NAME);
+    server.start_loading();
+    server.kill_connections();
+    for (number, wish) in [Tether::pin as fn(&Tether) -> _, Tether::unpin].into_iter().enumerate() {
+        within(PATIENCE, "the gap", async {
+            while tether.actor().get_children().len() > 1 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        wish(&tether).expect("it lives");
+        let mut status = tether.status();
+        let granted = status.wait_for(|status| status.pinned == (number == 0));
+        let _ = within(Duration::from_secs(2), "the wish to be granted", granted).await;
+    }
     tether.shutdown().await;
 }
 

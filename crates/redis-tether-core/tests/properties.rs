@@ -277,8 +277,7 @@ proptest! {
         }
     }
 
-    /// A runtime that is late gives no verdict on anybody, not even with a verified link at hand. One that always is comes
-    /// to a verdict all the same, after so many that were void.
+    /// A runtime that is late gives no verdict on anybody, not even with a verified link at hand.
     #[test]
     fn late_ticks_retire_nobody(seed: u64, late in 100u64..2_000, time in 1u64..2_000) {
         let mut world = World::serving(seed, ms(10_000));
@@ -288,12 +287,9 @@ proptest! {
         world.tick_late = ms(late);
         world.run_for(ms(time));
         prop_assert_eq!((world.phase(), world.live().epoch, world.retired()), (Phase::Suspect, epoch, 0));
-        let mut always_late = world.clone();
         world.tick_late = Duration::ZERO;
         let took = world.run_to(Phase::Up, ms(6_000));
         prop_assert!(took <= world.settings.replace_after.max(world.settings.suspect_after));
-        let most = (ms(late) + always_late.settings.suspect_after) * (Settings::VOID_VERDICTS + 1);
-        always_late.run_to(Phase::Up, always_late.settings.replace_after + most);
     }
 
     /// The sum over a long outage, in numbers that an operator can check.

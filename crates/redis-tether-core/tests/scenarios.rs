@@ -584,3 +584,20 @@ fn a_suspect_that_refuses_waits_for_the_pace_if_it_was_young() {
     world.run_for(ms(100));
     assert_eq!(world.count(|effect| matches!(effect, Effect::Probe { .. })), 0);
 }
+
+/// A runtime that is late every time comes to a verdict on a mute link all the same, after so many that were void.
+#[test]
+fn a_runtime_that_is_always_late_comes_to_a_verdict() {
+    let mut world = World::serving(1, ms(10_000));
+    world.silence();
+    world.run_for(World::TRIP * 2);
+    for void in 0..Settings::VOID_VERDICTS {
+        assert_eq!((world.phase(), world.retired()), (Phase::Suspect, 0), "after {void} void verdicts");
+        world.now = world.machine.next_due().expect("a verdict is due") + Settings::STALL;
+        world.tell(Event::Tick);
+    }
+    assert_eq!(world.phase(), Phase::Suspect);
+    world.now = world.machine.next_due().expect("a verdict is due") + Settings::STALL;
+    world.tell(Event::Tick);
+    assert_eq!((world.phase(), world.retired()), (Phase::Up, 1));
+}

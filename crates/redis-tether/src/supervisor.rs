@@ -300,7 +300,7 @@ impl SupervisorState {
         let delay = if reason == GAVE_UP {
             self.connection.actor = None;
             self.connection.crashes = 0;
-            self.watcher.tell(WatcherMsg::After(Duration::ZERO));
+            self.watcher.tell(WatcherMsg::Again);
             match self.control.config.endpoint {
                 Endpoint::Tcp { .. } => FRESH_ANSWER_LIMIT,
                 _ => Duration::ZERO,

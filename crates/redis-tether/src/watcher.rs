@@ -34,6 +34,8 @@ pub(crate) enum WatcherMsg {
     Pace(ResolvePace),
     /// Ask once more, this much later.
     After(Duration),
+    /// An incarnation gave up: tell its successor. An answer that is no older than the pace is fresh enough.
+    Again,
     /// It is time to ask.
     Due,
     /// A lookup is over.
@@ -60,8 +62,16 @@ pub(crate) struct WatcherState {
     under_way: Option<AbortOnDropHandle<()>>,
     /// When the next lookup is due, and the timer for it.
     next: Option<(Instant, AbortOnDropHandle<()>)>,
+    /// When a lookup is due by the pace. Answers that somebody wanted besides may be shared ones, and put nothing off.
+    due_by_pace: Instant,
     /// Somebody wants an answer that is younger than the one under way.
-    wanted_at: Option<Instant>,
+    wanted: Option<Wish>,
+}
+
+/// An answer that is wanted besides those of the pace.
+struct Wish {
+    at: Instant,
+    max_age: Duration,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
@@ -81,7 +91,8 @@ impl Actor for EndpointWatcher {
             urgent_since,
             under_way: None,
             next: None,
-            wanted_at: None,
+            due_by_pace: Instant::now(),
+            wanted: None,
             args,
         };
         state.arm(&myself, Instant::now());
@@ -97,9 +108,12 @@ impl Actor for EndpointWatcher {
         match message {
             WatcherMsg::Pace(pace) => state.set_pace(&myself, pace),
             WatcherMsg::After(delay) => {
-                let at = Instant::now() + delay;
-                state.wanted_at = Some(at);
-                state.arm_no_later(&myself, at);
+                let max_age = state.config().resolve.fast_interval / URGENT_ANSWER_AGE;
+                state.want(&myself, Wish { at: Instant::now() + delay, max_age });
+            }
+            WatcherMsg::Again => {
+                let max_age = state.interval();
+                state.want(&myself, Wish { at: Instant::now(), max_age });
             }
             WatcherMsg::Due => {
                 state.next = None;
@@ -108,11 +122,12 @@ impl Actor for EndpointWatcher {
             WatcherMsg::Answered(answer) => {
                 state.under_way = None;
                 let _ = state.args.supervisor.send_message(SupervisorMsg::Answered(answer));
-                let next = state.next_by_pace();
-                state.arm_no_later(&myself, next);
-                if let Some(at) = state.wanted_at {
-                    state.arm_no_later(&myself, at);
+                if state.due_by_pace <= Instant::now() {
+                    state.due_by_pace = state.next_by_pace();
                 }
+                let wanted_at = state.wanted.as_ref().map(|wish| wish.at);
+                let next = wanted_at.into_iter().fold(state.due_by_pace, Instant::min);
+                state.arm_no_later(&myself, next);
             }
         }
         Ok(())
@@ -129,28 +144,41 @@ impl WatcherState {
             (ResolvePace::Urgent, None) => {
                 let now = Instant::now();
                 self.urgent_since = Some(now);
-                self.wanted_at = Some(now);
-                self.arm_no_later(myself, now);
+                self.due_by_pace = now;
+                let max_age = self.config().resolve.fast_interval / URGENT_ANSWER_AGE;
+                self.want(myself, Wish { at: now, max_age });
             }
             (ResolvePace::Settled, Some(_)) => {
                 self.urgent_since = None;
-                self.wanted_at = None;
-                let next = self.next_by_pace();
+                self.wanted = None;
+                self.due_by_pace = self.next_by_pace();
+                let next = self.due_by_pace;
                 self.arm(myself, next);
             }
             _ => {}
         }
     }
 
+    /// The time between lookups at the present pace.
+    fn interval(&self) -> Duration {
+        let resolve = &self.config().resolve;
+        match self.urgent_since {
+            Some(since) if since.elapsed() < resolve.fast_for => resolve.fast_interval,
+            Some(_) => resolve.outage_interval,
+            None => resolve.interval,
+        }
+    }
+
     fn next_by_pace(&mut self) -> Instant {
         let jitter = 1.0 + INTERVAL_JITTER * (2.0 * self.rng.f64() - 1.0);
-        let resolve = &self.config().resolve;
-        Instant::now()
-            + match self.urgent_since {
-                Some(since) if since.elapsed() < resolve.fast_for => resolve.fast_interval,
-                Some(_) => resolve.outage_interval,
-                None => resolve.interval.mul_f64(jitter),
-            }
+        let interval = self.interval();
+        Instant::now() + if self.urgent_since.is_some() { interval } else { interval.mul_f64(jitter) }
+    }
+
+    fn want(&mut self, myself: &ActorRef<WatcherMsg>, wish: Wish) {
+        let at = wish.at;
+        self.wanted = Some(wish);
+        self.arm_no_later(myself, at);
     }
 
     fn arm_no_later(&mut self, myself: &ActorRef<WatcherMsg>, at: Instant) {
@@ -167,21 +195,27 @@ impl WatcherState {
         self.next = Some((at, timer));
     }
 
+    /// How fresh the answer must be, and how soon after the last lookup of anybody the next may begin: all tethers of this
+    /// process keep to one pace between them.
+    fn query(&mut self) -> Query {
+        let (now, resolve) = (Instant::now(), &self.args.control.config.resolve);
+        let (by_pace, spacing) = match self.urgent_since {
+            Some(_) => (self.interval() / URGENT_ANSWER_AGE, self.interval()),
+            None => (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval),
+        };
+        let max_age = match self.wanted.take_if(|wish| wish.at <= now) {
+            Some(wish) if self.due_by_pace <= now => wish.max_age.min(by_pace),
+            Some(wish) => wish.max_age,
+            None => by_pace,
+        };
+        Query::new(&self.args.host, self.args.port).with_max_age(max_age).with_spacing(spacing)
+    }
+
     fn look_up(&mut self, myself: &ActorRef<WatcherMsg>) {
         if self.under_way.is_some() {
             return;
         }
-        let now = Instant::now();
-        let max_age = match self.wanted_at {
-            // An answer from before the wish does not fulfil it.
-            Some(at) if at <= now => {
-                self.wanted_at = None;
-                Duration::ZERO
-            }
-            _ if self.urgent_since.is_some() => self.config().resolve.fast_interval / URGENT_ANSWER_AGE,
-            _ => self.config().resolve.interval / SETTLED_ANSWER_AGE,
-        };
-        let query = Query::new(&self.args.host, self.args.port).with_max_age(max_age);
+        let query = self.query();
         let lookup = self.args.control.resolver.resolve(query);
         let myself = myself.clone();
         let (host, panicked) = (self.args.host.clone(), self.args.host.clone());

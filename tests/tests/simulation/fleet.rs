@@ -77,7 +77,10 @@ fn the_primary_crashes_and_another_is_promoted() {
         assert!(dials[3] <= 22 * size, "{dials:?}");
         // One each and no more at the new one.
         assert_eq!(world.net.dials(address(1)), size as u64);
-        println!("{size} tethers, {:.1?}: dials a second at the crashed primary {dials:?}; the last was back after {took:?}", began.elapsed());
+        println!(
+            "{size} tethers, {:.1?}: dials a second at the crashed primary {dials:?}; the last was back after {took:?}",
+            began.elapsed()
+        );
     });
 }
 
@@ -105,6 +108,9 @@ fn the_primary_is_full_of_others() {
         let after = dials_per_window(&world, 0, healed, ms(100));
         let peak = after.iter().max().copied().unwrap_or_default();
         assert!(peak <= size / 4, "{peak} of {size} dials within 100 ms: {after:?}");
-        println!("{size} tethers, {:.1?}: dials a second at the loading primary {dials:?}; the last was back after {took:?}", began.elapsed());
+        println!(
+            "{size} tethers, {:.1?}: dials a second at the loading primary {dials:?}; the last was back after {took:?}",
+            began.elapsed()
+        );
     });
 }

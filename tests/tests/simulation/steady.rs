@@ -50,7 +50,8 @@ async fn disturb(world: &World, tether: &Tether, disturbance: impl AsyncFnOnce()
     assert_eq!(status.epoch, before.0, "{status}");
     assert!(status.phase == redis_tether::Phase::Connected, "{status}");
     let course = Course { events: drain(&mut events), dials: world.dials() - before.1 };
-    let over = course.count(|event| matches!(event, Event::Lost { .. } | Event::Retired { .. } | Event::Connected { .. }));
+    let over =
+        course.count(|event| matches!(event, Event::Lost { .. } | Event::Retired { .. } | Event::Connected { .. }));
     assert_eq!(over, 0, "{:?}", course.events);
     assert!(course.dials <= SIDE_DIALS, "{} dials: {:?}", course.dials, course.events);
     course
@@ -156,7 +157,9 @@ fn the_dns_fails_hangs_or_forgets_the_name() {
 #[test]
 fn the_dns_rotates_its_answers() {
     with_seeds(10, async |seed| dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0)], vec![ip(1)]])).await);
-    with_seeds(10, async |seed| dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0), ip(1)], vec![ip(1), ip(0)]])).await);
+    with_seeds(10, async |seed| {
+        dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0), ip(1)], vec![ip(1), ip(0)]])).await
+    });
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Phase, Settings};
 use redis_tether_core::{Address, Epoch, FailureKind, Lane};
 
-#[derive(Clone)]
 struct Before {
     phase: Phase,
     live: Option<Live>,
@@ -25,7 +24,6 @@ struct Tried {
     charged_since: Duration,
 }
 
-#[derive(Clone)]
 pub struct Judge {
     settings: Settings,
     before: Option<Before>,

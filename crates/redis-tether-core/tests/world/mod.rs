@@ -79,7 +79,6 @@ enum Happening {
     Resolve,
 }
 
-#[derive(Clone)]
 pub struct World {
     pub now: Duration,
     pub machine: Machine,
