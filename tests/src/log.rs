@@ -1,7 +1,10 @@
 //! Everything that is logged, at every level and by every crate, as one text to search for what must not be there.
+//!
+//! There is one log for the process. Subscribers of single threads do not see everything: tracing remembers for all of
+//! them what the first thread that came by wanted to know.
 
 use std::fmt::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -14,6 +17,20 @@ pub struct Log {
 }
 
 impl Log {
+    /// The log of this process, which begins with the first call.
+    ///
+    /// # Panics
+    /// If somebody else has set the process's subscriber.
+    pub fn of_this_process() -> Log {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let begin = || {
+            let log = Log::default();
+            tracing::subscriber::set_global_default(log.clone()).expect("nobody else logs in these tests");
+            log
+        };
+        LOG.get_or_init(begin).clone()
+    }
+
     /// Everything so far.
     pub fn text(&self) -> String {
         self.text.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -422,8 +422,7 @@ async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
 /// An unknown role warns, and is taken.
 #[tokio::test]
 async fn a_role_that_nobody_knows_is_accepted() {
-    let log = Log::default();
-    let _kept = tracing::subscriber::set_default(log.clone());
+    let log = Log::of_this_process();
     let (server, listener) = fake().await;
     server.role_word(Some("active-replica"));
     let tether = connected(config(listener.addr())).await;
@@ -554,8 +553,7 @@ async fn a_wish_between_two_incarnations_is_not_lost() {
 /// Everything that could show a secret, with servers that accept it, that refuse it, and that repeat it.
 #[tokio::test]
 async fn a_password_is_never_shown() {
-    let log = Log::default();
-    let _kept = tracing::subscriber::set_default(log.clone());
+    let log = Log::of_this_process();
     let mut shown = Vec::new();
     let (server, listener) = fake().await;
     server.add_user("app", SENTINEL);
@@ -610,8 +608,7 @@ async fn a_password_is_never_shown() {
 /// The commands of an application may carry secrets as well: none of them is logged.
 #[tokio::test]
 async fn what_commands_carry_is_never_logged() {
-    let log = Log::default();
-    let _kept = tracing::subscriber::set_default(log.clone());
+    let log = Log::of_this_process();
     let (server, listener) = fake().await;
     let tether = connected(config(listener.addr())).await;
     let mut handle = tether.handle();

@@ -169,6 +169,8 @@ impl ConnectionState {
             ConnectionMsg::ConnectionFailed { epoch, end } => self.connection_failed(myself, epoch, &end).await,
             ConnectionMsg::ConnectionRestored { epoch, link } => self.connection_restored(myself, epoch, link).await,
             ConnectionMsg::DialFailed { epoch, error } => self.dial_failed(myself, epoch, &error).await,
+            // Of a link that is over: it is no news, and must not be shown as what went wrong last.
+            ConnectionMsg::Suspected { epoch, .. } | ConnectionMsg::Unfit { epoch, .. } if !self.is_live(epoch) => {}
             ConnectionMsg::Suspected { epoch, silent_for } => {
                 let context = Context {
                     detector: Some(Detector::Silence),
@@ -213,7 +215,7 @@ impl ConnectionState {
             return;
         }
         let cause: Arc<str> = end.to_string().into();
-        if self.machine.live().is_some_and(|live| live.epoch == epoch) {
+        if self.is_live(epoch) {
             self.control.gate().clear();
             self.stop_probe();
             self.control.board.send(Event::Lost { epoch, detector: Detector::Transport, cause: cause.clone() });
@@ -358,7 +360,7 @@ impl ConnectionState {
             Teardown::Abort => link.abort(LinkEnd::Mute),
             Teardown::Drain => {
                 let (limit, ended) = (self.control.config.drain_timeout, self.control.ended.clone());
-                self.control.tasks.spawn(async move {
+                self.control.drains.spawn(async move {
                     tokio::select! {
                         biased;
                         () = ended.cancelled() => {}
@@ -379,6 +381,10 @@ impl ConnectionState {
         if silent_for.is_none_or(|silent_for| silent_for < self.control.settings.suspect_after) {
             let _ = myself.send_message(ConnectionMsg::Heard { epoch });
         }
+    }
+
+    fn is_live(&self, epoch: Epoch) -> bool {
+        self.machine.live().is_some_and(|live| live.epoch == epoch)
     }
 
     /// The published link, if it is not retired.

@@ -35,7 +35,9 @@ pub(crate) struct Control {
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether has ended, however it ended.
     pub(crate) ended: CancellationToken,
-    /// The tasks that no actor owns: drains, and the lifeline. Each ends with `ended` at the latest.
+    /// The drains of links that were replaced. No actor owns them; each ends with `ended` at the latest.
+    pub(crate) drains: TaskTracker,
+    /// The other tasks that no actor owns: the lifeline. Each ends with `ended`.
     pub(crate) tasks: TaskTracker,
     origin: Instant,
     saved: Mutex<Saved>,
@@ -68,6 +70,7 @@ impl Control {
             resolver,
             reports,
             ended: CancellationToken::new(),
+            drains: TaskTracker::new(),
             tasks: TaskTracker::new(),
             origin: Instant::now(),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -140,6 +143,7 @@ impl Control {
         if stopped {
             self.board.send(Event::Stopped);
         }
+        self.drains.close();
         self.tasks.close();
         self.ended.cancel();
     }

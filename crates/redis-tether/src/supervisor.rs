@@ -326,11 +326,18 @@ impl SupervisorState {
         }
         self.control.gate().stop();
         let (link, limit) = (self.control.gate().link(), self.control.config.drain_timeout);
+        // Links that were replaced shortly before may still be at it.
+        let drains = self.control.drains.clone();
+        drains.close();
         let work = async move {
-            if let Some(link) = link {
-                // An end of the limit is no failure: what is left ends as ambiguous.
-                let _ = tokio::time::timeout(limit, link.ledger().idle()).await;
-            }
+            let in_flight = async {
+                if let Some(link) = link {
+                    link.ledger().idle().await;
+                }
+                drains.wait().await;
+            };
+            // An end of the limit is no failure: what is left ends as ambiguous.
+            let _ = tokio::time::timeout(limit, in_flight).await;
         };
         let myself = myself.clone();
         self.drain = Some(task::reporting(work, move |_| {

@@ -192,6 +192,7 @@ impl Tether {
         // A supervisor that is gone already has ended the tether.
         let _ = self.tell(SupervisorMsg::ShutDown);
         self.control.ended.cancelled().await;
+        self.control.drains.wait().await;
         self.control.tasks.wait().await;
         // The actor's own task ends right after its state; its bound is its last few instructions.
         let _ = self.supervisor.wait(Some(Duration::from_secs(1))).await;
@@ -360,3 +361,6 @@ pub enum ReconnectError {
 #[error("the tether has stopped")]
 #[non_exhaustive]
 pub struct Stopped;
+
+#[cfg(test)]
+mod tests;

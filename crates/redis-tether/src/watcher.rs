@@ -29,6 +29,10 @@ pub(crate) const URGENT_ANSWER_AGE: u32 = 2;
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
+/// Tethers of one name wait for each other's lookups at most this long, whatever the intervals: less than the limit of one,
+/// so that waiting is not taken for a resolver that does not answer.
+const LONGEST_SPACING: Duration = Duration::from_secs(1);
+
 pub(crate) enum WatcherMsg {
     /// Ask at this pace from now on.
     Pace(ResolvePace),
@@ -175,9 +179,10 @@ impl WatcherState {
         Instant::now() + if self.urgent_since.is_some() { interval } else { interval.mul_f64(jitter) }
     }
 
-    fn want(&mut self, myself: &ActorRef<WatcherMsg>, wish: Wish) {
-        let at = wish.at;
-        self.wanted = Some(wish);
+    fn want(&mut self, myself: &ActorRef<WatcherMsg>, Wish { at, max_age }: Wish) {
+        // Whoever wanted one before gets it with this one.
+        let strictest = self.wanted.take().map_or(max_age, |before| before.max_age.min(max_age));
+        self.wanted = Some(Wish { at, max_age: strictest });
         self.arm_no_later(myself, at);
     }
 
@@ -200,7 +205,7 @@ impl WatcherState {
     fn query(&mut self) -> Query {
         let (now, resolve) = (Instant::now(), &self.args.control.config.resolve);
         let (by_pace, spacing) = match self.urgent_since {
-            Some(_) => (self.interval() / URGENT_ANSWER_AGE, self.interval()),
+            Some(_) => (self.interval() / URGENT_ANSWER_AGE, self.interval().min(LONGEST_SPACING)),
             None => (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval),
         };
         let max_age = match self.wanted.take_if(|wish| wish.at <= now) {

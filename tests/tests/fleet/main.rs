@@ -85,8 +85,10 @@ async fn lose_one_primary(kind: ServerKind, clients: u64) {
     judge_lateness(&lateness, clients);
     say(&format!("PING in the first second after recovery: {}", spread(&latencies)));
     say(&format!("connections that the server accepted after it came back: {connections}"));
-    // The kit's own, and the one that measured.
-    assert!(connections.cast_unsigned() <= clients + 2, "{connections} connections for {clients} clients");
+    // The kit's own and the one that measured. A client that gets no processor for a quarter of a second may dial a side
+    // link, and drops it: a few do.
+    let most = clients + clients / 20 + 2;
+    assert!((clients..=most).contains(&connections.cast_unsigned()), "{connections} connections for {clients} clients");
     say(&format!("{met:?}"));
     assert_eq!((met.not_sent, met.refused, met.other), (0, 0, 0), "{met:?}");
     assert!(met.ambiguous <= clients, "more than were in flight: {met:?}");

@@ -8,7 +8,7 @@ use redis_tether::{Address, Epoch, Event, Outcome, Role};
 
 use crate::callers::{Call, Fate};
 use crate::faults::Stall;
-use crate::world::World;
+use crate::world::{World, address};
 
 /// What is wrong, for people.
 pub(crate) type Verdict = Result<(), String>;
@@ -22,6 +22,9 @@ const ROUNDING: Duration = Duration::from_millis(5);
 /// The least distance of two rounds of attempts, from the defaults: half of the first delay of the quicker lane.
 const FLOOR: Duration = Duration::from_millis(10);
 
+/// How often a dial may ask again with less, as the library documents.
+const LOWERED_EVERY: Duration = Duration::from_secs(1);
+
 /// Watches the events as they come.
 #[derive(Default)]
 pub(crate) struct EventJudge {
@@ -33,6 +36,8 @@ pub(crate) struct EventJudge {
     /// Those whose attempt has begun and not failed.
     attempts: BTreeMap<Epoch, Address>,
     last_dial: BTreeMap<String, Duration>,
+    /// Attempts so far, by address.
+    dials: BTreeMap<Address, u64>,
     /// When the published link last became unfit to serve: the attempt that follows is made at once.
     unfit_at: Option<Duration>,
     pub(crate) stopped: bool,
@@ -84,6 +89,7 @@ impl EventJudge {
         }
         self.dialled = Some(epoch);
         self.attempts.insert(epoch, address.clone());
+        *self.dials.entry(address.clone()).or_default() += 1;
         let last = self.last_dial.insert(address.to_string(), at);
         let by_hand = reconnects.iter().any(|asked| *asked <= at && at <= *asked + FLOOR);
         let is_first = self.unfit_at.is_some_and(|unfit| last.is_some_and(|last| last <= unfit));
@@ -93,6 +99,23 @@ impl EventJudge {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What the network saw, against what was announced: one connection an attempt. An attempt that was cancelled before
+    /// its first turn makes none; one that a peer hung up on may ask less over up to three more, once a second.
+    pub(crate) fn judge_dials(&self, world: &World) -> Verdict {
+        for node in 0..world.nodes.len() {
+            let dialled = world.net.dials(address(node));
+            let announced = self.dials.get(&Address::Tcp(address(node))).copied().unwrap_or_default();
+            let lowered = 3 * world.net.dial_times(address(node)).iter().fold((0, None), |(count, last), at| match last {
+                Some(last) if *at < last + LOWERED_EVERY => (count, Some(last)),
+                _ => (count + 1, Some(*at)),
+            }).0;
+            if dialled > announced + lowered {
+                return Err(format!("node {node} was dialled {dialled} times, and {announced} attempts were announced"));
+            }
+        }
+        Ok(())
     }
 
     fn connected(&mut self, at: Duration, epoch: Epoch, address: &Address, role: Role) -> Verdict {

@@ -64,7 +64,7 @@ async fn run(seed: u64, trace: &Trace) -> Result<Report, String> {
     let tether = world.tether(config.clone(), rng.u64(..)).await;
     let watch = Watch::over(&tether, trace);
     let calls = Calls::default();
-    let faults_for = Duration::from_millis(rng.u64(500..20_000));
+    let faults_for = random_length(&mut rng);
     let writers = spawn_callers(&tether, &mut rng, trace, &calls, &config, Instant::now() + faults_for);
 
     let mut mischief =
@@ -91,9 +91,16 @@ async fn run(seed: u64, trace: &Trace) -> Result<Report, String> {
     // Whatever a server still has in its buffers is executed now.
     sleep(Duration::from_secs(10)).await;
     watch.verdict()?;
+    watch.judge_dials(&world)?;
     judge_calls(&world, &calls.all(), &stalls)?;
     end_tether(&world, tether, &mut rng, trace, tasks_before, watch).await?;
     Ok(Report { hash: trace.hash(), recovery, calls: calls.all().len(), faults })
+}
+
+/// Most schedules are short, so that there can be many; some are long enough for late paces and budgets.
+fn random_length(rng: &mut fastrand::Rng) -> Duration {
+    let most = if rng.u8(..8) == 0 { 40_000 } else { 8_000 };
+    Duration::from_millis(rng.u64(500..most))
 }
 
 fn random_config(rng: &mut fastrand::Rng) -> Config {
@@ -233,6 +240,10 @@ impl Watch {
 
     fn note_reconnects(&self, reconnects: &[Duration]) {
         lock(&self.seen).reconnects = reconnects.to_vec();
+    }
+
+    fn judge_dials(&self, world: &World) -> Verdict {
+        lock(&self.seen).judge.judge_dials(world)
     }
 
     fn verdict(&self) -> Verdict {

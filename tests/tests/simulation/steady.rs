@@ -63,7 +63,7 @@ fn suspicions(course: &Course) -> usize {
 
 #[test]
 fn a_script_of_three_seconds() {
-    with_seeds(20, async |seed| {
+    with_seeds(12, async |seed| {
         let world = World::new(2);
         let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
         let course = disturb(&world, &tether, async || {
@@ -77,7 +77,7 @@ fn a_script_of_three_seconds() {
 
 #[test]
 fn a_freeze_of_two_seconds() {
-    with_seeds(20, async |seed| {
+    with_seeds(12, async |seed| {
         let world = World::new(2);
         let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
         disturb(&world, &tether, async || {
@@ -91,7 +91,7 @@ fn a_freeze_of_two_seconds() {
 
 #[test]
 fn a_link_that_is_black_holed_for_four_seconds() {
-    with_seeds(20, async |seed| {
+    with_seeds(12, async |seed| {
         let world = World::new(2);
         let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
         disturb(&world, &tether, async || {
@@ -105,7 +105,7 @@ fn a_link_that_is_black_holed_for_four_seconds() {
 
 #[test]
 fn our_own_runtime_stands_still() {
-    with_seeds(20, async |seed| {
+    with_seeds(12, async |seed| {
         let world = World::new(2);
         let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
         let course = disturb(&world, &tether, async || {
@@ -121,7 +121,7 @@ fn our_own_runtime_stands_still() {
 
 #[test]
 fn one_probe_is_lost() {
-    with_seeds(20, async |seed| {
+    with_seeds(12, async |seed| {
         let world = World::new(2);
         let tether = world.settled(seed, ms(seed * 311)).await;
         let before = tether.status().borrow().epoch;

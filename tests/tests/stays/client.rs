@@ -1,8 +1,8 @@
 //! What our own process does: it is throttled, or its only worker is busy with something else. The server is well all the
 //! time, so nothing may be held against it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::AsyncCommands;
@@ -34,28 +34,56 @@ async fn throttled(on: Duration, off: Duration) {
     assert!(report.dials <= 1 + 3, "{report:?}");
 }
 
+/// A virtual machine that is moved, with the client and the server on it: both stand still with commands in flight, for longer
+/// than the deadline and the silence that ends a link. The client comes back a moment before the server has anything
+/// to say: every one of its timers is overdue then, and none of them means anything.
+#[tokio::test]
+async fn a_machine_that_pauses_for_longer_than_any_deadline() {
+    let server = server(ServerKind::Redis).await;
+    let mut client = Client::start(&server, 2);
+    client.is_ready();
+    server.freeze().await.expect("it freezes");
+    // Time for each caller to send a command that is not answered, and not enough to suspect anything.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    client.signal(Signal::STOP);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    client.signal(Signal::CONT);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.thaw().expect("it thaws");
+    let report = tokio::task::spawn_blocking(move || client.report()).await.expect("no panic");
+    assert!(report.longest_ms >= 6000, "nothing was in flight: {report:?}");
+    assert_eq!((report.failed, report.same_epoch), (0, 1), "{report:?}");
+    assert!(report.dials <= 1 + 1, "{report:?}");
+}
+
 /// `bin/steady_client.rs`. Dropping it ends the process.
 struct Client {
     process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Client {
     fn start(server: &Server, seconds: u64) -> Client {
         let (ip, port) = (server.addr().ip().to_string(), server.addr().port().to_string());
-        let process = Command::new(env!("CARGO_BIN_EXE_steady_client"))
+        let mut process = Command::new(env!("CARGO_BIN_EXE_steady_client"))
             .args([ip, port, seconds.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the client starts");
-        Client { process }
+        let lines = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        Client { process, lines }
     }
 
-    /// Stops and continues it until it has done its seconds, then lets it finish.
+    /// Waits until its load is at work.
+    fn is_ready(&mut self) {
+        let line = self.lines.next().and_then(Result::ok);
+        assert_eq!(line.as_deref(), Some("ready"));
+    }
+
+    /// Stops and continues it until it has done its seconds.
     fn throttle(mut self, on: Duration, off: Duration) -> Report {
-        let output = self.process.stdout.take().expect("it is piped");
-        let mut lines = BufReader::new(output).lines().map(|line| line.expect("text"));
-        assert_eq!(lines.next().as_deref(), Some("ready"));
+        self.is_ready();
         let until = Instant::now() + Duration::from_secs(6);
         while Instant::now() < until {
             self.signal(Signal::STOP);
@@ -63,7 +91,12 @@ impl Client {
             self.signal(Signal::CONT);
             std::thread::sleep(on);
         }
-        let rest: Vec<_> = lines.collect();
+        self.report()
+    }
+
+    /// Waits for its end.
+    fn report(mut self) -> Report {
+        let rest: Vec<_> = self.lines.by_ref().map_while(Result::ok).collect();
         let report = rest.iter().find_map(|line| line.parse().ok());
         report.unwrap_or_else(|| panic!("it ended without a report: {rest:#?}"))
     }

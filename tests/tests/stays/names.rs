@@ -78,8 +78,8 @@ async fn names_that_rotate_for_a_minute() {
     for (answers, most_dials) in [
         (all_in_turn, 0),
         (vec![vec![primary], vec![first]], 0),
-        // A fresh address at a time, at the pace of those who say no.
-        (vec![vec![primary], vec![first], vec![second]], 120),
+        // Two of four seconds long the name points to a replica alone, which is asked at the pace of those who say no.
+        (vec![vec![primary], vec![first], vec![second]], 180),
     ] {
         let world = InMemory::new();
         let mut stay = world.stay().await;

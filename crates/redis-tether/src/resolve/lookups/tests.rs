@@ -105,6 +105,32 @@ async fn an_answer_is_shared_by_its_age() {
 }
 
 #[tokio::test]
+async fn lookups_of_a_name_keep_their_distance_whatever_they_bring() {
+    const SPACING: Duration = Duration::from_millis(20);
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let counting = Arc::clone(&begun);
+    let lookups = Lookups::new(move |_| {
+        let mut begun = counting.lock().expect("no panic");
+        begun.push(Instant::now());
+        if begun.len() % 2 == 0 { Ok(vec![address(0)]) } else { Err(Failure::NotFound) }
+    });
+    let before = Instant::now();
+    for _ in 0..5 {
+        let many = (0..20).map(|_| lookups.resolve(query("redis").with_spacing(SPACING)));
+        let asked: Vec<_> = many.map(tokio::spawn).collect();
+        for asked in asked {
+            let answer = timeout(LIMIT, asked).await.expect("an answer").expect("no panic");
+            assert!(matches!(answer, Ok(_) | Err(ResolveError::NotFound { .. })), "{answer:?}");
+        }
+    }
+    let begun = begun.lock().expect("no panic");
+    assert!(begun.len() >= 5, "who asks after an answer gets a newer one: {}", begun.len());
+    assert!(begun.windows(2).all(|pair| pair[1] - pair[0] >= SPACING), "{begun:?}");
+    assert!(before.elapsed() >= 4 * SPACING);
+    assert_eq!(lookups.begun(), begun.len() as u64);
+}
+
+#[tokio::test]
 async fn errors_are_not_kept() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = Arc::clone(&asked);
