@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use redis_tether::redis::{self, AsyncCommands};
 use redis_tether::{Config, Detector, Event, FailureKind, LaneSettings, Outcome, OutcomeExt, Phase, Tether};
-use redis_tether_testkit::server::Info;
-use redis_tether_testkit::{Deployment, Dns, FakeListener, FakeServer, Proxy, Server, ServerKind};
+use redis_tether_core::recovery::Settings;
+use redis_tether_testkit::server::{Info, allocate_addresses};
+use redis_tether_testkit::{Deployment, Dns, FakeListener, FakeServer, Proxy, Reply, Server, ServerKind};
 use redis_tether_tests::load::{LIST, Load, Tally};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::{fewest_dials, most_dials};
@@ -35,6 +36,25 @@ async fn fake() -> (FakeServer, FakeListener) {
     (server, listener)
 }
 
+/// Two fakes with the same port at different addresses, as behind one name.
+struct Two {
+    old: FakeServer,
+    new: FakeServer,
+    old_ip: IpAddr,
+    new_ip: IpAddr,
+    port: u16,
+    _listeners: [FakeListener; 2],
+}
+
+async fn two_fakes() -> Two {
+    let addresses = allocate_addresses(2).expect("two loopback addresses");
+    let (old, new) = (FakeServer::new(), FakeServer::new());
+    let listeners =
+        [old.listen(addresses[0]).await.expect("a free address"), new.listen(addresses[1]).await.expect("another")];
+    let (old_ip, new_ip, port) = (addresses[0].ip(), addresses[1].ip(), addresses[0].port());
+    Two { old, new, old_ip, new_ip, port, _listeners: listeners }
+}
+
 async fn behind(dns: &Dns, port: u16) -> Tether {
     Tether::builder(Config::new(NAME, port)).resolver(rig::resolver(dns)).start().await.expect("a valid configuration")
 }
@@ -44,6 +64,24 @@ async fn write(tether: &Tether) {
     tether.ready(PATIENCE).await.expect("the server is well");
     let mut handle = tether.handle();
     within(PATIENCE, "a write", handle.set::<_, _, ()>("key", "value")).await.expect("the server is well");
+}
+
+/// An address that nobody else takes while nobody listens there.
+fn own_address() -> SocketAddr {
+    allocate_addresses(1).expect("a loopback address")[0]
+}
+
+/// A primary with a replica that follows it from now on. That the replica is in sync is not enough: the primary sends it
+/// what is written next only when it knows.
+async fn deployment(kind: ServerKind) -> Deployment {
+    let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
+    wait_until_followed(&nodes).await;
+    nodes
+}
+
+async fn wait_until_followed(nodes: &Deployment) {
+    let is_online = |info: &Info| info.field("slave0").is_some_and(|replica| replica.contains("state=online"));
+    nodes.primary.wait_for("the replica to be online", PATIENCE, is_online).await.expect("online");
 }
 
 /// What is wrong with a server, and what it costs to find out.
@@ -227,7 +265,7 @@ async fn a_server_that_closes_after_every_reply() {
 async fn a_black_holed_address() {
     // A listener whose queue is full drops whoever knocks.
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a free port");
+    socket.bind(SocketAddr::new(own_address().ip(), 0)).expect("a free port");
     let hole = socket.listen(1).expect("a listener");
     let addr = hole.local_addr().expect("bound");
     let mut queue = Vec::new();
@@ -332,7 +370,7 @@ async fn a_real_server_at_maxclients(kind: ServerKind) {
 
 /// The primary has stepped down and nobody has stepped up yet.
 async fn both_nodes_read_only_for_2_s(kind: ServerKind) {
-    let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
+    let nodes = deployment(kind).await;
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
     let tether = behind(&dns, nodes.port()).await;
@@ -366,28 +404,39 @@ async fn both_nodes_read_only_for_2_s(kind: ServerKind) {
 /// The server's own command for a planned failover: writes are paused until the replica has caught up, then the roles
 /// change.
 async fn a_failover_by_command(kind: ServerKind) {
-    let cost = failover(kind, Duration::ZERO).await;
-    cost.tally.assert_none_failed();
-    assert_eq!(cost.links, 1, "no thrash: {:#?}", cost.events);
+    failover(kind, Duration::ZERO).await.check();
 }
 
-/// The replica lags, so that writes are paused for 2 s. A connection with a paused command on it is mute for everybody, and
-/// is replaced by one to the same address after a second: that may cost what is in flight, and nothing else.
+/// The replica lags, so that writes are paused for 2 s longer.
 async fn a_failover_by_command_to_a_replica_that_lags(kind: ServerKind) {
-    let cost = failover(kind, Duration::from_secs(2)).await;
-    let ambiguous = cost.tally.with(Outcome::Ambiguous).len();
-    assert_eq!(ambiguous, cost.tally.failed.len(), "{:?}", cost.tally.failed);
-    assert!(cost.links <= 3, "thrash: {:#?}", cost.events);
-    assert!(ambiguous <= CALLERS * (cost.links - 1), "{ambiguous} ambiguous on {} links", cost.links);
+    failover(kind, Duration::from_secs(2)).await.check();
 }
 
 const CALLERS: usize = 8;
 
 struct FailoverCost {
     tally: Tally,
+    /// How long writes were paused.
+    paused: Duration,
     /// How many links were made.
     links: usize,
     events: Vec<Event>,
+}
+
+impl FailoverCost {
+    /// A connection with a paused command on it is mute for everybody, and while the server answers others it is replaced
+    /// by one to the same address: that may cost what is in flight on it, and nothing else. A pause that is too short for
+    /// that costs nothing.
+    fn check(&self) {
+        let settings = Settings::default();
+        let patience = settings.suspect_after + settings.replace_after;
+        let most = usize::try_from(self.paused.as_millis() / patience.as_millis()).expect("a few");
+        let replaced = self.links - 1;
+        assert!(replaced <= most, "{replaced} links were replaced in {:?}: {:#?}", self.paused, self.events);
+        let ambiguous = self.tally.with(Outcome::Ambiguous).len();
+        assert_eq!(ambiguous, self.tally.failed.len(), "{:?}", self.tally.failed);
+        assert!(ambiguous <= CALLERS * replaced, "{ambiguous} ambiguous, and {replaced} links replaced");
+    }
 }
 
 async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
@@ -397,6 +446,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
     nodes.replica.command(&["CONFIG", "SET", "replica-announce-ip", &ip]).await.expect("a setting");
     nodes.replica.promote().await.expect("a primary for a moment");
     nodes.replica.replicate(&nodes.primary).await.expect("announced anew");
+    wait_until_followed(&nodes).await;
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
     let tether = behind(&dns, nodes.port()).await;
@@ -409,6 +459,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
         nodes.replica.freeze().await.expect("the replica stops");
         load.go_on_for(50).await;
     }
+    let begun = Instant::now();
     nodes.primary.command(&["FAILOVER", "TO", &ip, &nodes.port().to_string()]).await.expect("the failover begins");
     if !lag.is_zero() {
         diary.until("the pause to be noticed", |event| matches!(event, Event::Suspected { .. })).await;
@@ -418,6 +469,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
     let is_promoted = |info: &Info| info.field("role") == Some("master");
     nodes.replica.wait_for("the promotion", PATIENCE, is_promoted).await.expect("promoted");
     let promoted = Instant::now();
+    let paused = begun.elapsed();
     let new = nodes.replica.addr().to_string();
     diary
         .until(
@@ -432,12 +484,12 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
     tally.assert_true_of(&values_at(nodes.replica.addr()).await);
     let links = usize::try_from(tether.stats().links - before.links).expect("a few");
     tether.shutdown().await;
-    FailoverCost { tally, links, events: diary.so_far().to_vec() }
+    FailoverCost { tally, paused, links, events: diary.so_far().to_vec() }
 }
 
 /// Nothing is written, so nothing is refused: only the probe asks for the role.
 async fn a_demotion_under_reads_only(kind: ServerKind) {
-    let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
+    let nodes = deployment(kind).await;
     let dns = Dns::new();
     // The answer does not change, so that DNS gives no hint.
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
@@ -473,7 +525,7 @@ async fn a_demotion_under_reads_only(kind: ServerKind) {
 /// It stops with writes in its buffers, and executes them when it is thawed, long after another has taken over. That is
 /// not a second execution by us: what it executes was reported as ambiguous, and is on no other server.
 async fn an_old_primary_that_thaws_later(kind: ServerKind) {
-    let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
+    let nodes = deployment(kind).await;
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip()]);
     let tether = behind(&dns, nodes.port()).await;
@@ -482,6 +534,7 @@ async fn an_old_primary_that_thaws_later(kind: ServerKind) {
     let load = Load::start(&tether.handle(), CALLERS);
     load.go_on_for(50).await;
 
+    wait_until_replicated(&nodes, 50).await;
     nodes.primary.freeze().await.expect("the primary stops");
     diary.until("the silence to be noticed", |event| matches!(event, Event::Suspected { .. })).await;
     nodes.replica.promote().await.expect("the new primary");
@@ -494,14 +547,28 @@ async fn an_old_primary_that_thaws_later(kind: ServerKind) {
     let ambiguous = tally.with(Outcome::Ambiguous);
     assert_eq!(ambiguous.len(), tally.failed.len(), "a failure that is not ambiguous: {:?}", tally.failed.first());
     assert!((1..=CALLERS).contains(&ambiguous.len()), "{} ambiguous, of {CALLERS} in flight", ambiguous.len());
+
     let (old, new) = (values_at(nodes.primary.addr()).await, values_at(nodes.replica.addr()).await);
-    tally.assert_true_of(&new);
-    let only_old: Vec<&str> = old.iter().filter(|value| !new.contains(value)).map(String::as_str).collect();
-    assert!(only_old.iter().all(|value| ambiguous.contains(value)), "{only_old:?} were not reported as ambiguous");
-    assert!(only_old.len() <= CALLERS, "{} executed late, of {CALLERS} in flight", only_old.len());
-    // What the frozen one had in its buffers is what this test is about.
-    assert!(!only_old.is_empty(), "nothing was in the buffers of the old primary");
+    // What was done just before the freeze may not have reached the replica: that is the servers' loss, and not ours.
+    let only_old: Vec<String> = old.iter().filter(|value| !new.contains(value)).cloned().collect();
+    tally.assert_true_of(&[new.clone(), only_old.clone()].concat());
+    let (late, lagged): (Vec<_>, Vec<_>) = only_old.iter().partition(|value| ambiguous.contains(&value.as_str()));
+    assert!(lagged.iter().all(|value| tally.done.contains(value)), "{lagged:?} were reported as not executed");
+    assert!((1..=CALLERS).contains(&late.len()), "{late:?} were in the buffers, of {CALLERS} in flight");
+    // One that was sent again would be at the new primary without having come from the old one.
+    let again: Vec<_> = ambiguous.iter().filter(|value| new.iter().any(|at_new| at_new == **value)).collect();
+    assert!(again.iter().all(|value| old.iter().any(|at_old| at_old == **value)), "{again:?} were sent again");
     tether.shutdown().await;
+}
+
+/// Waits until the replica has so many values.
+async fn wait_until_replicated(nodes: &Deployment, values: i64) {
+    within(PATIENCE, "the replica to follow", async {
+        while !matches!(nodes.replica.command(&["LLEN", LIST]).await, Ok(Reply::Int(length)) if length >= values) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
 }
 
 /// The list as a client of its own sees it.
@@ -525,14 +592,10 @@ on_each_server!(
 /// What is said of a link that is no longer the one changes nothing for the one that is.
 #[tokio::test]
 async fn a_stale_report_does_nothing() {
-    let (old, old_listener) = fake().await;
-    let port = old_listener.addr().port();
-    let new = FakeServer::new();
-    let new_ip = IpAddr::from([127, 0, 0, 2]);
-    let _new_listener = new.listen(SocketAddr::new(new_ip, port)).await.expect("the same port elsewhere");
+    let Two { old, new, old_ip, new_ip, port, .. } = &two_fakes().await;
     let dns = Dns::new();
-    dns.set(NAME, vec![old_listener.addr().ip()]);
-    let tether = behind(&dns, port).await;
+    dns.set(NAME, vec![*old_ip]);
+    let tether = behind(&dns, *port).await;
     tether.ready(PATIENCE).await.expect("the server is well");
     let mut diary = Diary::of(&tether);
 
@@ -540,7 +603,7 @@ async fn a_stale_report_does_nothing() {
     let mut blocked = tether.handle();
     let blocked = tokio::spawn(async move { blocked.blpop::<_, (String, String)>("queue", 30.0).await });
     within(PATIENCE, "the pop to arrive", old.wait_for_command("BLPOP", 1)).await.expect("it arrives");
-    dns.set(NAME, vec![new_ip]);
+    dns.set(NAME, vec![*new_ip]);
     let connected = diary.until("the move", |event| matches!(event, Event::Connected { .. })).await;
     write(&tether).await;
     let (status, dials) = (tether.status().borrow().clone(), tether.stats().dials);
@@ -587,21 +650,17 @@ async fn a_hundred_callers_that_see_one_failure_cause_one_recovery() {
 /// The same for a refusal: one is enough to act on, the others are no news.
 #[tokio::test]
 async fn a_hundred_callers_that_are_refused_cause_one_recovery() {
-    let (old, old_listener) = fake().await;
-    let port = old_listener.addr().port();
-    let new = FakeServer::new();
-    let new_ip = IpAddr::from([127, 0, 0, 2]);
-    let _new_listener = new.listen(SocketAddr::new(new_ip, port)).await.expect("the same port elsewhere");
-    new.replicate_from(&old);
+    let Two { old, new, old_ip, new_ip, port, .. } = &two_fakes().await;
+    new.replicate_from(old);
     let dns = Dns::new();
-    dns.set(NAME, vec![old_listener.addr().ip(), new_ip]);
-    let tether = behind(&dns, port).await;
+    dns.set(NAME, vec![*old_ip, *new_ip]);
+    let tether = behind(&dns, *port).await;
     tether.ready(PATIENCE).await.expect("the server is well");
     let (mut diary, before) = (Diary::of(&tether), tether.stats());
     let load = Load::start(&tether.handle(), 100);
     load.go_on_for(500).await;
     new.promote();
-    old.replicate_from(&new);
+    old.replicate_from(new);
     load.go_on_for(500).await;
     let tally = load.finish().await;
     tally.assert_none_failed();

@@ -8,7 +8,7 @@ use redis_tether::redis::{self, AsyncCommands, RedisError};
 use redis_tether::{
     Config, Event, FailureKind, Outcome, OutcomeExt, Phase, Protocol, Readiness, ReconnectError, Role, Tether, Verify,
 };
-use redis_tether_testkit::server::free_port;
+use redis_tether_testkit::server::{allocate_addresses, free_port};
 use redis_tether_testkit::{Dns, FakeListener, FakeServer, Reply, Server, ServerKind};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::log::Log;
@@ -392,11 +392,11 @@ async fn a_server_that_does_not_know_hello() {
 /// again that one's role is known.
 #[tokio::test]
 async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
-    let (server, listener) = fake().await;
+    let server = FakeServer::new();
     server.demote();
-    server.close_on(&["HELLO", "ROLE", "CLIENT", "PING"]);
-    let balancer = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let addr = balancer.local_addr().expect("bound");
+    // One that nobody else takes while nobody listens there.
+    let addr = allocate_addresses(1).expect("a loopback address")[0];
+    let balancer = tokio::net::TcpListener::bind(addr).await.expect("a free address");
     let hanging_up = tokio::spawn(async move {
         while let Ok((connection, _)) = balancer.accept().await {
             drop(connection);
@@ -408,7 +408,6 @@ async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
     assert_eq!(diary.count(|event| matches!(event, Event::Connected { .. })), 0, "{:#?}", diary.so_far());
     hanging_up.abort();
     let _ = hanging_up.await;
-    server.heal();
     let _again = server.listen(addr).await.expect("the port is free again");
     let not_primary = |event: &Event| matches!(event, Event::DialFailed { kind: FailureKind::NotPrimary, .. });
     diary.until("the replica to be recognised", not_primary).await;
@@ -416,7 +415,6 @@ async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
     works(&tether).await;
     assert_eq!(tether.status().borrow().role, Some(Role::Primary));
     tether.shutdown().await;
-    drop(listener);
 }
 
 /// An unknown role warns, and is taken.
@@ -478,13 +476,13 @@ async fn reconnecting_by_hand_tries_at_once() {
 
 #[tokio::test]
 async fn a_pinned_tether_does_not_move() {
-    let (old, old_listener) = fake().await;
-    let port = old_listener.addr().port();
-    let (new, new_ip) = (FakeServer::new(), IpAddr::from([127, 0, 0, 2]));
-    let _new_listener = new.listen(SocketAddr::new(new_ip, port)).await.expect("the same port elsewhere");
+    let addresses = allocate_addresses(2).expect("two loopback addresses");
+    let (old, new) = (FakeServer::new(), FakeServer::new());
+    let _old_listener = old.listen(addresses[0]).await.expect("a free address");
+    let _new_listener = new.listen(addresses[1]).await.expect("another");
     let dns = Dns::new();
-    dns.set(NAME, vec![old_listener.addr().ip()]);
-    let mut config = Config::new(NAME, port);
+    dns.set(NAME, vec![addresses[0].ip()]);
+    let mut config = Config::new(NAME, addresses[0].port());
     config.resolve.interval = Duration::from_millis(100);
     let tether = Tether::builder(config).resolver(rig::resolver(&dns)).start().await.expect("a valid configuration");
     let pinned = tether.ready(PATIENCE).await.expect("the server is well");
@@ -495,7 +493,7 @@ async fn a_pinned_tether_does_not_move() {
 
     // Neither on DNS evidence,
     let mut diary = Diary::of(&tether);
-    dns.set(NAME, vec![new_ip]);
+    dns.set(NAME, vec![addresses[1].ip()]);
     let asked = dns.lookups(NAME);
     dns.looked_up(NAME, asked + 10).await.expect("lookups go on");
     works(&tether).await;
@@ -583,7 +581,9 @@ async fn a_password_is_never_shown() {
                 None => server.add_user("app", "another"),
                 Some(words) => ["AUTH", "HELLO"].iter().for_each(|command| server.refuse(command, Some(words))),
             }
+            let mut diary = Diary::of(&tether);
             server.kill_connections();
+            diary.until("the loss", |event| matches!(event, Event::Lost { .. })).await;
             diary.until("the refusal", |event| matches!(event, Event::DialFailed { .. })).await;
             let error = tether.ready(Duration::from_millis(50)).await.expect_err("it is not let in");
             shown.push(format!("{error} {error:?}"));

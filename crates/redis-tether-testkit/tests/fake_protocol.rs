@@ -134,7 +134,7 @@ async fn databases_are_apart_and_sixteen() {
 async fn a_transaction_refused_upon_queueing_executes_nothing() {
     let server = FakeServer::new();
     let mut con = connect(&server).await;
-    let broken = pipe().atomic().set("k", "v").cmd("NOSUCH").query_async::<Value>(&mut con).await;
+    let broken = pipe().atomic().set("k", "v").cmd("NOSUCH").set("k", "w").query_async::<Value>(&mut con).await;
     assert_refused(broken, "EXECABORT");
     let [multi, set] = [cmd("MULTI"), cmd("SET").arg(&["k", "v"]).clone()];
     multi.exec_async(&mut con).await.expect("opened");

@@ -34,11 +34,15 @@ impl State {
             Ok(spec) => spec,
             Err(refusal) => return Step::Reply(refuse(session, &name, refusal)),
         };
-        if let Transaction::Open(queue) = &mut session.transaction
-            && !["EXEC", "DISCARD", "MULTI", "QUIT"].contains(&spec.name)
-        {
-            queue.push(request);
-            return Step::Reply(Reply::Simple("QUEUED".to_owned()));
+        let is_queued = !["EXEC", "DISCARD", "MULTI", "QUIT"].contains(&spec.name);
+        match &mut session.transaction {
+            Transaction::Open(queue) if is_queued => {
+                queue.push(request);
+                return Step::Reply(Reply::Simple("QUEUED".to_owned()));
+            }
+            // Redis says so, too, and `EXEC` will run nothing.
+            Transaction::Broken if is_queued => return Step::Reply(Reply::Simple("QUEUED".to_owned())),
+            Transaction::None | Transaction::Open(_) | Transaction::Broken => {}
         }
         self.execute(session, spec, &request[1..])
     }

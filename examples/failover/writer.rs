@@ -1,0 +1,34 @@
+//! The writer: one `SET` at a time through a tether's handle, and what became of it.
+
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{Handle, Outcome, OutcomeExt, Tether};
+use redis_tether_testkit::scenario::{Client, Failed, Failure, key};
+
+pub(crate) struct TetherWriter<'a> {
+    tether: &'a Tether,
+    handle: Handle,
+}
+
+impl<'a> TetherWriter<'a> {
+    pub(crate) fn new(tether: &'a Tether) -> Self {
+        Self { tether, handle: tether.handle() }
+    }
+}
+
+impl Client for TetherWriter<'_> {
+    async fn set(&mut self, n: u64) -> Result<(), Failed> {
+        self.handle.set::<_, _, ()>(key(n), n).await.map_err(|error| {
+            let failure = match error.outcome() {
+                Some(Outcome::NotSent) => Failure::NotSent,
+                Some(Outcome::Refused) => Failure::Refused,
+                Some(Outcome::Ambiguous) => Failure::Ambiguous,
+                _ => Failure::Other,
+            };
+            Failed::new(failure, error)
+        })
+    }
+
+    fn held(&self) -> u64 {
+        self.tether.stats().held
+    }
+}
