@@ -592,7 +592,7 @@ on_each_server!(
 /// What is said of a link that is no longer the one changes nothing for the one that is.
 #[tokio::test]
 async fn a_stale_report_does_nothing() {
-    let Two { old, new, old_ip, new_ip, port, .. } = &two_fakes().await;
+    let Two { old, old_ip, new_ip, port, .. } = &two_fakes().await;
     let dns = Dns::new();
     dns.set(NAME, vec![*old_ip]);
     let tether = behind(&dns, *port).await;

@@ -56,7 +56,7 @@ pub enum Scenario {
     Outage,
     /// The password is changed and connections are closed; five seconds later the old password is back.
     Auth,
-    /// A script keeps the primary busy for three seconds. Nothing has failed.
+    /// The primary answers nobody for three seconds, as during a slow script. Nothing has failed.
     Slow,
 }
 
@@ -99,7 +99,7 @@ impl Scenario {
             Scenario::Restart => "the primary is killed and comes back at the same address",
             Scenario::Outage => "the primary is killed and stays away for long, then the same address is back",
             Scenario::Auth => "the password changes for a while and connections are killed",
-            Scenario::Slow => "a script keeps the primary busy; nothing has failed",
+            Scenario::Slow => "the primary answers nobody for a while, as during a slow script; nothing has failed",
         }
     }
 

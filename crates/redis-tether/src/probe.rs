@@ -29,6 +29,9 @@ pub(crate) enum ProbeMsg {
     Now,
     /// A probe is over, answered or not.
     Done,
+    /// A test wants to see what a panic costs.
+    #[cfg(test)]
+    Panic,
 }
 
 #[cfg(feature = "cluster")]
@@ -85,6 +88,8 @@ impl Actor for Probe {
                 state.under_way = None;
                 state.arm(&myself);
             }
+            #[cfg(test)]
+            ProbeMsg::Panic => panic!("a test asked for it"),
         }
         Ok(())
     }

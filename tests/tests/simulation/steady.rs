@@ -11,7 +11,7 @@ use tokio::time::{advance, sleep};
 use crate::world::*;
 
 /// Between two writes of the load.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Side links that a suspicion may dial until the server speaks again.
 const SIDE_DIALS: u64 = 4;
@@ -107,15 +107,35 @@ fn a_link_that_is_black_holed_for_four_seconds() {
 fn our_own_runtime_stands_still() {
     with_seeds(12, async |seed| {
         let world = World::new(2);
+        // So that something is in flight nearly always.
+        world.net.latency(address(0), ms(15));
         let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
         let course = disturb(&world, &tether, async || {
-            for _ in 0..20 {
+            for stall in 0..20 {
+                sleep(ms(500 + (seed + stall) * 7)).await;
                 advance(ms(2_000)).await;
-                sleep(ms(seed * 17)).await;
             }
         })
         .await;
         assert_eq!((suspicions(&course), course.dials), (0, 0), "our stall is taken for theirs: {:?}", course.events);
+    });
+}
+
+/// The server is slow, and while the link is suspect for that we stand still until long after it would have been dead. The
+/// replies are on their way by then.
+#[test]
+fn our_own_runtime_stands_still_while_the_link_is_suspect() {
+    with_seeds(12, async |seed| {
+        let world = World::new(2);
+        world.net.latency(address(0), ms(15));
+        let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
+        let course = disturb(&world, &tether, async || {
+            world.nodes[0].busy_for(ms(2_000));
+            sleep(ms(600)).await;
+            advance(ms(10_000)).await;
+        })
+        .await;
+        assert_eq!(suspicions(&course), 1, "{:?}", course.events);
     });
 }
 
@@ -149,14 +169,14 @@ async fn dns(seed: u64, trouble: impl Fn(&World)) {
 
 #[test]
 fn the_dns_fails_hangs_or_forgets_the_name() {
-    with_seeds(10, async |seed| dns(seed, |world| world.dns.fail(NAME)).await);
-    with_seeds(10, async |seed| dns(seed, |world| world.dns.hang(NAME)).await);
-    with_seeds(10, async |seed| dns(seed, |world| world.dns.remove(NAME)).await);
+    with_seeds(4, async |seed| dns(seed, |world| world.dns.fail(NAME)).await);
+    with_seeds(4, async |seed| dns(seed, |world| world.dns.hang(NAME)).await);
+    with_seeds(4, async |seed| dns(seed, |world| world.dns.remove(NAME)).await);
 }
 
 #[test]
 fn the_dns_rotates_its_answers() {
-    with_seeds(10, async |seed| dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0)], vec![ip(1)]])).await);
+    with_seeds(4, async |seed| dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0)], vec![ip(1)]])).await);
     with_seeds(10, async |seed| {
         dns(seed, |world| world.dns.rotate(NAME, vec![vec![ip(0), ip(1)], vec![ip(1), ip(0)]])).await
     });

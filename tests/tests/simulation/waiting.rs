@@ -54,6 +54,17 @@ async fn the_hold_window_is_exact() {
     assert_eq!(took, window - ms(1));
 }
 
+/// Every node refuses, so that the connection actor gives up and is replaced again and again. One outage all the same.
+#[tokio::test(start_paused = true)]
+async fn fresh_incarnations_do_not_prolong_the_hold_window() {
+    let world = World::new(2);
+    let tether = world.settled(1, ms(10_000)).await;
+    world.nodes.iter().for_each(|node| node.demote());
+    let (error, took) = failure(write(&tether, "refused")).await;
+    assert_eq!((error.outcome(), took), (Some(Outcome::Refused), config().commands.hold_window), "{error}");
+    assert!(tether.stats().restarts > 0, "no incarnation gave up: {:?}", tether.stats());
+}
+
 #[tokio::test(start_paused = true)]
 async fn before_the_first_link_the_window_starts_with_the_tether() {
     let world = World::new(1);

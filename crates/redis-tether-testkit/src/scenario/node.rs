@@ -165,10 +165,11 @@ impl Node {
         Ok(())
     }
 
-    /// Keeps it busy for this long, and returns when it is free again.
+    /// Keeps it busy for this long, as a script would, and returns when it is free again. A real script would take longer
+    /// on a busy machine, where its clock is the processor's.
     pub(super) async fn keep_busy(&self, time: Duration) -> Result<(), ScenarioError> {
         match self {
-            Node::Real(server) => server.run_script(time).await?,
+            Node::Real(server) => server.spawn_stall(time).await?.finished().await?,
             Node::Fake { server, .. } => {
                 server.busy_for(time);
                 sleep(time).await;

@@ -162,9 +162,9 @@ impl Stage {
                 Ok(mended(fault, observer, "the old password is back", old))
             }
             Scenario::Slow => {
-                let fault = strike("busy with a script");
+                let fault = strike("busy, as with a slow script");
                 old.keep_busy(timings.script).await?;
-                Ok(mended(fault, observer, "the script is over", old))
+                Ok(mended(fault, observer, "it answers again", old))
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ractor::{ActorCell, ActorStatus};
 use redis::AsyncCommands;
 use redis_tether_core::Epoch;
 use redis_tether_core::recovery::Sight;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::connection::ConnectionMsg;
 use crate::ledger::LinkEnd;
+use crate::probe::ProbeMsg;
 use crate::{Config, Detector, Event, Handle, Phase, Status, Tether};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,6 +68,40 @@ async fn a_connection_that_panics_is_restarted_and_adopts_the_link() {
     server.kill_connections();
     until(&mut events, "a new link", |event| matches!(event, Event::Connected { .. })).await;
     tether.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_panics_is_restarted() {
+    let (tether, server, _listener) = connected().await;
+    let (before, load) = (tether.status().borrow().clone(), load(tether.handle(), 500));
+    for _ in 0..3 {
+        let victim = probe_of(&tether).await;
+        victim.send_message(ProbeMsg::Panic).expect("it lives");
+        victim.wait(Some(PATIENCE)).await.expect("it ends");
+    }
+    timeout(PATIENCE, load).await.expect("the load goes on").expect("no command fails");
+    let now = tether.status().borrow().clone();
+    assert_eq!((now.phase, now.epoch, tether.stats().dials), (Phase::Connected, before.epoch, 1));
+    // And it still does its work: nobody sends anything.
+    let mut events = tether.events();
+    server.demote();
+    let by_probe = |event: &Event| matches!(event, Event::Demoted { detector: Detector::Probe, .. });
+    until(&mut events, "the demotion", by_probe).await;
+    tether.shutdown().await;
+}
+
+/// The probe, as soon as there is one that lives.
+async fn probe_of(tether: &Tether) -> ActorCell {
+    let found = timeout(PATIENCE, async {
+        loop {
+            let below = tether.actor().get_children().into_iter().flat_map(|child| child.get_children());
+            if let Some(probe) = below.into_iter().find(|probe| probe.get_status() == ActorStatus::Running) {
+                return probe;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for a probe"))
 }
 
 /// While the link is held and another is being looked for.

@@ -1,0 +1,196 @@
+//! It moves: each way in which a primary fails, played against real servers, held to what the tether promises at its
+//! default settings. The `failover` example shows the same scenarios to people.
+
+use std::time::Duration;
+
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Stats, Tether};
+use redis_tether_testkit::ServerKind;
+use redis_tether_testkit::scenario::{Client, Failed, Failure, Report, Scenario, Servers, Stage, Timings, key};
+use redis_tether_tests::on_each_server;
+use redis_tether_tests::rig::resolver;
+use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::watch::PATIENCE;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// What a loaded machine may add to a recovery: these tests run in debug builds beside others, on as little as two cores.
+/// The bounds themselves are exact in virtual time, in the simulation.
+const ALLOWANCE: Duration = Duration::from_millis(350);
+
+/// One scenario at a time: each measures time, and two of them would measure each other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+struct Writer<'a> {
+    tether: &'a Tether,
+    handle: Handle,
+}
+
+impl Client for Writer<'_> {
+    async fn set(&mut self, n: u64) -> Result<(), Failed> {
+        self.handle.set::<_, _, ()>(key(n), n).await.map_err(|error| {
+            let failure = match error.outcome() {
+                Some(Outcome::NotSent) => Failure::NotSent,
+                Some(Outcome::Refused) => Failure::Refused,
+                Some(Outcome::Ambiguous) => Failure::Ambiguous,
+                _ => Failure::Other,
+            };
+            Failed::new(failure, error)
+        })
+    }
+
+    fn held(&self) -> u64 {
+        self.tether.stats().held
+    }
+}
+
+/// A scenario that was played, and what the tether did meanwhile.
+struct Played {
+    stage: Stage,
+    tether: Tether,
+    report: Report,
+    /// From the fault to the suspicion.
+    suspected: Option<Duration>,
+    before: Stats,
+}
+
+impl Played {
+    fn recovered_within(&self, bound: Duration) {
+        let took = self.report.recovered_after().expect("the tether recovers");
+        assert!(took <= bound + ALLOWANCE, "recovered after {took:?}, promised are {bound:?}");
+    }
+
+    fn failed_only(&self, failure: Failure, most: usize) {
+        let others: Vec<_> = self.report.failures().filter(|(_, failed)| failed.failure != failure).collect();
+        assert!(others.is_empty(), "failed otherwise than {failure}: {others:?}");
+        assert!(self.report.failed() <= most, "{} failed, at most {most} were in flight", self.report.failed());
+    }
+
+    fn dials(&self) -> u64 {
+        self.tether.stats().dials - self.before.dials
+    }
+}
+
+async fn play(kind: ServerKind, scenario: Scenario, timings: &Timings) -> Played {
+    let _turn = TURN.lock().await;
+    let servers = Servers::Real(server_binary(kind));
+    let stage = Stage::set(&servers, scenario).await.expect("the servers start");
+    let mut config = Config::new(stage.name(), stage.port());
+    if let Some(password) = stage.password() {
+        config = config.with_password(password);
+    }
+    let tether = Tether::builder(config).resolver(resolver(stage.dns())).start().await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the primary is up");
+
+    let before = tether.stats();
+    let mut events = tether.events();
+    let watching = tokio::spawn(async move {
+        loop {
+            match events.recv().await {
+                Ok(Event::Suspected { .. }) => return Instant::now(),
+                Ok(_) => {}
+                Err(_) => std::future::pending().await,
+            }
+        }
+    });
+    let mut writer = Writer { tether: &tether, handle: tether.handle() };
+    let report = stage.play(timings, &mut writer, &()).await.expect("the servers do their part");
+    let suspected = match watching.is_finished() {
+        true => watching.await.ok().map(|at| report.since_start(at).saturating_sub(report.fault)),
+        false => None,
+    };
+    Played { stage, tether, report, suspected, before }
+}
+
+on_each_server!(crash, demote, hang, moved, restart, outage, auth, slow);
+
+async fn crash(kind: ServerKind) {
+    let played = play(kind, Scenario::Crash, &Timings::default()).await;
+    played.recovered_within(Duration::from_millis(150));
+    played.failed_only(Failure::Ambiguous, 1);
+    played.tether.shutdown().await;
+}
+
+async fn demote(kind: ServerKind) {
+    let played = play(kind, Scenario::Demote, &Timings::default()).await;
+    played.recovered_within(Duration::from_millis(100));
+    played.failed_only(Failure::Ambiguous, 0);
+    played.tether.shutdown().await;
+}
+
+async fn hang(kind: ServerKind) {
+    let played = play(kind, Scenario::Hang, &Timings::default()).await;
+    played.recovered_within(Duration::from_millis(150));
+    played.failed_only(Failure::Ambiguous, 1);
+    let suspected = played.suspected.expect("the silence is noticed");
+    assert!(suspected <= Duration::from_millis(500) + ALLOWANCE, "suspected after {suspected:?}");
+    played.tether.shutdown().await;
+}
+
+/// The old primary still takes writes: only DNS tells. The old link drains and closes.
+async fn moved(kind: ServerKind) {
+    let played = play(kind, Scenario::Move, &Timings::default()).await;
+    played.recovered_within(Duration::from_secs(3));
+    played.failed_only(Failure::Ambiguous, 0);
+    let left = played.stage.first_primary().clients().await.expect("the old primary lives");
+    assert_eq!(left, 0, "links to the old primary that were not closed");
+    played.tether.shutdown().await;
+}
+
+async fn restart(kind: ServerKind) {
+    let played = play(kind, Scenario::Restart, &Timings::default()).await;
+    played.recovered_within(Duration::from_millis(150));
+    played.failed_only(Failure::Ambiguous, 1);
+    played.tether.shutdown().await;
+}
+
+/// Held within the hold window, then not sent, at once; dialled at the pace.
+async fn outage(kind: ServerKind) {
+    let away = Duration::from_secs(8);
+    let played = play(kind, Scenario::Outage, &Timings::default().with_outage(away)).await;
+    played.recovered_within(Duration::from_millis(600));
+
+    let (window, deadline) = (Duration::from_secs(3), Duration::from_secs(5));
+    assert!(played.report.max_took() <= deadline + ALLOWANCE, "{:?} is past the deadline", played.report.max_took());
+    assert!(played.report.failed_as(Failure::Ambiguous) <= 1, "only what was in flight is ambiguous");
+    let down = played.report.fault + window;
+    let mut at_once: Vec<Duration> = Vec::new();
+    for (operation, failed) in played.report.failures().filter(|(_, failed)| failed.failure != Failure::Ambiguous) {
+        assert_eq!(failed.failure, Failure::NotSent, "{}", failed.message);
+        assert!(failed.message.contains("refused"), "the line says why: {}", failed.message);
+        if played.report.since_start(operation.started) > down {
+            at_once.push(operation.took());
+        }
+    }
+    at_once.sort_unstable();
+    assert!(at_once.len() > 100, "{} writes met the closed gate", at_once.len());
+    let median = at_once[at_once.len() / 2];
+    assert!(median < Duration::from_millis(1), "after the window it takes {median:?} to be told so");
+
+    // The floors of the pace: 10 ms for the first 5 s, then 50 ms; and what a fresh incarnation may add.
+    let most = 5_000 / 10 + (away.as_millis() as u64 - 5_000) / 50 + 5;
+    assert!(played.dials() <= most, "{} dials, the pace allows {most}", played.dials());
+    played.tether.shutdown().await;
+}
+
+async fn auth(kind: ServerKind) {
+    let played = play(kind, Scenario::Auth, &Timings::default()).await;
+    played.recovered_within(Duration::from_millis(600));
+    let mut told = 0;
+    for (_, failed) in played.report.failures().filter(|(_, failed)| failed.failure == Failure::NotSent) {
+        assert!(failed.message.contains("authentication failed"), "{}", failed.message);
+        assert!(!failed.message.contains("password") || !failed.message.contains("first-password"), "a secret is told");
+        told += 1;
+    }
+    assert!(told > 0, "errors in between say so");
+    assert!(played.report.failed_as(Failure::Ambiguous) <= 1, "only what was in flight is ambiguous");
+    played.tether.shutdown().await;
+}
+
+async fn slow(kind: ServerKind) {
+    let played = play(kind, Scenario::Slow, &Timings::default()).await;
+    played.failed_only(Failure::Ambiguous, 0);
+    assert_eq!(played.tether.stats().links, played.before.links, "the link was kept");
+    assert!(played.dials() <= 2, "{} dials for one suspicion", played.dials());
+    played.tether.shutdown().await;
+}
