@@ -1,6 +1,6 @@
 //! The command line: which scenarios, on which servers, for whom the output is.
 
-use redis_tether_testkit::scenario::{Scenario, Servers};
+use redis_tether_testkit::scenario::{Scenario, Servers, Timings};
 use redis_tether_testkit::server::{ServerBinary, ServerKind};
 
 pub(crate) const HELP: &str = "\
@@ -10,6 +10,7 @@ usage: cargo run --release --example failover -- [options]
 
   --scenario NAME   crash (default), demote, hang, move, restart, outage, auth, slow, or all
   --server KIND     auto (default), redis, valkey or fake; auto takes a real server if one is found
+  --quick           an outage of 5 s in place of 30 s
   --json            one JSON object for each scenario on stdout, and nothing else
   --help            this text
 ";
@@ -27,6 +28,7 @@ pub(crate) enum Output {
 pub(crate) struct Arguments {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) servers: Servers,
+    pub(crate) timings: Timings,
     pub(crate) output: Output,
 }
 
@@ -34,6 +36,7 @@ impl Arguments {
     /// `None` where help was asked for; an error says what is wrong and what is allowed.
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let (mut scenarios, mut server, mut output) = (vec![Scenario::Crash], "auto".to_owned(), Output::Timeline);
+        let mut timings = Timings::default();
         let mut words = words;
         while let Some(word) = words.next() {
             let (option, inline) = match word.split_once('=') {
@@ -44,12 +47,25 @@ impl Arguments {
             match option.as_str() {
                 "--scenario" => scenarios = read_scenarios(&value()?)?,
                 "--server" => server = value()?,
+                "--quick" => timings = Timings::quick(),
                 "--json" => output = Output::Json,
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("there is no option {option:?}")),
             }
         }
-        Ok(Some(Arguments { scenarios, servers: find_servers(&server)?, output }))
+        Ok(Some(Arguments { scenarios, servers: find_servers(&server)?, timings, output }))
+    }
+
+    /// Which servers are used, and how to have others.
+    pub(crate) fn note_on_servers(&self) -> String {
+        match &self.servers {
+            Servers::Fake => {
+                "servers: fake ones in this process (real ones: install redis-server or valkey-server, or \
+                              run `cargo xtask servers`)\n"
+                    .to_owned()
+            }
+            real => format!("servers: {real}\n"),
+        }
     }
 }
 

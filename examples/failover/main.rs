@@ -4,18 +4,20 @@
 //!
 //! It uses `redis-server` or `valkey-server` if one is found, and fake servers in this process otherwise.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for people at a terminal")]
+#![allow(clippy::print_stderr, reason = "it is a program for people at a terminal")]
 
 mod arguments;
+mod screen;
 mod summary;
 mod timeline;
 mod writer;
 
+use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use redis_tether::{Config, Tether, resolve_fn};
-use redis_tether_testkit::scenario::{Scenario, Servers, Stage, Timings};
+use redis_tether_testkit::scenario::{Scenario, Stage};
 
 use arguments::{Arguments, Output};
 use summary::Summary;
@@ -27,12 +29,16 @@ type Failure = Box<dyn std::error::Error>;
 /// How long the first connection may take. The servers are up by then.
 const READY: Duration = Duration::from_secs(10);
 
+/// As shells count a process that Ctrl-C has ended.
+const INTERRUPTED: u8 = 130;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = match Arguments::parse(std::env::args().skip(1)) {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
-            print!("{}", arguments::HELP);
+            // Nobody is left to be told.
+            let _ = say(arguments::HELP);
             return ExitCode::SUCCESS;
         }
         Err(wrong) => {
@@ -40,8 +46,15 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&arguments).await {
+    // Ctrl-C drops what runs, and with it the servers: a frozen one would not notice the signal.
+    let played = tokio::select! {
+        biased;
+        Ok(()) = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+        played = run(&arguments) => played,
+    };
+    match played {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("failover: {error}");
             ExitCode::FAILURE
@@ -50,25 +63,29 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.output == Output::Timeline {
-        println!("servers: {}", arguments.servers);
+    let is_for_people = arguments.output == Output::Timeline;
+    if is_for_people {
+        say(&arguments.note_on_servers())?;
     }
     let mut summaries = Vec::new();
     for scenario in &arguments.scenarios {
-        let summary = play(*scenario, &arguments.servers, arguments.output).await?;
-        if arguments.output == Output::Json {
-            println!("{}", serde_json::to_string(&summary)?);
+        if is_for_people {
+            say(&format!("\n{scenario}: {}\n\n", scenario.summary()))?;
+        }
+        let summary = play(*scenario, arguments).await?;
+        if !is_for_people {
+            say(&format!("{}\n", serde_json::to_string(&summary)?))?;
         }
         summaries.push(summary);
     }
-    if arguments.output == Output::Timeline {
-        summary::print_table(&summaries);
+    if is_for_people {
+        say(&format!("\n{}", summary::table(&summaries)))?;
     }
     Ok(())
 }
 
-async fn play(scenario: Scenario, servers: &Servers, output: Output) -> Result<Summary, Failure> {
-    let stage = Stage::set(servers, scenario).await?;
+async fn play(scenario: Scenario, arguments: &Arguments) -> Result<Summary, Failure> {
+    let stage = Stage::set(&arguments.servers, scenario).await?;
     let mut config = Config::new(stage.name(), stage.port());
     if let Some(password) = stage.password() {
         config = config.with_password(password);
@@ -81,12 +98,22 @@ async fn play(scenario: Scenario, servers: &Servers, output: Output) -> Result<S
     let tether = Tether::builder(config).resolver(resolver).start().await?;
     tether.ready(READY).await?;
 
-    let timeline = Timeline::begin(scenario, output, &tether);
     let mut writer = TetherWriter::new(&tether);
-    let before = tether.stats();
-    let report = stage.play(&Timings::default(), &mut writer, &timeline).await?;
+    let timeline = Timeline::begin(scenario, arguments.output, &tether, writer.writes());
+    let report = stage.play(&arguments.timings, &mut writer, &timeline).await?;
     let after = tether.stats();
+    let (seen, before) = timeline.end();
     tether.shutdown().await;
-    let seen = timeline.end();
-    Ok(Summary::new(&report, servers.name(), &seen, &before, &after))
+    Ok(Summary::new(&report, arguments.servers.name(), seen, &before, &after))
+}
+
+/// `println!` panics where the reader has left.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,38 +1,46 @@
 //! The live timeline: the steps of the scenario, what the tether says of itself, and how the writes fare, a line each.
-//! Beside what it prints it keeps what the summary needs: when trouble was noticed first, and by what.
+//! Beside what it shows it keeps what the summary needs: when trouble was noticed first, and by what.
 
-use std::io::{IsTerminal, stdout};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis_tether::{Event, Tether};
+use redis_tether::{Event, Stats, Tether};
 use redis_tether_testkit::scenario::{Observer, Operation, Scenario, Step};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at};
 
 use crate::arguments::Output;
+use crate::screen::{Counts, Screen, Tone};
+
+/// A write that took this long, and succeeded, is worth a line.
+const LONG: Duration = Duration::from_millis(100);
 
 /// What the tether noticed of the fault.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
-    /// When the first detector fired, and which.
-    pub(crate) noticed: Option<(Instant, String)>,
-    /// When the link was suspected for its silence, first.
+    /// Which detector fired first.
+    pub(crate) noticed: Option<String>,
+    /// When the link was suspected first.
     pub(crate) suspected: Option<Instant>,
 }
 
+/// Watches a scenario and a tether at the same time.
 pub(crate) struct Timeline {
     inner: Arc<Mutex<Inner>>,
-    events: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 struct Inner {
-    begun: Instant,
-    output: Output,
-    colour: bool,
+    screen: Screen,
+    tether: Tether,
+    before: Stats,
+    began: Instant,
     seen: Seen,
     is_faulty: bool,
+    writes: Arc<AtomicU64>,
     done: u64,
     failed: u64,
     failed_dials: u64,
@@ -40,40 +48,33 @@ struct Inner {
 }
 
 impl Timeline {
-    pub(crate) fn begin(scenario: Scenario, output: Output, tether: &Tether) -> Self {
-        let inner = Arc::new(Mutex::new(Inner {
-            begun: Instant::now(),
-            output,
-            colour: stdout().is_terminal(),
+    /// `writes` counts the writes that were begun.
+    pub(crate) fn begin(scenario: Scenario, output: Output, tether: &Tether, writes: Arc<AtomicU64>) -> Self {
+        let inner = Inner {
+            screen: Screen::new(output),
+            tether: tether.clone(),
+            before: tether.stats(),
+            began: Instant::now(),
             seen: Seen::default(),
             is_faulty: false,
+            writes,
             done: 0,
             failed: 0,
             failed_dials: 0,
             last_failure: None,
-        }));
-        if output == Output::Timeline {
-            println!("\n{scenario}: {}", scenario.summary());
-        }
-        let mut events = tether.events();
-        let told = inner.clone();
-        let events = tokio::spawn(async move {
-            loop {
-                match events.recv().await {
-                    Ok(event) => lock(&told).happened(&event),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return,
-                }
-            }
-        });
-        Timeline { inner, events }
+        };
+        inner.screen.head();
+        let inner = Arc::new(Mutex::new(inner));
+        let watching = tokio::spawn(watch(tether.clone(), tick(scenario), inner.clone()));
+        Timeline { inner, watching }
     }
 
-    pub(crate) fn end(self) -> Seen {
-        self.events.abort();
+    /// The timeline is over: what it has seen, and what the tether had counted when it began.
+    pub(crate) fn end(self) -> (Seen, Stats) {
+        self.watching.abort();
         let mut inner = lock(&self.inner);
-        inner.dials_so_far();
-        inner.seen.clone()
+        inner.show_more_dials();
+        (inner.seen.clone(), inner.before)
     }
 }
 
@@ -87,144 +88,175 @@ impl Observer for Timeline {
     }
 }
 
-/// The colours of the kinds of lines, where there is a terminal.
-#[derive(Clone, Copy)]
-enum Tone {
-    Plain,
-    Fault,
-    Doubt,
-    Good,
+/// How often the state is shown although nothing has happened.
+fn tick(scenario: Scenario) -> Duration {
+    match scenario {
+        Scenario::Outage => Duration::from_secs(2),
+        _ => Duration::from_millis(500),
+    }
+}
+
+async fn watch(tether: Tether, tick: Duration, inner: Arc<Mutex<Inner>>) {
+    let mut events = tether.events();
+    // Half a tick off the whole seconds, at which things happen.
+    let mut ticks = interval_at(Instant::now() + tick / 2, tick);
+    loop {
+        tokio::select! {
+            biased;
+            event = events.recv() => match event {
+                Ok(event) => lock(&inner).happened(&event),
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
+            },
+            _ = ticks.tick() => lock(&inner).show_state(),
+        }
+    }
 }
 
 impl Inner {
     fn stepped(&mut self, at: Instant, step: &Step) {
         match step {
             Step::Started { primary, .. } => {
-                self.begun = at;
-                self.print(at, Tone::Plain, "start", &format!("a SET every 5 ms to {primary}"));
+                self.began = at;
+                self.show(at, Tone::Plain, "start", format_args!("a SET every 5 ms, to {primary}"));
             }
             Step::Fault { what, node, .. } => {
                 self.is_faulty = true;
-                self.print(at, Tone::Fault, "FAULT", &format!("{node} {what}"));
+                self.show(at, Tone::Fault, "FAULT", format_args!("{node} {what}"));
             }
             Step::Reachable { what, primary, .. } => {
-                self.print(at, Tone::Fault, "REACHABLE", &format!("{primary} {what}"));
+                self.show(at, Tone::Fault, "REACHABLE", format_args!("{primary} {what}"));
             }
-            Step::Recovered { n, .. } => self.print(at, Tone::Good, "RECOVERED", &format!("write {n} succeeded there")),
-            Step::NotRecovered => self.print(at, Tone::Fault, "LOST", "no write has succeeded in time"),
-            Step::Ended => self.print(at, Tone::Plain, "end", ""),
+            Step::Recovered { n, .. } => {
+                self.show(at, Tone::Good, "RECOVERED", format_args!("write {n} succeeded there"));
+            }
+            Step::NotRecovered => self.show(at, Tone::Fault, "LOST", "no write has succeeded in time"),
+            Step::Ended => self.show(at, Tone::Plain, "end", ""),
             _ => {}
         }
     }
 
     fn wrote(&mut self, operation: &Operation) {
-        let Err(failed) = &operation.result else {
-            self.done += 1;
-            if operation.took() > Duration::from_millis(100) {
-                let line = format!("write {} took {:.3} s, and succeeded", operation.n, operation.took().as_secs_f64());
-                self.print(operation.ended, Tone::Good, "held", &line);
+        match &operation.result {
+            Ok(()) => {
+                self.done += 1;
+                self.last_failure = None;
+                if operation.took() > LONG {
+                    let line =
+                        format!("write {} succeeded, after {:.3} s", operation.n, operation.took().as_secs_f64());
+                    self.show(operation.ended, Tone::Good, "done", line);
+                }
             }
-            self.last_failure = None;
-            return;
-        };
-        self.failed += 1;
-        // The first of its kind is news, its successors are counted.
-        let kind = failed.failure.to_string();
-        if self.last_failure.as_ref() != Some(&kind) {
-            let line = format!("write {}: {}", operation.n, failed.message);
-            self.print(operation.ended, Tone::Doubt, "failed", &line);
-            self.last_failure = Some(kind);
+            Err(failed) => {
+                self.failed += 1;
+                // The first of its kind is news, its successors are counted.
+                let kind = failed.failure.to_string();
+                if self.last_failure.as_ref() != Some(&kind) {
+                    let line = format!("write {}: {}", operation.n, failed.message);
+                    self.show(operation.ended, Tone::Doubt, "failed", line);
+                    self.last_failure = Some(kind);
+                }
+            }
         }
     }
 
     fn happened(&mut self, event: &Event) {
         let now = Instant::now();
         match event {
+            Event::Dialling { .. } | Event::Restarted { .. } => return,
             Event::DialFailed { address, error, .. } => {
                 self.failed_dials += 1;
                 if self.failed_dials == 1 {
-                    let tail = error.strip_prefix(&format!("{address}: ")).unwrap_or(error);
-                    self.print(now, Tone::Plain, "dial", &format!("{address}: {tail}"));
+                    let error = error.strip_prefix(&format!("{address}: ")).unwrap_or(error);
+                    self.show(now, Tone::Plain, "dial", format_args!("{address}: {error}"));
                 }
                 return;
             }
-            Event::Dialling { .. } | Event::Restarted { .. } => return,
-            _ => self.dials_so_far(),
+            _ => self.show_more_dials(),
         }
         match event {
             Event::Connected { epoch, address, role, down_for, .. } => {
                 if down_for.is_zero() {
-                    self.notice(now, "dns");
+                    self.notice(&"dns");
                 }
-                let line = format!("epoch {epoch} to {address} ({role}), after {:.3} s", down_for.as_secs_f64());
-                self.print(now, Tone::Good, "link", &line);
+                let down_for = down_for.as_secs_f64();
+                let line = format!("epoch {epoch} to {address} ({role}), after {down_for:.3} s without a link");
+                self.show(now, Tone::Good, "link", line);
             }
             Event::Suspected { epoch, detector, silent_for, .. } => {
-                self.notice(now, &detector.to_string());
+                self.notice(detector);
                 self.seen.suspected.get_or_insert(now);
-                let line = format!(
-                    "epoch {epoch} is mute for {:.3} s ({detector}): new writes are held",
-                    silent_for.as_secs_f64()
-                );
-                self.print(now, Tone::Doubt, "suspect", &line);
+                let silent_for = silent_for.as_secs_f64();
+                let line = format!("epoch {epoch}, by {detector}: mute for {silent_for:.3} s; new writes are held");
+                self.show(now, Tone::Doubt, "suspect", line);
             }
             Event::Demoted { epoch, detector, .. } => {
-                self.notice(now, &detector.to_string());
-                self.print(now, Tone::Doubt, "demoted", &format!("epoch {epoch} ({detector}): new writes are held"));
-            }
-            Event::Lost { epoch, detector, cause, .. } => {
-                self.notice(now, &detector.to_string());
-                self.print(
+                self.notice(detector);
+                self.show(
                     now,
                     Tone::Doubt,
-                    "lost",
-                    &format!("epoch {epoch} ({detector}): {cause}; new writes are held"),
+                    "demoted",
+                    format_args!("epoch {epoch}, by {detector}; new writes are held"),
                 );
+            }
+            Event::Lost { epoch, detector, cause, .. } => {
+                self.notice(detector);
+                let line = format!("epoch {epoch}, by {detector}: {cause}; new writes are held");
+                self.show(now, Tone::Doubt, "lost", line);
             }
             Event::Resumed { epoch, held_for, .. } => {
                 let line = format!("epoch {epoch} speaks again, after {:.3} s", held_for.as_secs_f64());
-                self.print(now, Tone::Good, "resumed", &line);
+                self.show(now, Tone::Good, "resumed", line);
             }
             Event::Retired { epoch, drained, .. } => {
                 let how = if *drained { "drained" } else { "aborted" };
-                self.print(now, Tone::Plain, "retired", &format!("epoch {epoch}, {how}"));
+                self.show(now, Tone::Plain, "retired", format_args!("epoch {epoch}, {how}"));
             }
             Event::AddressesChanged { addresses, .. } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                self.print(now, Tone::Plain, "dns", &format!("the name means {}", addresses.join(", ")));
+                self.show(now, Tone::Plain, "dns", format_args!("the name means {}", addresses.join(", ")));
             }
-            Event::ResolveFailed { error, .. } => self.print(now, Tone::Doubt, "dns", error),
+            Event::ResolveFailed { error, .. } => self.show(now, Tone::Doubt, "dns", error),
             _ => {}
         }
     }
 
-    fn notice(&mut self, at: Instant, detector: &str) {
+    fn notice(&mut self, detector: &dyn Display) {
         if self.is_faulty && self.seen.noticed.is_none() {
-            self.seen.noticed = Some((at, detector.to_owned()));
+            self.seen.noticed = Some(detector.to_string());
         }
     }
 
     /// The failed dials after the first, in one line.
-    fn dials_so_far(&mut self) {
+    fn show_more_dials(&mut self) {
         let more = std::mem::take(&mut self.failed_dials).saturating_sub(1);
         if more > 0 {
-            self.print(Instant::now(), Tone::Plain, "dial", &format!("and {more} more that failed"));
+            self.show(Instant::now(), Tone::Plain, "dial", format_args!("and {more} more that failed"));
         }
     }
 
-    fn print(&self, at: Instant, tone: Tone, what: &str, detail: &str) {
-        if self.output != Output::Timeline {
-            return;
+    fn show_state(&self) {
+        let status = self.tether.status().borrow().clone();
+        let mut line = status.phase.to_string();
+        if let (Some(epoch), Some(address)) = (status.epoch, &status.address) {
+            line = format!("{line}, epoch {epoch} to {address}");
         }
-        let (on, off) = match (self.colour, tone) {
-            (false, _) | (_, Tone::Plain) => ("", ""),
-            (true, Tone::Fault) => ("\u{1b}[31m", "\u{1b}[0m"),
-            (true, Tone::Doubt) => ("\u{1b}[33m", "\u{1b}[0m"),
-            (true, Tone::Good) => ("\u{1b}[32m", "\u{1b}[0m"),
+        if status.attempt > 0 {
+            line = format!("{line}, attempt {}", status.attempt);
+        }
+        self.show(Instant::now(), Tone::Plain, "", line);
+    }
+
+    fn show(&self, at: Instant, tone: Tone, what: &str, detail: impl Display) {
+        let stats = self.tether.stats();
+        let counts = Counts {
+            writes: self.writes.load(Ordering::Relaxed),
+            held: stats.held_now,
+            refused: stats.refusals - self.before.refusals,
+            done: self.done,
+            failed: self.failed,
         };
-        let seconds = at.saturating_duration_since(self.begun).as_secs_f64();
-        let (done, failed) = (self.done, self.failed);
-        println!("{seconds:>8.3}  {on}{what:<9}{off}  {done:>5} done {failed:>5} failed  {detail}");
+        self.screen.line(at.saturating_duration_since(self.began), tone, what, counts, &detail.to_string());
     }
 }
 

@@ -1,6 +1,12 @@
 //! The real servers that tests run against: both kinds, and never none.
 
+use std::io;
+use std::time::Duration;
+
 use redis_tether_testkit::{ServerBinary, ServerKind};
+use tokio::time::sleep;
+
+use crate::watch::{PATIENCE, within};
 
 /// The server of this kind. A test that needs one fails where there is none; it never passes by doing nothing.
 ///
@@ -12,6 +18,24 @@ pub fn server_binary(kind: ServerKind) -> ServerBinary {
         Ok(binary) => binary,
         Err(error) => panic!("{error}\n`cargo xtask servers` installs what the tests need"),
     }
+}
+
+/// Binds an address that is nobody's. It may be taken for a moment all the same: a process that is just being started by
+/// another test has inherited the sockets of this one, the one that tried the address among them.
+///
+/// # Panics
+/// When it is still taken after [`PATIENCE`].
+pub async fn bind<T>(bind: impl AsyncFn() -> io::Result<T>) -> T {
+    within(PATIENCE, "an address to be free", async {
+        loop {
+            match bind().await {
+                Ok(bound) => return bound,
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}"),
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
 }
 
 /// Makes a test for each kind of server of an `async fn(ServerKind)`, named `function::redis` and `function::valkey`.

@@ -13,7 +13,7 @@ use redis_tether_tests::load::{LIST, Load, Tally};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::{fewest_dials, most_dials};
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{bind, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
@@ -25,6 +25,9 @@ const FAULT: Duration = Duration::from_secs(3);
 
 /// How soon a server that has become well must be used: the longest wait of a young outage, and a dial, on a busy machine.
 const SOON: Duration = Duration::from_millis(1500);
+
+/// How soon a fault must be noticed while callers are at work: silence counts from 250 ms on, everything else at once.
+const NOTICED: Duration = Duration::from_secs(1);
 
 fn config(addr: SocketAddr) -> Config {
     Config::new(addr.ip().to_string(), addr.port())
@@ -50,7 +53,7 @@ async fn two_fakes() -> Two {
     let addresses = allocate_addresses(2).expect("two loopback addresses");
     let (old, new) = (FakeServer::new(), FakeServer::new());
     let listeners =
-        [old.listen(addresses[0]).await.expect("a free address"), new.listen(addresses[1]).await.expect("another")];
+        [bind(async || old.listen(addresses[0]).await).await, bind(async || new.listen(addresses[1]).await).await];
     let (old_ip, new_ip, port) = (addresses[0].ip(), addresses[1].ip(), addresses[0].port());
     Two { old, new, old_ip, new_ip, port, _listeners: listeners }
 }
@@ -125,7 +128,9 @@ impl Fault {
         let load = Load::start(&tether.handle(), 4);
         load.go_on_for(20).await;
         (self.begin)(&server);
+        let begun = Instant::now();
         diary.until("the fault to be noticed", is_trouble).await;
+        assert!(begun.elapsed() < NOTICED, "noticed after {:?}", begun.elapsed());
         sleep(FAULT).await;
         self.check_dials(&tether, &lane, &mut diary, before);
         self.cure(&server, &tether).await;
@@ -282,7 +287,7 @@ async fn a_black_holed_address() {
 
     drop((hole, queue));
     let server = FakeServer::new();
-    let _listener = server.listen(addr).await.expect("the port is free again");
+    let _listener = bind(async || server.listen(addr).await).await;
     let cured = Instant::now();
     write(&tether).await;
     // The attempt under way has to time out first.
@@ -300,7 +305,9 @@ async fn a_live_link_into_a_black_hole() {
     let load = Load::start(&tether.handle(), 4);
     load.go_on_for(20).await;
     proxy.black_hole();
+    let begun = Instant::now();
     diary.until("the silence to be noticed", |event| matches!(event, Event::Suspected { .. })).await;
+    assert!(begun.elapsed() < NOTICED, "noticed after {:?}", begun.elapsed());
     diary.until("the link to be given up", |event| matches!(event, Event::Retired { .. })).await;
     let dials = tether.stats().dials;
     assert!(dials <= 5, "{dials} dials of 3 s each in 5 s");

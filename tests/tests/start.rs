@@ -12,9 +12,10 @@ use redis_tether_testkit::server::{allocate_addresses, free_port};
 use redis_tether_testkit::{Dns, FakeListener, FakeServer, Reply, Server, ServerKind};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::log::Log;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{bind, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use redis_tether_tests::{on_each_server, rig};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 const NAME: &str = "redis.test";
@@ -396,7 +397,7 @@ async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
     server.demote();
     // One that nobody else takes while nobody listens there.
     let addr = allocate_addresses(1).expect("a loopback address")[0];
-    let balancer = tokio::net::TcpListener::bind(addr).await.expect("a free address");
+    let balancer = bind(async || TcpListener::bind(addr).await).await;
     let hanging_up = tokio::spawn(async move {
         while let Ok((connection, _)) = balancer.accept().await {
             drop(connection);
@@ -408,7 +409,7 @@ async fn a_balancer_that_hangs_up_on_everybody_is_no_server() {
     assert_eq!(diary.count(|event| matches!(event, Event::Connected { .. })), 0, "{:#?}", diary.so_far());
     hanging_up.abort();
     let _ = hanging_up.await;
-    let _again = server.listen(addr).await.expect("the port is free again");
+    let _again = bind(async || server.listen(addr).await).await;
     let not_primary = |event: &Event| matches!(event, Event::DialFailed { kind: FailureKind::NotPrimary, .. });
     diary.until("the replica to be recognised", not_primary).await;
     server.promote();
@@ -478,8 +479,8 @@ async fn reconnecting_by_hand_tries_at_once() {
 async fn a_pinned_tether_does_not_move() {
     let addresses = allocate_addresses(2).expect("two loopback addresses");
     let (old, new) = (FakeServer::new(), FakeServer::new());
-    let _old_listener = old.listen(addresses[0]).await.expect("a free address");
-    let _new_listener = new.listen(addresses[1]).await.expect("another");
+    let _old_listener = bind(async || old.listen(addresses[0]).await).await;
+    let _new_listener = bind(async || new.listen(addresses[1]).await).await;
     let dns = Dns::new();
     dns.set(NAME, vec![addresses[0].ip()]);
     let mut config = Config::new(NAME, addresses[0].port());
@@ -497,7 +498,7 @@ async fn a_pinned_tether_does_not_move() {
     let asked = dns.lookups(NAME);
     dns.looked_up(NAME, asked + 10).await.expect("lookups go on");
     works(&tether).await;
-    assert_eq!(tether.status().borrow().address, pinned.address);
+    assert_eq!(tether.status().borrow().epoch, pinned.epoch);
     assert_eq!(new.connections_accepted(), 0);
     // nor when its server is gone: it is waited for.
     old.crash();

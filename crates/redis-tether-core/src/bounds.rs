@@ -16,8 +16,10 @@ pub struct ResolveFigures {
     /// The age of an answer that is still taken from another tether's lookup while a link serves. Zero where there is no
     /// other tether of this name in the process.
     pub settled_answer_age: Duration,
-    /// The same while no link serves.
+    /// The same while no link serves, for `urgent_for`.
     pub urgent_answer_age: Duration,
+    /// The same after that.
+    pub outage_answer_age: Duration,
     /// Between lookups while no link serves, for `urgent_for`. The first is made at once.
     pub urgent_interval: Duration,
     /// How long `urgent_interval` holds.
@@ -99,7 +101,7 @@ pub struct RecoveryBounds {
     /// The name moves to an address that it did not have, within `urgent_for` of the loss: the lookup just missed it, and
     /// the next may be given an answer of `urgent_answer_age`. The address is tried at once, whatever the pace.
     pub moved_young: Duration,
-    /// The same after that: `outage_interval` instead of `urgent_interval`.
+    /// The same after that: `outage_interval` and `outage_answer_age` instead.
     pub moved_old: Duration,
     /// An attempt had just begun to hang in connecting, and counts as unreachable: `connect`, and `same_address_young`.
     pub black_holed_young: Duration,
@@ -143,7 +145,7 @@ impl RecoveryBounds {
         let (unreachable, rejected) = (&settings.pacing.unreachable, &settings.pacing.rejected);
         let (same_address_young, same_address_old) = (young(unreachable), old(unreachable));
         let moved_young = resolve.urgent_interval.saturating_add(resolve.urgent_answer_age);
-        let moved_old = moved_young.max(resolve.outage_interval.saturating_add(resolve.urgent_answer_age));
+        let moved_old = moved_young.max(resolve.outage_interval.saturating_add(resolve.outage_answer_age));
         let suspected_under_load = settings.suspect_after;
         let suspected_idle = probe.interval.saturating_add(settings.suspect_after);
         let replaced = replaced(settings);
@@ -216,6 +218,7 @@ mod tests {
             jitter: 0.2,
             settled_answer_age: Duration::ZERO,
             urgent_answer_age: Duration::ZERO,
+            outage_answer_age: Duration::ZERO,
             urgent_interval: ms(50),
             urgent_for: ms(5_000),
             outage_interval: ms(1_000),

@@ -19,6 +19,7 @@ fn bounds() -> RecoveryBounds {
         jitter: 0.0,
         settled_answer_age: Duration::ZERO,
         urgent_answer_age: Duration::ZERO,
+        outage_answer_age: Duration::ZERO,
         urgent_interval: ms(50),
         urgent_for: ms(5_000),
         outage_interval: ms(1_000),

@@ -281,11 +281,17 @@ fn the_link_alone_is_dead() {
     assert_within(bounds().half_open_idle, 3, &with_seeds(SEEDS, async |seed| half_open(seed, false).await));
 }
 
-async fn demoted(seed: u64, keep_busy: impl AsyncFn(&mut Handle) -> RedisResult<()>) -> Duration {
+/// The name is `before` the demotion and `after` it.
+async fn demoted(
+    seed: u64,
+    [before, after]: [&[usize]; 2],
+    keep_busy: impl AsyncFn(&mut Handle) -> RedisResult<()>,
+) -> Duration {
     let world = World::new(2);
+    world.name_means(before);
     let tether = world.settled(seed, settled_for(seed)).await;
     world.promote(1);
-    world.name_means(&[1]);
+    world.name_means(after);
     let mut handle = tether.handle();
     let start = Instant::now();
     while tether.status().borrow().address != Some(redis_tether::Address::Tcp(address(1))) {
@@ -296,13 +302,24 @@ async fn demoted(seed: u64, keep_busy: impl AsyncFn(&mut Handle) -> RedisResult<
     start.elapsed()
 }
 
+async fn read(handle: &mut Handle) -> RedisResult<()> {
+    cmd("GET").arg("key").query_async::<Option<String>>(handle).await.map(drop)
+}
+
 #[test]
 fn demoted_in_place_and_the_name_moves() {
-    let writing = with_seeds(SEEDS, async |seed| demoted(seed, async |handle| set(handle, "write").await).await);
+    let moves: [&[usize]; 2] = [&[0], &[1]];
+    let writing = with_seeds(SEEDS, async |seed| demoted(seed, moves, async |handle| set(handle, "write").await).await);
     assert!(writing.iter().all(|took| *took <= bounds().demoted_writing + rounding(2)), "{writing:?}");
-    let reading = with_seeds(SEEDS, async |seed| {
-        demoted(seed, async |handle| cmd("GET").arg("key").query_async::<Option<String>>(handle).await.map(drop)).await
-    });
+    let reading = with_seeds(SEEDS, async |seed| demoted(seed, moves, read).await);
+    assert_within(bounds().demoted_reading, 2, &reading);
+}
+
+/// The name means both all the time: nothing but the probe can notice.
+#[test]
+fn demoted_in_place_while_there_are_only_reads() {
+    let stays: [&[usize]; 2] = [&[0, 1], &[0, 1]];
+    let reading = with_seeds(SEEDS, async |seed| demoted(seed, stays, read).await);
     assert_within(bounds().demoted_reading, 2, &reading);
 }
 

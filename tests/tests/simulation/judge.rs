@@ -49,12 +49,10 @@ impl EventJudge {
         if self.stopped {
             return Err(format!("{event:?} after the end"));
         }
-        if let Some((since, epoch)) = self.owed {
-            if !matches!(event, Event::Retired { epoch: retired, .. } if *retired == epoch) {
-                return Err(format!(
-                    "{epoch} was replaced at {since:?} and not retired in the same breath, but {event:?}"
-                ));
-            }
+        if let Some((since, epoch)) = self.owed
+            && !matches!(event, Event::Retired { epoch: retired, .. } if *retired == epoch)
+        {
+            return Err(format!("{epoch} was replaced at {since:?} and not retired in the same breath, but {event:?}"));
         }
         match event {
             Event::Dialling { epoch, address, .. } => self.dialling(at, *epoch, address, reconnects),
@@ -107,12 +105,19 @@ impl EventJudge {
         for node in 0..world.nodes.len() {
             let dialled = world.net.dials(address(node));
             let announced = self.dials.get(&Address::Tcp(address(node))).copied().unwrap_or_default();
-            let lowered = 3 * world.net.dial_times(address(node)).iter().fold((0, None), |(count, last), at| match last {
-                Some(last) if *at < last + LOWERED_EVERY => (count, Some(last)),
-                _ => (count + 1, Some(*at)),
-            }).0;
+            let lowered = 3 * world
+                .net
+                .dial_times(address(node))
+                .iter()
+                .fold((0, None), |(count, last), at| match last {
+                    Some(last) if *at < last + LOWERED_EVERY => (count, Some(last)),
+                    _ => (count + 1, Some(*at)),
+                })
+                .0;
             if dialled > announced + lowered {
-                return Err(format!("node {node} was dialled {dialled} times, and {announced} attempts were announced"));
+                return Err(format!(
+                    "node {node} was dialled {dialled} times, and {announced} attempts were announced"
+                ));
             }
         }
         Ok(())

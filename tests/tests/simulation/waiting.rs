@@ -230,15 +230,19 @@ async fn a_hundred_callers_who_are_refused_cause_one_recovery_and_lose_nothing()
 #[tokio::test(start_paused = true)]
 async fn a_stale_report_does_nothing() {
     let world = World::new(2);
-    let tether = world.settled(1, ms(10_000)).await;
-    world.nodes[0].slow(ms(200));
+    let mut config = config();
+    // So that a slow command is no reason to doubt the link.
+    config.detection.suspect_after = ms(2_000);
+    let tether = world.tether(config, 1).await;
+    until_connected(&tether, 0).await;
+    world.nodes[0].slow(ms(1_000));
     let slow = write(&tether, "slow");
     sleep(ms(10)).await;
     // The move leaves the old link to its command; then that link says READONLY, and is reset.
     world.nodes[1].promote();
     world.name_means(&[1]);
     tether.reconnect().expect("the first time");
-    until_connected(&tether, 1).await;
+    assert!(until_connected(&tether, 1).await < ms(900), "the command has its reply before the move");
     let epoch = tether.status().borrow().epoch;
     let mut events = tether.events();
     world.nodes[0].replicate_from(&world.nodes[1]);

@@ -28,8 +28,10 @@ impl Config {
         let resolve = ResolveFigures {
             interval: self.resolve.interval,
             jitter: watcher::INTERVAL_JITTER,
-            settled_answer_age: self.resolve.interval / watcher::SETTLED_ANSWER_AGE,
+            // And the lookup that confirms an absence may have to wait for its place in the common pace.
+            settled_answer_age: self.resolve.interval / watcher::SETTLED_ANSWER_AGE + self.resolve.fast_interval,
             urgent_answer_age: self.resolve.fast_interval / watcher::URGENT_ANSWER_AGE,
+            outage_answer_age: self.resolve.outage_interval / watcher::URGENT_ANSWER_AGE,
             urgent_interval: self.resolve.fast_interval,
             urgent_for: self.resolve.fast_for,
             outage_interval: self.resolve.outage_interval,
