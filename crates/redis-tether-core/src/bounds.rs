@@ -264,9 +264,14 @@ mod tests {
 
     #[test]
     fn answers_of_other_tethers_make_moves_later() {
-        let shared = ResolveFigures { settled_answer_age: ms(1_000), urgent_answer_age: ms(25), ..resolve() };
+        let shared = ResolveFigures {
+            settled_answer_age: ms(1_000),
+            urgent_answer_age: ms(25),
+            outage_answer_age: ms(250),
+            ..resolve()
+        };
         let bounds = bounds(&Settings::default(), &shared);
-        assert_eq!((bounds.moved_young, bounds.moved_old), (ms(75), ms(1_025)));
+        assert_eq!((bounds.moved_young, bounds.moved_old), (ms(75), ms(1_250)));
         assert_eq!(bounds.moved_on_dns_evidence, ms(3_650));
     }
 
