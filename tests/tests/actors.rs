@@ -1,5 +1,4 @@
-//! What becomes of a tether when its actors die, and how it lives among an application's own: restarts that cost no
-//! command, ends that are told at once, events as the application's own messages.
+//! What becomes of a tether when its actors die: restarts that cost no command, and ends that are told at once.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::ActorCell;
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{
     Address, BoxedStream, Config, Event, Outcome, OutcomeExt, Phase, Query, ReconnectError, Resolve, ResolveError,
-    StartError, Tether, Transport,
+    Tether, Transport,
 };
 use redis_tether_testkit::{FakeListener, FakeServer};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
-use tokio::sync::mpsc;
 
 /// Far longer than an actor takes to end, far shorter than anything that is waited out.
 const AT_ONCE: Duration = Duration::from_millis(500);
@@ -191,7 +189,7 @@ impl Resolve for Faulty {
         &self,
         _query: Query,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<SocketAddr>, ResolveError>> + Send>> {
-        // In the watcher itself, and not in its task.
+        // Before there is a future that could.
         self.panic_if_faulty();
         let addr = self.addr;
         Box::pin(async move { Ok(vec![addr]) })
@@ -210,7 +208,7 @@ impl Transport for Faulty {
 }
 
 #[tokio::test]
-async fn a_resolver_that_panics_costs_no_command() {
+async fn a_resolver_that_panics_is_a_lookup_that_failed() {
     let (_server, listener) = fake().await;
     let is_faulty = Arc::new(AtomicBool::new(false));
     let resolver = Faulty { is_faulty: is_faulty.clone(), addr: listener.addr() };
@@ -218,21 +216,22 @@ async fn a_resolver_that_panics_costs_no_command() {
     config.resolve.interval = Duration::from_millis(50);
     let tether = Tether::builder(config).resolver(resolver).start().await.expect("a valid configuration");
     let before = tether.ready(PATIENCE).await.expect("the server is well");
-    let load = Load::start(&tether.handle(), 8);
-    let watcher = Tree::of(&tether).watcher.get_id();
+    let (load, watcher, mut diary) = (Load::start(&tether.handle(), 8), Tree::of(&tether).watcher, Diary::of(&tether));
     is_faulty.store(true, Ordering::Relaxed);
-    Tree::after(&tether, |tree| tree.watcher.get_id() != watcher).await;
+    let failed = diary.until("a failed lookup", |event| matches!(event, Event::ResolveFailed { .. })).await;
+    assert!(matches!(&failed, Event::ResolveFailed { error, .. } if error.contains("panicked")), "{failed:?}");
     load.go_on_for(200).await;
     is_faulty.store(false, Ordering::Relaxed);
     let lookups = tether.stats().lookups;
-    within(PATIENCE, "a lookup that is answered", async {
-        while tether.stats().lookups == lookups {
+    within(PATIENCE, "two lookups, of which the second is answered", async {
+        while tether.stats().lookups < lookups + 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
     load.finish().await.assert_none_failed();
     assert_eq!(tether.status().borrow().epoch, before.epoch);
+    assert_eq!(Tree::of(&tether).watcher.get_id(), watcher.get_id(), "it took the watcher along");
     tether.shutdown().await;
 }
 
@@ -299,186 +298,4 @@ async fn a_supervisor_that_dies_alone_takes_its_link_along() {
     assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
     server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
     reach(&tether, Phase::Stopped).await;
-}
-
-/// An actor of an application that has a tether of its own.
-struct App;
-
-enum AppMsg {
-    Tether(Event),
-    End,
-}
-
-impl From<Event> for AppMsg {
-    fn from(event: Event) -> AppMsg {
-        AppMsg::Tether(event)
-    }
-}
-
-/// What the application's actor was told.
-#[derive(Debug)]
-enum Told {
-    Event(Event),
-    ChildEnded,
-}
-
-struct AppArgs {
-    config: Config,
-    told: mpsc::UnboundedSender<Told>,
-    started: mpsc::UnboundedSender<Tether>,
-}
-
-impl Actor for App {
-    type Msg = AppMsg;
-    type State = mpsc::UnboundedSender<Told>;
-    type Arguments = AppArgs;
-
-    async fn pre_start(&self, myself: ActorRef<AppMsg>, args: AppArgs) -> Result<Self::State, ActorProcessingErr> {
-        let tether = Tether::spawn_linked(args.config, myself.get_cell()).await?;
-        tether.forward_events(myself);
-        args.started.send(tether)?;
-        Ok(args.told)
-    }
-
-    async fn handle(
-        &self,
-        myself: ActorRef<AppMsg>,
-        message: AppMsg,
-        told: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        match message {
-            AppMsg::Tether(event) => told.send(Told::Event(event))?,
-            AppMsg::End => myself.stop(None),
-        }
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        _myself: ActorRef<AppMsg>,
-        event: SupervisionEvent,
-        told: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorTerminated(..) | SupervisionEvent::ActorFailed(..) = event {
-            told.send(Told::ChildEnded)?;
-        }
-        Ok(())
-    }
-}
-
-struct AppUnderTest {
-    app: ActorRef<AppMsg>,
-    tether: Tether,
-    told: mpsc::UnboundedReceiver<Told>,
-}
-
-async fn app(config: Config) -> AppUnderTest {
-    let (told, told_here) = mpsc::unbounded_channel();
-    let (started, mut started_here) = mpsc::unbounded_channel();
-    let (app, _) = Actor::spawn(None, App, AppArgs { config, told, started }).await.expect("the application starts");
-    AppUnderTest { app, tether: started_here.recv().await.expect("its tether starts"), told: told_here }
-}
-
-impl AppUnderTest {
-    async fn until(&mut self, what: &str, is_it: impl Fn(&Told) -> bool) {
-        within(PATIENCE, what, async {
-            loop {
-                let told = self.told.recv().await.unwrap_or_else(|| panic!("the application ended before {what}"));
-                if is_it(&told) {
-                    return;
-                }
-            }
-        })
-        .await;
-    }
-}
-
-#[tokio::test]
-async fn events_come_as_the_applications_own_messages() {
-    let (server, listener) = fake().await;
-    let mut app = app(config(listener.addr())).await;
-    app.until("the link", |told| matches!(told, Told::Event(Event::Connected { .. }))).await;
-    server.kill_connections();
-    app.until("its loss", |told| matches!(told, Told::Event(Event::Lost { .. }))).await;
-    app.until("another link", |told| matches!(told, Told::Event(Event::Connected { .. }))).await;
-    app.tether.shutdown().await;
-    app.until("the end", |told| matches!(told, Told::ChildEnded)).await;
-    app.app.stop(None);
-}
-
-#[tokio::test]
-async fn a_tether_ends_with_the_applications_actor() {
-    let (server, listener) = fake().await;
-    let mut app = app(config(listener.addr())).await;
-    app.until("the link", |told| matches!(told, Told::Event(Event::Connected { .. }))).await;
-    app.app.send_message(AppMsg::End).expect("it lives");
-    reach(&app.tether, Phase::Stopped).await;
-    let error = within(AT_ONCE, "a command", app.tether.handle().get::<_, String>("key")).await.expect_err("stopped");
-    assert!(error.to_string().contains("stopped"), "{error}");
-    server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
-}
-
-#[tokio::test]
-async fn a_tether_ends_with_an_applications_actor_that_is_killed() {
-    let (server, listener) = fake().await;
-    let mut app = app(config(listener.addr())).await;
-    app.until("the link", |told| matches!(told, Told::Event(Event::Connected { .. }))).await;
-    app.app.kill();
-    reach(&app.tether, Phase::Stopped).await;
-    server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
-}
-
-/// Nobody would ever end it.
-#[tokio::test]
-async fn a_tether_does_not_start_under_an_actor_that_has_ended() {
-    let (_server, listener) = fake().await;
-    let ended = app(config(listener.addr())).await.app;
-    ended.stop_and_wait(None, Some(PATIENCE)).await.expect("it ends");
-    match Tether::spawn_linked(config(listener.addr()), ended.get_cell()).await {
-        Err(error) => assert!(matches!(error, StartError::Spawn(_)), "{error}"),
-        Ok(tether) => drop(reach(&tether, Phase::Stopped).await),
-    }
-}
-
-/// It is told of the end, and goes on.
-#[tokio::test]
-async fn an_application_hears_of_a_tether_that_was_killed() {
-    let (_server, listener) = fake().await;
-    let mut app = app(config(listener.addr())).await;
-    app.until("the link", |told| matches!(told, Told::Event(Event::Connected { .. }))).await;
-    app.tether.actor().kill();
-    app.until("its end", |told| matches!(told, Told::ChildEnded)).await;
-    reach(&app.tether, Phase::Stopped).await;
-    app.app.stop(None);
-}
-
-/// A subscriber whose conversion panics loses its subscription, and nobody else anything.
-#[tokio::test]
-async fn a_conversion_that_panics_ends_only_its_own_subscription() {
-    struct Touchy;
-    struct TouchyMsg;
-    impl From<Event> for TouchyMsg {
-        fn from(_: Event) -> TouchyMsg {
-            panic!("a test asked for it")
-        }
-    }
-    impl Actor for Touchy {
-        type Msg = TouchyMsg;
-        type State = ();
-        type Arguments = ();
-
-        async fn pre_start(&self, _: ActorRef<TouchyMsg>, (): ()) -> Result<(), ActorProcessingErr> {
-            Ok(())
-        }
-    }
-    let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
-    let (touchy, _) = Actor::spawn(None, Touchy, ()).await.expect("it starts");
-    tether.forward_events(touchy.clone());
-    let mut diary = Diary::of(&tether);
-    server.kill_connections();
-    diary.until("another link", |event| matches!(event, Event::Connected { .. })).await;
-    assert_eq!(tether.stats().restarts, 0, "no actor of ours died of it");
-    touchy.stop(None);
-    tether.shutdown().await;
 }

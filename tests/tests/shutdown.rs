@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Phase, Tether};
+use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Phase, Readiness, Tether};
 use redis_tether_testkit::{FakeListener, FakeServer, Server, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
@@ -101,6 +101,25 @@ fn no_task_of_ours_is_alive_when_the_shutdown_returns() {
         tether.shutdown().await;
         assert_eq!(tasks(), 0);
     });
+}
+
+/// Nobody is told that a tether is ready which takes no commands any more.
+#[tokio::test]
+async fn a_tether_that_is_being_drained_is_not_ready() {
+    let (server, listener) = fake().await;
+    let tether = connected(listener.addr()).await;
+    let command = in_flight(&server, tether.handle(), Duration::from_secs(1)).await;
+    let (stopping, mut status) = (tether.clone(), tether.status());
+    let shutdown = tokio::spawn(async move { stopping.shutdown().await });
+    let left = within(PATIENCE, "the status to change", status.changed()).await;
+    left.expect("the tether lives");
+    assert_eq!((status.borrow().phase, status.borrow().readiness()), (Phase::Stopping, Readiness::Down));
+    let error = tether.ready(PATIENCE).await.expect_err("it is about to stop");
+    assert_eq!(error.status.phase, Phase::Stopping, "at once, and not when it has stopped");
+    assert!(!command.is_finished(), "it is being drained");
+    within(PATIENCE, "the shutdown", shutdown).await.expect("no panic");
+    command.await.expect("no panic").expect("it was drained");
+    assert_eq!(tether.status().borrow().phase, Phase::Stopped);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::pacing::LanePace;
-use crate::recovery::Settings;
+use crate::recovery::{Met, Settings};
 
 /// How the endpoint's name is resolved.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -26,8 +26,6 @@ pub struct ResolveFigures {
     pub urgent_for: Duration,
     /// Between lookups after that.
     pub outage_interval: Duration,
-    /// How long a fresh incarnation waits for a fresh answer at most, before it begins with the last one.
-    pub fresh_answer_wait: Duration,
 }
 
 /// What an attempt may take at most.
@@ -37,6 +35,9 @@ pub struct DialFigures {
     pub connect: Duration,
     /// Until the link is verified, everything included.
     pub total: Duration,
+    /// Whether servers are asked, when they are dialled and by probes. One that is learned not to take any question counts
+    /// as not asked.
+    pub met: Met,
 }
 
 /// How a link is probed.
@@ -44,8 +45,6 @@ pub struct DialFigures {
 pub struct ProbeFigures {
     /// From the end of a probe to the next, at most.
     pub interval: Duration,
-    /// How long an answer is waited for; a probe that is unanswered for so long is a suspicion by itself.
-    pub timeout: Duration,
 }
 
 /// The worst case for each kind of failure: from the moment a primary is reachable under the name, to the moment its link
@@ -75,6 +74,17 @@ pub struct ProbeFigures {
 ///
 /// - Network round trips: of a lookup, of connecting and verifying, of a refused attempt, of a command's own reply.
 /// - The resolution of timers (1 ms each) and stalls of the runtime.
+/// - An `early_for` that ends meanwhile. It counts from the lane's first failure; where an attempt began to hang before its
+///   end and timed out after it, `black_holed_old` and `mute_server_old` apply.
+/// - A name that moves later than `urgent_for` after the suspicion or the demotion: then `moved_old` applies where the
+///   bounds of a hang or a demotion say `moved_young`. Where the name had the new primary's address all along, there is no
+///   news to act on, and it is found by asking: `rejected_young` or `rejected_old`, from its promotion. So is the old one
+///   that is promoted again in place.
+/// - Moves on DNS evidence where the name has led elsewhere in vain shortly before: they have a pace of their own, that of
+///   rejections, which begins anew once a move succeeded or the name has meant the present address for `swap_interval`.
+/// - What is in flight. On a link that is lost or abandoned for another address it ends at once. On one that is replaced at
+///   its own address it is waited for, within the drain's limit and its own deadlines, since the server may only be pausing
+///   writes: where the link was dead, those callers learn of it that much later than others get a new link.
 /// - Where other addresses of the name hang, [`each_hanging_address`](Self::each_hanging_address) for each of them.
 /// - A link that was lost before it had lived `settled_after` (5 s): its loss counts as a rejection, so that a server which
 ///   accepts everybody and keeps nobody is not met by a storm. Then `rejected_young` or `rejected_old` applies. So it does
@@ -103,20 +113,24 @@ pub struct RecoveryBounds {
     pub moved_young: Duration,
     /// The same after that: `outage_interval` and `outage_answer_age` instead.
     pub moved_old: Duration,
-    /// An attempt had just begun to hang in connecting, and counts as unreachable: `connect`, and `same_address_young`.
+    /// An attempt had just begun to hang in connecting, and counts as unreachable: `connect`, and `same_address_young`. It
+    /// holds for an attempt that ends while the lane's `early_for` lasts, not for one that merely begins in it.
     pub black_holed_young: Duration,
     /// Likewise with `same_address_old`.
     pub black_holed_old: Duration,
-    /// An attempt had just begun to hang after it had been accepted: `total`, and `same_address_young`.
+    /// An attempt had just begun to hang after it had been accepted: `total`, and `same_address_young`, if it ends while the
+    /// lane's `early_for` lasts.
     pub mute_server_young: Duration,
     /// Likewise with `same_address_old`.
     pub mute_server_old: Duration,
     /// What hangs beside the address that answers costs this much each: a round's attempts are staggered. Once an address
     /// is known to hang it is tried after the others, and costs nothing.
     pub each_hanging_address: Duration,
-    /// From a server's falling silent to the suspicion, while commands are sent: `suspect_after`.
+    /// From the first command that is sent to a server which has fallen silent to the suspicion: `suspect_after`. Twice that
+    /// where it fell silent half-way through what it had been sent, and nothing is sent after that: it is probed first.
     pub suspected_under_load: Duration,
-    /// The same while nothing is sent: a whole probe interval, and `suspect_after`.
+    /// From its falling silent while nothing is sent: a whole probe interval, and `suspect_after`, however long the probe is
+    /// waited for. Never (`Duration::MAX`, here and in what rests on it) where servers are not asked.
     pub suspected_idle: Duration,
     /// The longer of `suspected_under_load` (suspicion looks the name up at once) and `moved_young`.
     pub hung_under_load: Duration,
@@ -124,13 +138,15 @@ pub struct RecoveryBounds {
     pub hung_idle: Duration,
     /// `suspected_under_load`, and then the bound on a link that is replaced at its own address: `replace_after`, or, right
     /// after a suspicion that proved wrong, `side_dial_interval` until a new link is dialled and `suspect_after` in which
-    /// the old one may still speak. Never more than `dead_after`.
+    /// the old one may still speak. Never more than `dead_after`, and not less where servers are not asked: what accepts a new
+    /// link may be as dead as the old one.
     pub half_open_under_load: Duration,
     /// The same after `suspected_idle`.
     pub half_open_idle: Duration,
-    /// From the first refused write. It looks the name up at once; after that it is `moved_young`.
+    /// From the first refused write, or the name's move if that is later: the refusal has the name looked up at once, and after
+    /// that it is `moved_young`.
     pub demoted_writing: Duration,
-    /// The longer of the probe interval and `moved_young`.
+    /// The longer of the probe interval and `moved_young`. Never where servers are not asked.
     pub demoted_reading: Duration,
     /// The longest lookup interval, an answer of `settled_answer_age`, and `confirm_absence_after`.
     pub moved_on_dns_evidence: Duration,
@@ -147,15 +163,19 @@ impl RecoveryBounds {
         let moved_young = resolve.urgent_interval.saturating_add(resolve.urgent_answer_age);
         let moved_old = moved_young.max(resolve.outage_interval.saturating_add(resolve.outage_answer_age));
         let suspected_under_load = settings.suspect_after;
-        let suspected_idle = probe.interval.saturating_add(settings.suspect_after);
-        let replaced = replaced(settings);
+        let probed = match dial.met {
+            Met::Answered => probe.interval,
+            Met::Unasked => Duration::MAX,
+        };
+        let suspected_idle = probed.saturating_add(settings.suspect_after);
+        let replaced = replaced(settings, dial.met);
         let half_open = |suspected: Duration| suspected.saturating_add(replaced);
         let moved_on_dns_evidence = moved_on_dns_evidence(settings, resolve);
         RecoveryBounds {
             same_address_young,
             same_address_old,
-            same_address_unresolved_young: same_address_young.max(resolve.fresh_answer_wait),
-            same_address_unresolved_old: same_address_old.max(resolve.fresh_answer_wait),
+            same_address_unresolved_young: same_address_young.max(settings.fresh_answer_wait),
+            same_address_unresolved_old: same_address_old.max(settings.fresh_answer_wait),
             rejected_young: young(rejected),
             rejected_old: old(rejected),
             moved_young,
@@ -172,7 +192,7 @@ impl RecoveryBounds {
             half_open_under_load: half_open(suspected_under_load),
             half_open_idle: half_open(suspected_idle),
             demoted_writing: moved_young,
-            demoted_reading: probe.interval.max(moved_young),
+            demoted_reading: probed.max(moved_young),
             moved_on_dns_evidence,
             moved_again_on_dns_evidence: settings.swap_interval.saturating_add(moved_on_dns_evidence),
         }
@@ -189,10 +209,13 @@ fn old(pace: &LanePace) -> Duration {
 }
 
 /// From the suspicion to the replacement of a link at its own address, if it stays mute and a new one is verified.
-fn replaced(settings: &Settings) -> Duration {
+fn replaced(settings: &Settings, met: Met) -> Duration {
     let after_a_false_one = settings.side_dial_interval.saturating_add(settings.suspect_after);
     let dead = settings.dead_after.saturating_sub(settings.suspect_after).max(settings.suspect_after);
-    settings.replace_after.max(after_a_false_one).min(dead)
+    match met {
+        Met::Answered => settings.replace_after.max(after_a_false_one).min(dead),
+        Met::Unasked => dead,
+    }
 }
 
 fn moved_on_dns_evidence(settings: &Settings, resolve: &ResolveFigures) -> Duration {
@@ -222,13 +245,16 @@ mod tests {
             urgent_interval: ms(50),
             urgent_for: ms(5_000),
             outage_interval: ms(1_000),
-            fresh_answer_wait: ms(250),
         }
     }
 
     fn bounds(settings: &Settings, resolve: &ResolveFigures) -> RecoveryBounds {
-        let dial = DialFigures { connect: ms(1_000), total: ms(3_000) };
-        RecoveryBounds::new(settings, resolve, &dial, &ProbeFigures { interval: ms(3_000), timeout: ms(400) })
+        bounds_where(Met::Answered, settings, resolve)
+    }
+
+    fn bounds_where(met: Met, settings: &Settings, resolve: &ResolveFigures) -> RecoveryBounds {
+        let dial = DialFigures { connect: ms(1_000), total: ms(3_000), met };
+        RecoveryBounds::new(settings, resolve, &dial, &ProbeFigures { interval: ms(3_000) })
     }
 
     #[test]
@@ -273,6 +299,15 @@ mod tests {
         let bounds = bounds(&Settings::default(), &shared);
         assert_eq!((bounds.moved_young, bounds.moved_old), (ms(75), ms(1_250)));
         assert_eq!(bounds.moved_on_dns_evidence, ms(3_650));
+    }
+
+    #[test]
+    fn without_questions_there_is_no_probe_and_no_early_replacement() {
+        let bounds = bounds_where(Met::Unasked, &Settings::default(), &resolve());
+        assert_eq!((bounds.suspected_under_load, bounds.hung_under_load), (ms(250), ms(250)));
+        assert_eq!(bounds.half_open_under_load, ms(5_000));
+        let never = [bounds.suspected_idle, bounds.hung_idle, bounds.half_open_idle, bounds.demoted_reading];
+        assert_eq!(never, [Duration::MAX; 4]);
     }
 
     #[test]

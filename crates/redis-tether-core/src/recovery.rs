@@ -17,7 +17,8 @@ mod up;
 use std::time::Duration;
 
 use demoted::Demoted;
-pub use event::{Effect, Event, HoldReason, ResolvePace, Sight, Teardown};
+pub use event::{Effect, Event, HoldReason, Met, ResolvePace, Sight, Teardown};
+use memory::Held;
 pub use memory::Memory;
 use search::{Context, Paced, Search};
 pub use settings::Settings;
@@ -35,6 +36,8 @@ pub struct Live {
     pub address: Address,
     /// When it was published, in time since the tether's start.
     pub since: Duration,
+    /// When it is to be replaced because of its age; `None`: never.
+    pub renew_at: Option<Duration>,
 }
 
 /// What state the machine is in, for everybody to see.
@@ -62,6 +65,17 @@ enum State {
 }
 
 impl State {
+    /// `live` was left behind by an incarnation that gave up, or died.
+    fn adopted(live: Live, held: Option<Held>) -> State {
+        match held {
+            Some(Held::Suspect(suspicion)) if suspicion.epoch == live.epoch => {
+                State::Suspect(Suspect::adopted(live, suspicion))
+            }
+            Some(Held::Demoted(epoch)) if epoch == live.epoch => State::Demoted(Demoted::adopted(live)),
+            _ => State::Up(Up::new(live)),
+        }
+    }
+
     fn live(&self) -> Option<&Live> {
         match self {
             State::Recovering(_) => None,
@@ -69,6 +83,14 @@ impl State {
             | State::Suspect(Suspect { live, .. })
             | State::Demoted(Demoted { live, .. }) => Some(live),
             State::GivenUp(live) => live.as_ref(),
+        }
+    }
+
+    /// Whose pacing the attempts keep to.
+    fn paced(&self) -> Paced {
+        match self {
+            State::Up(_) => Paced::Alone,
+            State::Recovering(_) | State::Suspect(_) | State::Demoted(_) | State::GivenUp(_) => Paced::Together,
         }
     }
 
@@ -95,8 +117,7 @@ impl Machine {
     #[must_use]
     pub fn new(settings: Settings, memory: Memory, live: Option<Live>, rng: fastrand::Rng) -> Self {
         let state = match live {
-            Some(live) if memory.demoted == Some(live.epoch) => State::Demoted(Demoted::adopted(live)),
-            Some(live) => State::Up(Up::new(&settings, live)),
+            Some(live) => State::adopted(live, memory.held),
             None => State::Recovering(Search::new(Paced::Together)),
         };
         Machine { settings, memory, rng, state, out: Vec::new() }
@@ -194,8 +215,8 @@ fn step(cx: &mut Context<'_>, mut state: State, event: Event) -> State {
             cx.memory.unpin();
             return state;
         }
-        Event::AttemptReady { epoch } if state.has_taken(epoch) => return state,
-        Event::Started => cx.memory.note_interrupted(cx.now, cx.rng),
+        Event::AttemptReady { epoch, .. } if state.has_taken(epoch) => return state,
+        Event::Started => cx.memory.note_interrupted(cx.now, state.paced(), cx.rng),
         _ => {}
     }
     match state {
@@ -205,7 +226,7 @@ fn step(cx: &mut Context<'_>, mut state: State, event: Event) -> State {
         State::Demoted(demoted) => demoted.step(cx, event),
         State::GivenUp(live) => {
             // The replacement is under way; what was begun meanwhile belongs to nobody.
-            if let Event::AttemptReady { epoch } = event {
+            if let Event::AttemptReady { epoch, .. } = event {
                 cx.out.push(Effect::Cancel { epoch });
             }
             match (live, event) {
@@ -222,8 +243,12 @@ fn publish(cx: &mut Context<'_>, epoch: Epoch, address: Address, search: Search)
     cx.memory.note_published(&address, cx.now);
     cx.out.push(Effect::Publish { epoch });
     cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
-    let live = Live { epoch, address, since: cx.now };
-    State::Up(Up::new(cx.settings, live))
+    let renew_at = cx.settings.max_age.map(|age| cx.now.saturating_add(jittered_age(age, cx.rng)));
+    State::Up(Up::new(Live { epoch, address, since: cx.now, renew_at }))
+}
+
+fn jittered_age(age: Duration, rng: &mut fastrand::Rng) -> Duration {
+    age.mul_f64(1.0 - Settings::RENEWAL_JITTER * rng.f64())
 }
 
 /// One more round failed while no link is fit. Whether that was one too many for this incarnation.
@@ -240,7 +265,7 @@ fn give_up(cx: &mut Context<'_>, search: Search, live: Option<Live>) -> State {
 
 /// The published link is gone. `search` may have begun beside it, and goes on.
 fn recover(cx: &mut Context<'_>, mut search: Search) -> State {
-    cx.memory.demoted = None;
+    cx.memory.held = None;
     cx.memory.note_lost(cx.now, cx.rng);
     cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
     search.begin(cx, Duration::ZERO);

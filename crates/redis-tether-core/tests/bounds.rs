@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redis_tether_core::recovery::{Phase, Settings};
+use redis_tether_core::recovery::{Met, Phase, Settings};
 use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 use world::{Server, World, at, ms};
 
@@ -14,6 +14,10 @@ const AGE: Duration = Duration::from_secs(60);
 
 /// As [`World`] resolves and dials.
 fn bounds() -> RecoveryBounds {
+    bounds_where(Met::Answered)
+}
+
+fn bounds_where(met: Met) -> RecoveryBounds {
     let resolve = ResolveFigures {
         interval: ms(2_000),
         jitter: 0.0,
@@ -23,10 +27,9 @@ fn bounds() -> RecoveryBounds {
         urgent_interval: ms(50),
         urgent_for: ms(5_000),
         outage_interval: ms(1_000),
-        fresh_answer_wait: Duration::ZERO,
     };
-    let dial = DialFigures { connect: ms(1_000), total: ms(3_000) };
-    RecoveryBounds::new(&Settings::default(), &resolve, &dial, &ProbeFigures { interval: ms(3_000), timeout: ms(400) })
+    let dial = DialFigures { connect: ms(1_000), total: ms(3_000), met };
+    RecoveryBounds::new(&Settings::default(), &resolve, &dial, &ProbeFigures { interval: ms(3_000) })
 }
 
 /// How long a settled link's end, an outage of this kind and length, and the way back took.
@@ -60,6 +63,10 @@ fn failing() -> impl Strategy<Value = Server> {
         Just(Server::BlackHoled),
         Just(Server::Mute)
     ]
+}
+
+fn any_met() -> impl Strategy<Value = Met> {
+    prop_oneof![Just(Met::Answered), Just(Met::Unasked)]
 }
 
 proptest! {
@@ -117,8 +124,35 @@ proptest! {
     }
 
     #[test]
-    fn half_open(seed: u64, cleared_before in prop::option::of(0u64..2_000)) {
+    fn demoted_and_moved(seed: u64, moves in 0u64..4_950) {
         let mut world = World::serving(seed, AGE);
+        world.set(1, Server::Replica);
+        world.refuse();
+        world.run_for(ms(moves));
+        world.set(2, Server::Primary);
+        world.answer = vec![at(2)];
+        prop_assert!(world.run_to(Phase::Up, ms(60_000)) <= bounds().demoted_writing + World::TRIP);
+        prop_assert_eq!(world.live().address, at(2));
+    }
+
+    #[test]
+    fn demoted_and_another_that_was_named_all_along_is_promoted(seed: u64, promoted in 0u64..9_900) {
+        let mut world = World::new(Settings::default(), seed, &[at(1), at(2)]);
+        world.set(1, Server::Primary);
+        world.set(2, Server::Replica);
+        world.run_for(AGE);
+        world.set(1, Server::Replica);
+        world.refuse();
+        world.run_for(ms(promoted));
+        world.set(2, Server::Primary);
+        prop_assert!(world.run_to(Phase::Up, ms(60_000)) <= bounds().rejected_young + World::TRIP * 4);
+        prop_assert_eq!(world.live().address, at(2));
+    }
+
+    #[test]
+    fn half_open(seed: u64, met in any_met(), cleared_before in prop::option::of(0u64..2_000)) {
+        let mut world = World::serving(seed, AGE);
+        world.met = met;
         if let Some(before) = cleared_before {
             world.silence();
             world.hear();
@@ -128,7 +162,7 @@ proptest! {
         world.run_until(start + bounds().suspected_under_load);
         world.silence();
         world.run_to(Phase::Up, ms(60_000));
-        prop_assert!(world.now <= start + bounds().half_open_under_load + World::TRIP, "{:?}", world.now - start);
+        prop_assert!(world.now <= start + bounds_where(met).half_open_under_load + World::TRIP, "{:?}", world.now - start);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use redis_tether_core::recovery::{Effect, Event, Phase, Settings, Sight};
+use redis_tether_core::recovery::{Effect, Event, Met, Phase, Settings, Sight};
 use redis_tether_core::{Address, Epoch, FailureKind};
 use world::{Server, World, at, ms};
 
@@ -19,7 +19,10 @@ enum Action {
     Answer(Vec<u8>),
     End,
     Silence,
+    /// Suspected, and would answer if it were asked.
+    Doubt,
     Hear,
+    SpeakUnheard,
     Refuse,
     Probe(Sight),
     /// Ticks come this much late from now on.
@@ -50,7 +53,7 @@ enum VoidReport {
 impl VoidReport {
     fn of(self, epoch: Epoch) -> Event {
         match self {
-            VoidReport::Ready => Event::AttemptReady { epoch },
+            VoidReport::Ready => Event::AttemptReady { epoch, met: Met::Answered },
             VoidReport::Failed => Event::AttemptFailed { epoch, kind: FailureKind::Refused },
             VoidReport::Ended => Event::LinkEnded { epoch },
             VoidReport::Heard => Event::LinkHeard { epoch },
@@ -100,7 +103,9 @@ fn action() -> impl Strategy<Value = Action> {
         3 => prop::collection::vec(1..=ADDRESSES, 0..6).prop_map(Action::Answer),
         3 => Just(Action::End),
         4 => Just(Action::Silence),
+        1 => Just(Action::Doubt),
         2 => Just(Action::Hear),
+        1 => Just(Action::SpeakUnheard),
         3 => Just(Action::Refuse),
         2 => sight().prop_map(Action::Probe),
         1 => (0u64..400).prop_map(Action::Lag),
@@ -109,7 +114,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Reconnect),
         1 => Just(Action::Pin),
         2 => Just(Action::Unpin),
-        1 => Just(Action::Panic),
+        2 => Just(Action::Panic),
         1 => Just(Action::PanicAndLoss),
     ]
 }
@@ -141,7 +146,13 @@ fn play(world: &mut World, action: &Action) {
         Action::Unpin => world.tell(Event::Unpin),
         Action::Panic => world.incarnate(world.machine.live().cloned()),
         Action::PanicAndLoss => world.incarnate(None),
-        Action::End | Action::Silence | Action::Hear | Action::Refuse | Action::Probe(_) => of_the_link(world, action),
+        Action::End
+        | Action::Silence
+        | Action::Doubt
+        | Action::Hear
+        | Action::SpeakUnheard
+        | Action::Refuse
+        | Action::Probe(_) => of_the_link(world, action),
     }
 }
 
@@ -151,7 +162,9 @@ fn of_the_link(world: &mut World, action: &Action) {
         Action::End => world.end_link(),
         // The watch over silence cannot speak before that much of it has passed.
         Action::Silence if world.now >= live.since + world.settings.suspect_after => world.silence(),
+        Action::Doubt if world.now >= live.since + world.settings.suspect_after => world.doubt(),
         Action::Hear => world.hear(),
+        Action::SpeakUnheard => world.speak_unheard(),
         Action::Refuse => world.refuse(),
         Action::Probe(sight) => world.tell(Event::Probed { epoch: live.epoch, sight: *sight }),
         _ => {}
@@ -205,6 +218,7 @@ proptest! {
     #[test]
     fn every_story_ends_well(
         settings in settings(),
+        met in prop_oneof![3 => Just(Met::Answered), 1 => Just(Met::Unasked)],
         seed: u64,
         first in prop::collection::vec(1..=ADDRESSES, 0..4),
         servers in prop::collection::vec(server(), ADDRESSES as usize),
@@ -213,6 +227,7 @@ proptest! {
     ) {
         let first: Vec<Address> = first.into_iter().map(at).collect();
         let mut world = World::new(settings, seed, &first);
+        world.met = met;
         for (n, server) in (1..).zip(servers) {
             world.set(n, server);
         }
@@ -274,6 +289,30 @@ proptest! {
             // stagger of each, and the pace.
             let round = ms(3_000) * 2 + ms(250) * 5 + ms(5_000);
             prop_assert!(world.now <= begun + round * failures, "no fresh incarnation since {begun:?}");
+        }
+    }
+
+    /// Answers that change all the time and lead to nobody: the link stays, and the judge holds each attempt to the pace of
+    /// relocations.
+    #[test]
+    fn a_name_that_rotates_moves_nobody(
+        seed: u64,
+        servers in prop::collection::vec(prop_oneof![
+            Just(Server::Refusing), Just(Server::Replica), Just(Server::BlackHoled), Just(Server::Mute)
+        ], ADDRESSES as usize - 1),
+        answers in prop::collection::vec((prop::collection::vec(1..=ADDRESSES, 1..3), 1u64..4_000), 1..60),
+    ) {
+        let mut world = World::serving(seed, ms(10_000));
+        let epoch = world.live().epoch;
+        for (n, server) in (2..).zip(servers) {
+            world.set(n, server);
+        }
+        for (numbers, wait) in answers {
+            world.answer = numbers.into_iter().map(at).collect();
+            world.tell(Event::Resolved { addresses: world.answer.clone() });
+            world.run_for(ms(wait));
+            // The link itself is another matter: an attempt at its own address would meet a primary.
+            prop_assert!(world.phase() == Phase::Up && (world.live().epoch == epoch || world.live().address == at(1)));
         }
     }
 

@@ -90,6 +90,9 @@ async fn a_deployment_fails_over() {
         let both = Deployment::start(&binary).await.expect("starts");
         assert_eq!(both.primary.addr().port(), both.replica.addr().port());
         assert_ne!(both.primary_ip(), both.replica_ip());
+        let replicas = both.primary.info("slave0").await.expect("answers");
+        assert!(replicas.contains("state=online"), "promoted now, it would lose what is written next: {replicas}");
+        assert!(replicas.contains(&format!("ip={},", both.replica_ip())), "{replicas}");
         both.primary.command(&["SET", "k", "v"]).await.expect("a primary");
         both.replica.replicate(&both.primary).await.expect("in sync again");
         assert_eq!(get(&both.replica, "k").await.as_deref(), Some("v"));

@@ -1,23 +1,26 @@
 //! The notice board of one tether: the status that it shows and the events that it sends. The control actors write it,
 //! applications read it. It never blocks, and a reader who is slow or gone costs nothing but its own events.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
 use crate::event::Event;
+use crate::foreign;
 use crate::status::{Phase, Status};
 
 /// So many events a slow subscriber may lag behind before it loses the oldest, and is told how many.
 const EVENT_BACKLOG: usize = 256;
 
+/// Hands an event on; `false` if its receiver is gone.
 type Forward = Box<dyn Fn(&Event) -> bool + Send>;
 
 pub(crate) struct Board {
     status: watch::Sender<Status>,
     events: broadcast::Sender<Event>,
-    forwards: Mutex<Vec<Forward>>,
+    outbox: Mutex<Outbox>,
 }
 
 impl Board {
@@ -25,7 +28,7 @@ impl Board {
         Board {
             status: watch::Sender::new(Status::connecting(endpoint)),
             events: broadcast::Sender::new(EVENT_BACKLOG),
-            forwards: Mutex::new(Vec::new()),
+            outbox: Mutex::new(Outbox::default()),
         }
     }
 
@@ -37,19 +40,32 @@ impl Board {
         self.events.subscribe()
     }
 
-    /// Hands every later event to `forward`, until it says that its receiver is gone.
+    /// Hands every later event to `forward`, until it says that its receiver is gone, or panics. It runs without a lock and
+    /// may come back to this board.
     pub(crate) fn forward(&self, forward: impl Fn(&Event) -> bool + Send + 'static) {
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(forward));
+        self.outbox().forwards.push(Box::new(forward));
     }
 
+    /// Sends an event, after all those before it. Whoever is sending already sends this one as well.
     pub(crate) fn send(&self, event: Event) {
         tracing::debug!(?event, "tether");
-        self.forwards.lock().unwrap_or_else(PoisonError::into_inner).retain(|forward| forward(&event));
-        // Nobody listening is no failure.
-        let _ = self.events.send(event);
+        if !self.outbox().post(event) {
+            return;
+        }
+        while let Some((event, mut forwards)) = self.take() {
+            forwards.retain(|forward| foreign::run("a conversion of events", || forward(&event)).unwrap_or(false));
+            self.outbox().put_back(forwards);
+            // Nobody listening is no failure.
+            foreign::run("a subscriber's waker", || self.events.send(event));
+        }
     }
 
-    /// Changes the status, and wakes those who watch it if that made a difference. A stopped tether stays stopped.
+    fn take(&self) -> Option<(Event, Vec<Forward>)> {
+        self.outbox().take()
+    }
+
+    /// Changes the status, and wakes those who watch it if that made a difference. A tether that is stopping stays so until
+    /// it has stopped, and then stays stopped.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             if status.phase == Phase::Stopped {
@@ -57,11 +73,19 @@ impl Board {
             }
             let before = status.clone();
             change(status);
+            if before.phase == Phase::Stopping && status.phase != Phase::Stopped {
+                status.phase = Phase::Stopping;
+            }
             if status.phase != before.phase {
                 status.since = tokio::time::Instant::now();
             }
             *status != before
         });
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // Whole after every statement, so a panic elsewhere does not spoil it.
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,3 +94,44 @@ impl fmt::Debug for Board {
         f.debug_struct("Board").field("status", &*self.status.borrow()).finish_non_exhaustive()
     }
 }
+
+/// Events that wait to be sent, and to whom. Two actors may send at the same time, and a conversion may cause an event: the
+/// one who comes first sends them all, one after another, so that everybody sees them in one order.
+#[derive(Default)]
+struct Outbox {
+    forwards: Vec<Forward>,
+    waiting: VecDeque<Event>,
+    is_being_sent: bool,
+    has_stopped: bool,
+}
+
+impl Outbox {
+    /// `true` for the one who has to send what waits. Nothing follows the end.
+    fn post(&mut self, event: Event) -> bool {
+        if self.has_stopped {
+            return false;
+        }
+        self.has_stopped = matches!(event, Event::Stopped);
+        if self.waiting.len() == EVENT_BACKLOG {
+            // A conversion that takes so long loses the oldest, like any subscriber.
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(event);
+        !std::mem::replace(&mut self.is_being_sent, true)
+    }
+
+    fn take(&mut self) -> Option<(Event, Vec<Forward>)> {
+        let event = self.waiting.pop_front();
+        self.is_being_sent = event.is_some();
+        Some((event?, std::mem::take(&mut self.forwards)))
+    }
+
+    /// Before those that were added meanwhile.
+    fn put_back(&mut self, mut forwards: Vec<Forward>) {
+        forwards.append(&mut self.forwards);
+        self.forwards = forwards;
+    }
+}
+
+#[cfg(test)]
+mod tests;

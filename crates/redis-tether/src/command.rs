@@ -38,6 +38,9 @@ const OWN_CONNECTION: &str = "it changes the connection for all who share it; us
 const SUBSCRIPTION: &str = "subscriptions need a connection of their own";
 const TRANSACTION: &str = "other callers' commands would get into it; use redis::pipe().atomic()";
 const CREDENTIALS: &str = "credentials belong into the configuration";
+const INVALIDATIONS: &str = "invalidations would come to all who share the connection; use a connection of its own";
+const CLUSTER_NODE: &str =
+    "it changes what the connection's next commands may ask of a cluster node; use a connection of its own";
 
 static WATCH: Unshareable =
     unshareable("WATCH", "other callers share the connection; use a script, or a connection of its own");
@@ -55,12 +58,30 @@ static SYNC: Unshareable = unshareable("SYNC", OWN_CONNECTION);
 static PSYNC: Unshareable = unshareable("PSYNC", OWN_CONNECTION);
 static HELLO: Unshareable = unshareable("HELLO", "the protocol and the credentials belong into the configuration");
 static AUTH: Unshareable = unshareable("AUTH", CREDENTIALS);
-static CLIENT_REPLY: Unshareable = unshareable("CLIENT REPLY", "replies could no longer be told apart");
+static REPLCONF: Unshareable = unshareable("REPLCONF", OWN_CONNECTION);
+static ASKING: Unshareable = unshareable("ASKING", CLUSTER_NODE);
+static READONLY: Unshareable = unshareable("READONLY", CLUSTER_NODE);
+static READWRITE: Unshareable = unshareable("READWRITE", CLUSTER_NODE);
+static SCRIPT_DEBUG: Unshareable = unshareable("SCRIPT DEBUG", OWN_CONNECTION);
 static NO_RESPONSE: Unshareable =
     unshareable("a command without response", "replies could no longer be told apart; await the reply instead");
 static MULTI: Unshareable = unshareable("MULTI", TRANSACTION);
 static EXEC: Unshareable = unshareable("EXEC", TRANSACTION);
 static DISCARD: Unshareable = unshareable("DISCARD", TRANSACTION);
+
+/// The subcommands of `CLIENT` that speak of the connection rather than of the server, by their second word.
+static OF_THE_CLIENT: [(&str, Unshareable); 9] = [
+    ("REPLY", unshareable("CLIENT REPLY", "replies could no longer be told apart")),
+    ("TRACKING", unshareable("CLIENT TRACKING", INVALIDATIONS)),
+    ("CACHING", unshareable("CLIENT CACHING", INVALIDATIONS)),
+    ("SETNAME", unshareable("CLIENT SETNAME", "the client's name belongs into the configuration")),
+    ("SETINFO", unshareable("CLIENT SETINFO", OWN_CONNECTION)),
+    ("NO-EVICT", unshareable("CLIENT NO-EVICT", OWN_CONNECTION)),
+    ("NO-TOUCH", unshareable("CLIENT NO-TOUCH", OWN_CONNECTION)),
+    // Valkey's.
+    ("CAPA", unshareable("CLIENT CAPA", OWN_CONNECTION)),
+    ("IMPORT-SOURCE", unshareable("CLIENT IMPORT-SOURCE", OWN_CONNECTION)),
+];
 
 /// What this command asks of its link.
 pub(crate) fn demand_of(cmd: &Cmd) -> Demand {
@@ -125,6 +146,7 @@ fn part_of(cmd: &Cmd) -> Part {
         (b'W', 4) if is("WAIT") => acknowledgement(args.map(simple)),
         (b'W', 7) if is("WAITAOF") => acknowledgement(args.map(simple)),
         (b'W', 5) => refuse_if(&WATCH),
+        (b'S', 6) if is("SCRIPT") && is_next(&mut args, b"DEBUG") => Demand::Unshareable(&SCRIPT_DEBUG),
         (b'S', 6) => refuse_if(&SELECT),
         (b'S', 9) => refuse_if(&SUBSCRIBE),
         (b'P', 10) => refuse_if(&PSUBSCRIBE),
@@ -134,17 +156,28 @@ fn part_of(cmd: &Cmd) -> Part {
         (b'S', 12) => refuse_if(&SUNSUBSCRIBE),
         (b'M', 7) => refuse_if(&MONITOR),
         (b'R', 5) => refuse_if(&RESET),
+        (b'R', 8) if is("REPLCONF") => Demand::Unshareable(&REPLCONF),
+        (b'R', 8) => refuse_if(&READONLY),
+        (b'R', 9) => refuse_if(&READWRITE),
         (b'Q', 4) => refuse_if(&QUIT),
         (b'S', 4) => refuse_if(&SYNC),
         (b'P', 5) => refuse_if(&PSYNC),
         (b'A', 4) => refuse_if(&AUTH),
+        (b'A', 6) => refuse_if(&ASKING),
         // Without a version it only asks.
         (b'H', 5) if args.len() > 0 => refuse_if(&HELLO),
-        (b'C', 6) if is("CLIENT") && args.next().is_some_and(|arg| simple(arg).eq_ignore_ascii_case(b"REPLY")) => {
-            Demand::Unshareable(&CLIENT_REPLY)
-        }
+        (b'C', 6) if is("CLIENT") => of_the_client(args.next().map(simple)),
         _ => Demand::Plain,
     })
+}
+
+fn is_next<'a>(args: &mut impl Iterator<Item = Arg<&'a [u8]>>, known: &[u8]) -> bool {
+    args.next().is_some_and(|arg| simple(arg).eq_ignore_ascii_case(known))
+}
+
+fn of_the_client(subcommand: Option<&[u8]>) -> Demand {
+    let known = |(name, _): &&(&str, _)| subcommand.is_some_and(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    OF_THE_CLIENT.iter().find(known).map_or(Demand::Plain, |(_, which)| Demand::Unshareable(which))
 }
 
 fn simple(arg: Arg<&[u8]>) -> &[u8] {

@@ -84,7 +84,8 @@ pub struct Config {
     /// How connections are verified. Default: `auto`.
     pub verify: Verify,
 
-    /// After how many failed dials in a row everything is read anew: addresses, credentials. 1 to 1,000, default 3.
+    /// After how many failed rounds of dials in a row a fresh incarnation starts, with the addresses resolved anew. 1 to
+    /// 1,000, default 3.
     pub failures_before_resolve: u32,
 
     /// At what age a healthy connection is replaced. 1 s to 30 days; default: never.

@@ -1,13 +1,13 @@
 //! What the control actors of one tether share, and what outlives each of them: the gate, the board, the memory that a
-//! fresh incarnation goes on from. Actors come and go around it; it owns no task and waits for nothing.
+//! fresh incarnation goes on from. Actors come and go around it; it keeps count of the tasks, and waits for nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ractor::ActorRef;
-use redis_tether_core::Epoch;
 use redis_tether_core::recovery::{Live, Memory, Settings};
 use redis_tether_core::reply::Refusal;
+use redis_tether_core::{Address, Epoch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::connection::ConnectionMsg;
 use crate::dial::Dialer;
 use crate::event::{Detector, Event};
+use crate::foreign;
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
 use crate::link::Link;
@@ -33,12 +34,14 @@ pub(crate) struct Control {
     pub(crate) dialer: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) reports: Arc<Reports>,
-    /// Cancelled when the tether has ended, however it ended.
+    /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
     pub(crate) ended: CancellationToken,
-    /// The drains of links that were replaced. No actor owns them; each ends with `ended` at the latest.
-    pub(crate) drains: TaskTracker,
-    /// The other tasks that no actor owns: the lifeline. Each ends with `ended`.
+    /// Cancelled when nothing of it is left.
+    pub(crate) stopped: CancellationToken,
+    /// Every task of this tether, those of its actors and drivers included.
     pub(crate) tasks: TaskTracker,
+    /// Those that drain links which were replaced. No actor owns them.
+    pub(crate) drains: TaskTracker,
     origin: Instant,
     saved: Mutex<Saved>,
     rng: Mutex<fastrand::Rng>,
@@ -60,9 +63,10 @@ impl Control {
         seed: u64,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
+        let tasks = TaskTracker::new();
         Control {
             board: Board::new(config.endpoint.to_string().into()),
-            dialer: Dialer::new(config.clone(), transport, shared.gate.clone(), observer),
+            dialer: Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone()),
             saved: Mutex::new(Saved { memory: Memory::new(&settings), live: None }),
             config,
             settings,
@@ -70,8 +74,9 @@ impl Control {
             resolver,
             reports,
             ended: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            tasks,
             drains: TaskTracker::new(),
-            tasks: TaskTracker::new(),
             origin: Instant::now(),
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
         }
@@ -102,6 +107,11 @@ impl Control {
         saved.live = live.cloned();
     }
 
+    /// Whether the recovery machine has taken this answer in, and none since.
+    pub(crate) fn remembers(&self, answer: &[Address]) -> bool {
+        lock(&self.saved).memory.knows(answer)
+    }
+
     /// What the incarnation before left behind: its memory, and the link if that still lives. A link that ended while no
     /// incarnation was there to see it is told of now, and forgotten.
     pub(crate) fn inheritance(&self) -> (Memory, Option<(Live, Arc<Link>)>) {
@@ -125,27 +135,37 @@ impl Control {
         (memory, None)
     }
 
-    /// Ends the tether: held commands fail at once, so do all later ones, and everybody is told. Safe to call again.
+    /// Begins the end: new commands fail from now on, held ones at once; those in flight may go on.
+    pub(crate) fn stop_commands(&self) {
+        foreign::run("a waker", || self.board.update(|status| status.phase = Phase::Stopping));
+        foreign::run("a waker", || self.gate().stop());
+    }
+
+    /// Ends the rest: the link with all that is in flight, and every task. Each step may wake the application's tasks and
+    /// drop its streams; none fails the next. Safe to call again.
     pub(crate) fn end(&self) {
-        self.gate().stop();
-        if let Some(link) = self.gate().link() {
-            link.abort(LinkEnd::Retired);
-        }
-        self.gate().clear();
-        let mut stopped = false;
-        self.board.update(|status| {
-            status.phase = Phase::Stopped;
-            status.address = None;
-            status.role = None;
-            status.epoch = None;
-            stopped = true;
-        });
-        if stopped {
-            self.board.send(Event::Stopped);
-        }
+        self.stop_commands();
+        self.reports.close();
+        let link = self.gate().link();
+        foreign::run("a waker or a stream", || link.inspect(|link| link.abort(LinkEnd::Retired)));
+        foreign::run("a waker or a stream", || self.gate().clear());
         self.drains.close();
         self.tasks.close();
-        self.ended.cancel();
+        foreign::run("a waker", || self.ended.cancel());
+    }
+
+    /// Tells everybody that nothing is left. Safe to call again.
+    pub(crate) fn announce_end(&self) {
+        foreign::run("a waker", || {
+            self.board.update(|status| {
+                status.phase = Phase::Stopped;
+                status.address = None;
+                status.role = None;
+                status.epoch = None;
+            });
+        });
+        self.board.send(Event::Stopped);
+        foreign::run("a waker", || self.stopped.cancel());
     }
 }
 
@@ -159,6 +179,11 @@ pub(crate) struct Reports {
 impl Reports {
     pub(crate) fn route_to(&self, connection: ActorRef<ConnectionMsg>) {
         *lock(&self.connection) = Some(connection);
+    }
+
+    /// There is none any more, and there will be none.
+    fn close(&self) {
+        *lock(&self.connection) = None;
     }
 
     pub(crate) fn send(&self, message: ConnectionMsg) {

@@ -18,7 +18,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::time::{Instant, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
@@ -47,18 +47,21 @@ pub(crate) struct Dialer {
     transport: Arc<dyn Transport>,
     gate: Arc<Gate>,
     observer: Arc<dyn LinkObserver>,
+    tasks: TaskTracker,
     levels: Levels,
 }
 
 impl Dialer {
+    /// The drivers of its links run as tasks of `tasks`.
     pub(crate) fn new(
         config: Arc<Config>,
         transport: Arc<dyn Transport>,
         gate: Arc<Gate>,
         observer: Arc<dyn LinkObserver>,
+        tasks: TaskTracker,
     ) -> Dialer {
         let levels = Levels::new(config.verify);
-        Dialer { config, transport, gate, observer, levels }
+        Dialer { config, transport, gate, observer, tasks, levels }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -75,31 +78,78 @@ impl Dialer {
     }
 
     /// Tries with a fresh connection at the next lower level for as long as the peer hangs up on what it is asked.
+    ///
+    /// That makes five connections at most, where a peer stands no question at all, and once a second at most; three where it
+    /// takes `PING` and nothing else, as twemproxy does. What is learned spares the next dial all but one, or two.
     async fn dial_down(&self, epoch: Epoch, address: &Address) -> Result<Link, DialError> {
         let mut level = self.levels.at(address);
+        let mut hung_up_on = None;
         let mut patience = None;
-        loop {
+        let link = loop {
             let begun = Instant::now();
             let (stage, error) = match self.dial_at(epoch, address, level, patience).await {
-                Ok(link) => {
-                    if patience.is_some() || link.verify_level() < level {
-                        self.levels.learn(address, link.verify_level());
-                    }
-                    return Ok(link);
-                }
+                Ok(link) => break link,
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::HungUp(stage, error)) => (stage, error),
             };
             let next = self.levels.below(level, stage);
-            match next.filter(|_| patience.is_some() || self.levels.may_lower(address)) {
-                Some(next) => level = next,
-                None => return Err(error),
-            }
+            let Some(next) = next.filter(|_| hung_up_on.is_some() || self.levels.may_lower(address)) else {
+                return Err(error);
+            };
+            hung_up_on = Some(level);
+            level = next;
             patience = Some(SHORTEST_PATIENCE.max(begun.elapsed() * 2));
+        };
+        let link = match hung_up_on {
+            Some(above) if !self.levels.has_learned(address, level) => {
+                self.ask_again(epoch, address, above, link).await?
+            }
+            _ => link,
+        };
+        if link.verify_level() < level {
+            // It answered that it does not know the question, or denies it.
+            self.levels.learn(address, link.verify_level());
+        }
+        self.announced(link)
+    }
+
+    /// A balancer may hang up once because a server behind it went away, and then the next question is answered by another,
+    /// perhaps a replica that `PING` cannot tell from a primary. So `lower` is taken, and what it stands learned, only if the
+    /// peer hangs up on the level above once more.
+    async fn ask_again(
+        &self,
+        epoch: Epoch,
+        address: &Address,
+        above: VerifyLevel,
+        lower: Link,
+    ) -> Result<Link, DialError> {
+        match self.dial_at(epoch, address, above, None).await {
+            Ok(link) => Ok(link),
+            Err(Failure::Final(error)) => Err(error),
+            Err(Failure::HungUp(..)) => {
+                // One that hangs up on everybody hung up on this link as well.
+                if !lower.ledger().is_dead() {
+                    self.levels.learn(address, lower.verify_level());
+                }
+                Ok(lower)
+            }
         }
     }
 
-    /// Dials once, at this level. `patience` is for a peer that hung up on a question and is now asked nothing.
+    /// From here on the link is somebody's, and its end is reported.
+    fn announced(&self, link: Link) -> Result<Link, DialError> {
+        if link.ledger().announce() {
+            Ok(link)
+        } else {
+            Err(self.closed_when_ready(link.address(), link.ledger()).into())
+        }
+    }
+
+    fn closed_when_ready(&self, address: &Address, ledger: &Ledger) -> Failure {
+        self.explain(Stage::Done, Problem::Closed("closed once it was ready".to_owned()), address, ledger)
+    }
+
+    /// Makes one connection, at this level. `patience` is for a peer that hung up on a question and is now asked nothing.
     async fn dial_at(
         &self,
         epoch: Epoch,
@@ -110,7 +160,7 @@ impl Dialer {
         let stream = self.connect(address).await?;
         let ledger = Ledger::unannounced(epoch, &self.gate, Arc::clone(&self.observer));
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
-        let multiplexed = multiplex(stream).await;
+        let multiplexed = multiplex(stream, &self.tasks).await;
         let (mut connection, driver) = multiplexed.map_err(|rejection| rejection.at(address))?;
 
         let failure = |stage, error| self.explain(stage, error, address, &ledger);
@@ -122,12 +172,10 @@ impl Dialer {
         if let (VerifyLevel::None, Some(patience)) = (level, patience) {
             stays_open(&ledger, patience).await;
         }
-
-        let link = Link::new(address.clone(), &verdict, Arc::clone(&ledger), connection, driver);
-        if !ledger.announce() {
-            return Err(failure(Stage::Done, Problem::Closed("closed once it was ready".to_owned())));
+        if ledger.is_dead() {
+            return Err(self.closed_when_ready(address, &ledger));
         }
-        Ok(link)
+        Ok(Link::new(address.clone(), &verdict, ledger, connection, driver))
     }
 
     async fn connect(&self, address: &Address) -> Result<BoxedStream, DialError> {
@@ -169,6 +217,14 @@ enum Failure {
     HungUp(Stage, DialError),
 }
 
+impl From<Failure> for DialError {
+    fn from(failure: Failure) -> DialError {
+        match failure {
+            Failure::Final(error) | Failure::HungUp(_, error) => error,
+        }
+    }
+}
+
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Failure {
         Failure::Final(error)
@@ -202,7 +258,10 @@ impl From<VerifyError> for Problem {
 /// Puts redis-rs's multiplexer on the stream and begins to drive it. It is given nothing to set up: its own setup sends the
 /// same commands, but loses the server's words where signing in fails, so that 'no room' or 'loading' would read as a wrong
 /// password.
-async fn multiplex(stream: LedgerStream) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
+async fn multiplex(
+    stream: LedgerStream,
+    tasks: &TaskTracker,
+) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
     let info = RedisConnectionInfo::default().set_skip_set_lib_name();
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(None)
@@ -210,7 +269,7 @@ async fn multiplex(stream: LedgerStream) -> Result<(MultiplexedConnection, Abort
         .set_pipeline_buffer_size(PIPELINE_BUFFER);
     let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
     let (connection, driver) = made.map_err(|error| Rejection::by_error(&error))?;
-    let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+    let driver = AbortOnDropHandle::new(tasks.spawn(driver));
     Ok((connection, driver))
 }
 

@@ -104,10 +104,10 @@ pub enum Event {
     Restarted {
         /// Its number, from 1 for the first.
         incarnation: u64,
-        /// Why.
+        /// Why, in one line: after how many failures the one before gave up, or what it died of.
         reason: Arc<str>,
     },
-    /// The tether has stopped; nothing follows.
+    /// The tether has stopped, and nothing of it is left; nothing follows.
     Stopped,
 }
 

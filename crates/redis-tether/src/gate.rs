@@ -9,8 +9,10 @@
 //! Nothing is woken and nothing foreign is dropped while the lock is held: a waker or the last reference to a link may
 //! run code that comes back to this gate.
 
+mod entry;
 mod outage;
 pub(crate) mod patience;
+mod release;
 mod waiting;
 
 use std::fmt;
@@ -19,15 +21,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis_tether_core::Epoch;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::outage::{ClosedCause, Outage};
+pub(crate) use self::release::Turn;
 pub(crate) use self::waiting::Ask;
 
-use self::waiting::{Settled, Waiter};
-use crate::config::{CommandSettings, HoldMode};
-use crate::hold::{Batch, Hold, Ticket};
+use self::release::Release;
+use self::waiting::Waiter;
+use crate::config::CommandSettings;
+use crate::hold::{Hold, Ticket};
 use crate::ledger::Flight;
 use crate::link::Link;
 use crate::outcome::Reason;
@@ -54,24 +58,12 @@ pub(crate) struct NotAdmitted {
     pub(crate) outage: Outage,
 }
 
-/// A released command's part of its batch: the next batch goes when all of them are dropped.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    gate: Arc<Gate>,
-    batch: u64,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.gate.turn_over(self.batch);
-    }
-}
-
 /// See the head of this file.
 pub(crate) struct Gate {
     word: AtomicU64,
     window: Duration,
     counters: Arc<Counters>,
+    stopped: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -91,10 +83,7 @@ enum State {
         since: Instant,
     },
     /// The link is up, and held commands are let go batch by batch. Newcomers queue behind them.
-    Releasing {
-        link: Arc<Link>,
-        batch: Batch,
-    },
+    Releasing(Release),
     Open {
         link: Arc<Link>,
     },
@@ -104,7 +93,8 @@ enum State {
 impl State {
     fn published(&self) -> Option<&Arc<Link>> {
         match self {
-            State::Open { link } | State::Releasing { link, .. } => Some(link),
+            State::Open { link } => Some(link),
+            State::Releasing(release) => Some(release.link()),
             State::Closed { .. } | State::Stopped => None,
         }
     }
@@ -118,6 +108,7 @@ impl Gate {
             word: AtomicU64::new(CLOSED),
             window: settings.hold_window,
             counters,
+            stopped: CancellationToken::new(),
             inner: Mutex::new(Inner {
                 state: State::Closed { cause: ClosedCause::Connecting, since: Instant::now() },
                 link: None,
@@ -155,8 +146,7 @@ impl Gate {
             // From an open gate there is nobody held, so the word is closed here already, or it is the one before.
             self.word.store(CLOSED, Ordering::SeqCst);
             inner.batches += 1;
-            let batch = Batch::first(inner.batches);
-            inner.state = State::Releasing { link, batch };
+            inner.state = State::Releasing(Release::to(link, inner.batches));
         }
         let deliveries = self.release(&mut inner);
         drop(inner);
@@ -206,6 +196,7 @@ impl Gate {
         let outage = inner.outage();
         drop(inner);
         drop(stopped);
+        self.stopped.cancel();
         for (_, waiter) in everybody {
             waiter.settle(Err(NotAdmitted { reason: Reason::Stopped, outage: outage.clone() }));
         }
@@ -226,145 +217,7 @@ impl Gate {
     }
 }
 
-/// The data side: called by handles.
 impl Gate {
-    /// Whether commands may be sent over the link of this epoch. One atomic load. Only meaningful for a command that was
-    /// entered in that link's ledger before.
-    pub(crate) fn admits(&self, epoch: Epoch) -> bool {
-        self.word.load(Ordering::SeqCst) == epoch.get()
-    }
-
-    /// What is known of the present outage, if it is one.
-    pub(crate) fn outage(&self) -> Outage {
-        self.lock().outage()
-    }
-
-    /// Admits a command at once, queues it, or fails it.
-    fn enter(self: &Arc<Self>, ask: &Ask) -> Result<Entered, NotAdmitted> {
-        let mut inner = self.lock();
-        let closed = inner.close_if_dead(&self.word);
-        let entered = self.enter_locked(&mut inner, ask);
-        self.count_held(&inner);
-        drop(inner);
-        drop(closed);
-        entered
-    }
-
-    fn enter_locked(&self, inner: &mut Inner, ask: &Ask) -> Result<Entered, NotAdmitted> {
-        let reason = match &inner.state {
-            State::Stopped => Reason::Stopped,
-            State::Open { link } => return Ok(Entered::Admitted(admission(link, ask))),
-            // It never waits, and the link is up.
-            State::Releasing { link, .. } if ask.mode == HoldMode::FailFast => {
-                return Ok(Entered::Admitted(admission(link, ask)));
-            }
-            State::Closed { .. } if ask.mode == HoldMode::FailFast => Reason::FailFast,
-            State::Closed { since, .. } if since.elapsed() >= self.window => Reason::HoldWindowPassed,
-            State::Closed { .. } | State::Releasing { .. } => {
-                let (sender, receiver) = oneshot::channel();
-                match inner.hold.join(ask.ticket, ask.bytes, Waiter::new(ask.kind, sender)) {
-                    Some(ticket) => {
-                        if ask.ticket.is_none() {
-                            self.counters.held.increment();
-                        }
-                        return Ok(Entered::Held(ticket, receiver));
-                    }
-                    None => Reason::HoldFull,
-                }
-            }
-        };
-        Err(NotAdmitted { reason, outage: inner.outage() })
-    }
-
-    /// When somebody who is held has to look again, at the latest.
-    fn held_until(&self) -> Instant {
-        match &self.lock().state {
-            State::Closed { since, .. } => *since + self.window,
-            // A link may be lost again, which starts the window anew; whoever looks after a window from now is never
-            // too late for that one.
-            State::Releasing { .. } | State::Open { .. } | State::Stopped => Instant::now() + self.window,
-        }
-    }
-
-    /// Takes a held command out if its deadline or the hold window has passed.
-    fn give_up(&self, ticket: Ticket, deadline: Option<Instant>) -> GivenUp {
-        let mut inner = self.lock();
-        let is_over = match &inner.state {
-            State::Closed { since, .. } => since.elapsed() >= self.window,
-            State::Releasing { .. } | State::Open { .. } | State::Stopped => false,
-        };
-        let reason = if is_over {
-            Reason::HoldWindowPassed
-        } else if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            Reason::DeadlinePassed
-        } else {
-            return GivenUp::NotYet;
-        };
-        let waiter = inner.hold.leave(ticket);
-        let outage = inner.outage();
-        self.count_held(&inner);
-        drop(inner);
-        match waiter {
-            Some(_) => GivenUp::Yes(NotAdmitted { reason, outage }),
-            None => GivenUp::Settled,
-        }
-    }
-
-    /// Takes out a held command whose caller went away.
-    fn leave(&self, ticket: Ticket) {
-        let mut inner = self.lock();
-        let waiter = inner.hold.leave(ticket);
-        self.count_held(&inner);
-        drop(inner);
-        drop(waiter);
-    }
-
-    /// One of a batch is done with.
-    fn turn_over(self: &Arc<Self>, id: u64) {
-        let mut inner = self.lock();
-        let inner_ref = &mut *inner;
-        let State::Releasing { batch, .. } = &mut inner_ref.state else { return };
-        if !batch.one_done(id) {
-            return;
-        }
-        inner_ref.batches += 1;
-        *batch = batch.next(inner_ref.batches);
-        let deliveries = self.release(&mut inner);
-        drop(inner);
-        deliveries.deliver();
-    }
-
-    /// Lets the present batch go, and opens the gate when nobody is left behind it.
-    fn release(self: &Arc<Self>, inner: &mut Inner) -> Deliveries {
-        let mut deliveries = Deliveries(Vec::new());
-        while let State::Releasing { link, batch } = &mut inner.state {
-            for (ticket, waiter) in inner.hold.take(batch.size()) {
-                // Entered in the ledger before anybody is woken: from here on a drain sees it.
-                let flight = link.ledger().begin(waiter.kind());
-                // A blocking command may be answered in an hour; the others do not wait for that.
-                let turn = (!waiter.is_blocking()).then(|| {
-                    batch.one_more();
-                    Turn { gate: Arc::clone(self), batch: batch.id() }
-                });
-                let admission = Admission { link: Arc::clone(link), flight, ticket: Some(ticket), turn };
-                deliveries.0.push((waiter, admission));
-            }
-            if inner.hold.is_empty() {
-                self.word.store(link.epoch().get(), Ordering::SeqCst);
-                let link = Arc::clone(link);
-                inner.state = State::Open { link };
-            } else if batch.is_done() {
-                inner.batches += 1;
-                *batch = batch.next(inner.batches);
-            } else {
-                break;
-            }
-        }
-        self.counters.released.add(deliveries.0.len() as u64);
-        self.count_held(inner);
-        deliveries
-    }
-
     fn count_held(&self, inner: &Inner) {
         self.counters.held_now.set(inner.hold.len() as u64);
     }
@@ -385,7 +238,7 @@ impl Inner {
                 *present = cause;
                 None
             }
-            State::Open { .. } | State::Releasing { .. } => {
+            State::Open { .. } | State::Releasing(_) => {
                 word.store(CLOSED, Ordering::SeqCst);
                 let closed = State::Closed { cause, since: Instant::now() };
                 Some(std::mem::replace(&mut self.state, closed))
@@ -402,40 +255,10 @@ impl Inner {
     fn outage(&self) -> Outage {
         let (down_for, state) = match &self.state {
             State::Closed { cause, since } => (Some(since.elapsed()), Some(cause.clone())),
-            State::Releasing { .. } | State::Open { .. } | State::Stopped => (None, None),
+            State::Releasing(_) | State::Open { .. } | State::Stopped => (None, None),
         };
         Outage { down_for, state, attempt: self.attempt, failure: self.failure.clone(), held: self.hold.len() }
     }
-}
-
-/// How a command fared at the gate.
-enum Entered {
-    Admitted(Admission),
-    Held(Ticket, oneshot::Receiver<Settled>),
-}
-
-/// How it fared when it wanted to give up.
-enum GivenUp {
-    Yes(NotAdmitted),
-    /// It was let go, or failed, in the meantime: the verdict is on its way.
-    Settled,
-    NotYet,
-}
-
-/// Admissions that are to be handed out once the lock is free.
-#[must_use]
-struct Deliveries(Vec<(Waiter, Admission)>);
-
-impl Deliveries {
-    fn deliver(self) {
-        for (waiter, admission) in self.0 {
-            waiter.settle(Ok(admission));
-        }
-    }
-}
-
-fn admission(link: &Arc<Link>, ask: &Ask) -> Admission {
-    Admission { link: Arc::clone(link), flight: link.ledger().begin(ask.kind), ticket: ask.ticket, turn: None }
 }
 
 impl fmt::Debug for Gate {

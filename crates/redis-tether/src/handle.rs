@@ -40,15 +40,20 @@ use crate::shared::Shared;
 /// - Blocking commands (`BLPOP`, `XREAD BLOCK`, `WAIT` and their kin) may take their own timeout on top of the deadline; one
 ///   that blocks for ever has no deadline once it was sent. The link is shared, and the server answers in order: commands
 ///   sent behind a blocking one wait for its end, and their deadline begins then. (Behind one that blocks for ever it runs as
-///   always, and they fail.) Short timeouts, or a tether of its own for who blocks, keep the others quick.
+///   always, and they fail.) While one blocks, a server that hangs cannot be told from one that waits: the link is neither
+///   suspected nor probed until half a second after its timeout. Under `BLPOP key 0` it never is: a dead host shows only by
+///   the transport's own limits (`tcp_user_timeout`, keepalive), a frozen one not at all. Ask with a timeout of a few
+///   seconds, again and again, or give who blocks a tether of its own; both also keep the others quick.
 /// - `WAIT` and `WAITAOF` speak of the writes over one connection: they fail if this handle's writes went over another link
 ///   than the live one.
 ///
 /// # Errors
 /// What fails here is a [`CommandError`](crate::CommandError) inside the `redis::RedisError`; see
-/// [`OutcomeExt`](crate::OutcomeExt). Commands that would change the shared link for everybody are refused: `WATCH`, `SELECT`,
-/// `SUBSCRIBE` and its kin, `MONITOR`, `RESET`, `QUIT`, `AUTH`, `HELLO` with a version, `CLIENT REPLY`, `SYNC`, a lone `MULTI`,
-/// `EXEC` or `DISCARD`, and commands set to no response.
+/// [`OutcomeExt`](crate::OutcomeExt). Commands that would change the shared link for everybody are refused:
+/// - `WATCH`, and a lone `MULTI`, `EXEC` or `DISCARD`; `SELECT`; `AUTH`, and `HELLO` with a version; `RESET`, `QUIT`;
+/// - `SUBSCRIBE` and its kin, `MONITOR`, `SYNC`, `PSYNC`, `REPLCONF`, `SCRIPT DEBUG`, and commands set to no response;
+/// - `CLIENT` with `REPLY`, `TRACKING`, `CACHING`, `SETNAME`, `SETINFO`, `NO-EVICT`, `NO-TOUCH`, `CAPA` or `IMPORT-SOURCE`;
+/// - `ASKING`, `READONLY` and `READWRITE`.
 ///
 /// # Panics
 /// Sending panics outside a tokio runtime whose timers are enabled. It need not be the runtime that the tether lives on.

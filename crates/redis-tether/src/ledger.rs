@@ -1,21 +1,23 @@
-//! The ledger of one link: what was written, when something was last read, what is still outstanding, and whether the link
-//! is dead. The stream writes it (`ledger/stream.rs`), handles and probes read it and enter their commands in it
-//! (`ledger/flights.rs`), and whoever ends the link does so here, once. It decides nothing: what silence means is the
-//! state machine's business.
+//! The ledger of one link: what was written and read (`ledger/traffic.rs`), what is still outstanding
+//! (`ledger/flights.rs`), and whether the link is dead. The stream writes it (`ledger/stream.rs`), handles and probes
+//! enter their commands in it, the silence watch asks it (`ledger/silence.rs`), and whoever ends the link does so here,
+//! once. It decides nothing: what silence means is the state machine's business.
 
 mod blockers;
 mod flights;
+mod signal;
+mod silence;
 mod stamp;
 mod stream;
+mod traffic;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use redis_tether_core::Epoch;
 use tokio::time::Instant;
@@ -24,7 +26,9 @@ pub(crate) use self::flights::{Flight, FlightKind};
 pub(crate) use self::stream::LedgerStream;
 
 use self::flights::Flights;
-use self::stamp::Stamp;
+use self::signal::Signal;
+use self::silence::Findings;
+use self::traffic::Traffic;
 use crate::gate::{ClosedCause, Gate};
 
 /// Who is told of what a link sees. Its methods are called from the link's driver and from handles: they must not block.
@@ -68,19 +72,18 @@ impl fmt::Display for LinkEnd {
 /// The books of one link.
 pub(crate) struct Ledger {
     epoch: Epoch,
-    origin: Instant,
     end: OnceLock<LinkEnd>,
     // Whether somebody was told of this link, and whether it ended: one word, so that exactly one side sees both.
     standing: AtomicU8,
     // Weak, since the gate holds the link and the link its ledger: a cycle would keep the socket open for ever.
     gate: Weak<Gate>,
     observer: Arc<dyn LinkObserver>,
-    written: AtomicU64,
-    reads: AtomicU64,
-    last_read: Stamp,
+    traffic: Traffic,
+    flights: Flights,
+    findings: Findings,
+    busy: Signal,
     listening: AtomicBool,
     first_words: OnceLock<String>,
-    flights: Flights,
 }
 
 const ANNOUNCED: u8 = 1;
@@ -100,17 +103,16 @@ impl Ledger {
     pub(crate) fn unannounced(epoch: Epoch, gate: &Arc<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
         Arc::new(Ledger {
             epoch,
-            origin: Instant::now(),
             end: OnceLock::new(),
             standing: AtomicU8::new(0),
             gate: Arc::downgrade(gate),
             observer,
-            written: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
-            last_read: Stamp::never(),
+            traffic: Traffic::new(),
+            flights: Flights::new(),
+            findings: Findings::none(),
+            busy: Signal::new(),
             listening: AtomicBool::new(false),
             first_words: OnceLock::new(),
-            flights: Flights::new(),
         })
     }
 
@@ -142,7 +144,7 @@ impl Ledger {
             return false;
         }
         let announced = self.standing.fetch_or(ENDED, Ordering::SeqCst) & ANNOUNCED != 0;
-        self.flights.wake_watch();
+        self.busy.raise();
         if let Some(gate) = self.gate.upgrade() {
             gate.close_epoch(self.epoch, ClosedCause::lost(end.clone()));
         }
@@ -154,12 +156,7 @@ impl Ledger {
 
     /// The bytes that the transport has accepted. A command across which this did not change was never sent.
     pub(crate) fn bytes_written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
-    }
-
-    /// When something was last read.
-    pub(crate) fn last_read(&self) -> Option<Instant> {
-        self.last_read.at(self.origin)
+        self.traffic.written()
     }
 
     /// Enters a command (or a pipeline) that is about to be sent. It counts as outstanding until the [`Flight`] is dropped.
@@ -175,16 +172,9 @@ impl Ledger {
         self.flights.count()
     }
 
-    /// For how long nothing was read although something is outstanding. `None` if nothing is outstanding, or if a blocking
-    /// command explains the silence. It counts from the last read, from when the first outstanding command was entered, or
-    /// from when the explanation ended, whichever is latest.
-    pub(crate) fn silent_for(&self, now: Instant) -> Option<Duration> {
-        if self.in_flight() == 0 || self.flights.blocked(now, self.reads()) {
-            return None;
-        }
-        let since = [self.last_read(), self.flights.busy_since(self.origin), self.flights.excused_until()];
-        let since = since.into_iter().flatten().max().unwrap_or(self.origin);
-        Some(now.saturating_duration_since(since))
+    /// Waits until nothing is outstanding. Cancel safe; any number may wait.
+    pub(crate) async fn idle(&self) {
+        self.flights.idle().await;
     }
 
     /// Whether a blocking command explains silence.
@@ -197,43 +187,32 @@ impl Ledger {
         self.flights.blocked_until(Instant::now(), self.reads())
     }
 
-    /// Asks for one [`LinkObserver::link_heard`] at the next read.
-    pub(crate) fn listen(&self) {
-        self.listening.store(true, Ordering::Release);
-    }
-
-    /// Waits until something is outstanding, or the link has ended. Cancel safe; any number may wait.
-    pub(crate) async fn busy(&self) {
-        self.flights.busy(|| self.standing.load(Ordering::SeqCst) & ENDED != 0).await;
-    }
-
-    /// Waits until nothing is outstanding. Cancel safe; any number may wait.
-    pub(crate) async fn idle(&self) {
-        self.flights.idle().await;
-    }
-
     /// The error line with which the peer began the conversation, if it did: a server without room for another client says
     /// so unasked and hangs up, and redis-rs drops a reply that answers nothing.
     pub(crate) fn first_words(&self) -> Option<&str> {
         self.first_words.get().map(String::as_str)
     }
 
+    fn has_ended(&self) -> bool {
+        self.standing.load(Ordering::SeqCst) & ENDED != 0
+    }
+
     fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Acquire)
+        self.traffic.reads()
     }
 
-    fn note_written(&self, bytes: usize) {
-        // At least 64 bits everywhere that tokio runs, so the cast keeps every count.
-        self.written.fetch_add(bytes as u64, Ordering::AcqRel);
+    pub(crate) fn note_written(&self, bytes: usize) {
+        if self.traffic.note_written(bytes) {
+            self.busy.raise();
+        }
     }
 
-    fn note_read(&self, bytes: &[u8]) {
-        self.last_read.set(self.origin, Instant::now());
-        if self.reads.fetch_add(1, Ordering::AcqRel) == 0 {
+    pub(crate) fn note_read(&self, bytes: &[u8]) {
+        if self.traffic.note_read() {
             self.note_first_words(bytes);
         }
         // The load spares every read the write; only the swap decides.
-        if self.listening.load(Ordering::Acquire) && self.listening.swap(false, Ordering::AcqRel) {
+        if self.listening.load(Ordering::SeqCst) && self.listening.swap(false, Ordering::SeqCst) {
             self.observer.link_heard(self.epoch);
         }
     }

@@ -78,7 +78,7 @@
 //! | [`dial.tcp_user_timeout`](DialSettings::tcp_user_timeout), keepalive | 5 s; 15 s / 5 s / 3 | peers that never acknowledge; NAT and load balancers |
 //! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 500 ms | nobody met: cheap for both sides |
 //! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 500 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
-//! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with everything read anew |
+//! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew |
 //! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
 //!
@@ -118,7 +118,9 @@ mod config;
 mod connection;
 mod control;
 mod dial;
+mod ending;
 mod event;
+mod foreign;
 mod gate;
 mod handle;
 mod hold;

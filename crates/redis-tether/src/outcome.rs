@@ -164,7 +164,8 @@ impl CommandError {
         self.facts.down_for
     }
 
-    /// For how long the link had been silent although something was outstanding. `None` if it had not been.
+    /// For how long the server had owed a reply without sending a byte. `None` if it owed none, or if a blocking command
+    /// kept it from answering.
     #[must_use]
     pub fn silent_for(&self) -> Option<Duration> {
         self.facts.silent_for

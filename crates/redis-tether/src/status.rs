@@ -19,7 +19,10 @@ pub enum Phase {
     Suspect,
     /// The link was lost; another one is being made.
     Recovering,
-    /// The tether has ended, and will not come back.
+    /// The tether is ending. It takes no commands any more; those in flight may still get their replies. What it shows of
+    /// its link is how that was left.
+    Stopping,
+    /// The tether has ended, and will not come back. None of its tasks, actors, sockets and timers is left.
     Stopped,
 }
 
@@ -30,6 +33,7 @@ impl fmt::Display for Phase {
             Phase::Connected => "connected",
             Phase::Suspect => "suspect",
             Phase::Recovering => "recovering",
+            Phase::Stopping => "stopping",
             Phase::Stopped => "stopped",
         })
     }
@@ -118,7 +122,7 @@ impl fmt::Display for Status {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// No link.
+    /// No link, or the tether is ending.
     Down,
     /// There is a link; it takes no commands now (it is suspect, or not a primary).
     Reachable,

@@ -1,16 +1,19 @@
 //! The supervisor of one tether: it owns what the endpoint means, the restarts of its children, and the end. Its
-//! handlers only note things and pass them on. However it ends (stopped, killed, panicked, its runtime dropped), its
-//! state's `Drop` ends the tether.
+//! handlers only note things and pass them on. However it ends (stopped, killed, panicked, its runtime dropped), the
+//! [ending](crate::ending) sees to the rest.
+
+mod child;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use redis_tether_core::Address;
 use redis_tether_core::recovery::ResolvePace;
-use tokio::time::Instant;
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::child::Child;
 use crate::config::Endpoint;
 use crate::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
 use crate::control::Control;
@@ -18,15 +21,6 @@ use crate::event::Event;
 use crate::resolve::ResolveError;
 use crate::task;
 use crate::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
-
-/// How long a fresh incarnation waits for a fresh answer, before it begins with the last one.
-pub(crate) const FRESH_ANSWER_LIMIT: Duration = Duration::from_millis(250);
-
-/// A child that dies again within a second waits this long before its next start, doubling.
-const CRASH_BACKOFF: Duration = Duration::from_millis(10);
-
-/// And at most this long.
-const CRASH_BACKOFF_LIMIT: Duration = Duration::from_secs(1);
 
 pub(crate) enum SupervisorMsg {
     /// A lookup is over.
@@ -63,65 +57,13 @@ pub(crate) struct SupervisorState {
     connection: Child<ConnectionMsg>,
     watcher: Child<WatcherMsg>,
     incarnation: u64,
+    /// Why the connection actor before ended.
+    ended_because: String,
     /// What was ordered last. Orders to an actor that is being replaced get lost with it, so its successor is told anew.
     pinned: bool,
     /// A new link was asked for while there was no connection actor.
     reconnect: bool,
     drain: Option<AbortOnDropHandle<()>>,
-    _ending: Ending,
-}
-
-/// Ends the tether when it is dropped, however that came about.
-struct Ending(Arc<Control>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-/// A child that is started again whenever it ends.
-struct Child<M: ractor::Message> {
-    actor: Option<ActorRef<M>>,
-    started_at: Instant,
-    crashes: u32,
-    restart: Option<AbortOnDropHandle<()>>,
-}
-
-impl<M: ractor::Message> Child<M> {
-    fn none() -> Self {
-        Child { actor: None, started_at: Instant::now(), crashes: 0, restart: None }
-    }
-
-    fn is(&self, who: &ActorCell) -> bool {
-        self.actor.as_ref().is_some_and(|actor| actor.get_id() == who.get_id())
-    }
-
-    fn started(&mut self, actor: ActorRef<M>) {
-        self.actor = Some(actor);
-        self.started_at = Instant::now();
-        self.restart = None;
-    }
-
-    /// The child died of itself. How long to wait before it is started again: not at all, unless it keeps dying.
-    fn crashed(&mut self) -> Duration {
-        self.actor = None;
-        if self.started_at.elapsed() > CRASH_BACKOFF_LIMIT {
-            self.crashes = 0;
-        }
-        self.crashes = self.crashes.saturating_add(1);
-        match self.crashes {
-            1 => Duration::ZERO,
-            again => CRASH_BACKOFF.saturating_mul(1 << (again - 2).min(16)).min(CRASH_BACKOFF_LIMIT),
-        }
-    }
-
-    fn tell(&self, message: M) {
-        if let Some(actor) = &self.actor {
-            // An actor that is gone is being replaced, and told what it needs when it starts.
-            let _ = actor.send_message(message);
-        }
-    }
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
@@ -145,10 +87,10 @@ impl Actor for TetherSupervisor {
             connection: Child::none(),
             watcher: Child::none(),
             incarnation: 0,
+            ended_because: String::new(),
             pinned: false,
             reconnect: false,
             drain: None,
-            _ending: Ending(control.clone()),
             control,
         })
     }
@@ -158,7 +100,7 @@ impl Actor for TetherSupervisor {
         myself: ActorRef<SupervisorMsg>,
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
-        state.start_connection(&myself, "started").await;
+        state.start_connection(&myself).await;
         state.start_watcher(&myself).await;
         Ok(())
     }
@@ -181,7 +123,7 @@ impl Actor for TetherSupervisor {
                 state.answer_without_watcher();
             }
             SupervisorMsg::Reconnect => {
-                state.reconnect = state.connection.actor.is_none();
+                state.reconnect = !state.connection.is_there();
                 state.connection.tell(ConnectionMsg::Reconnect);
             }
             SupervisorMsg::Pin => {
@@ -192,7 +134,7 @@ impl Actor for TetherSupervisor {
                 state.pinned = false;
                 state.connection.tell(ConnectionMsg::Unpin);
             }
-            SupervisorMsg::StartConnection => state.start_connection(&myself, "restarted").await,
+            SupervisorMsg::StartConnection => state.start_connection(&myself).await,
             SupervisorMsg::StartWatcher => state.start_watcher(&myself).await,
             SupervisorMsg::ShutDown => state.shut_down(&myself),
             SupervisorMsg::Drained => myself.stop(None),
@@ -212,50 +154,71 @@ impl Actor for TetherSupervisor {
             _ => return Ok(()),
         };
         if state.connection.is(&who) {
-            state.connection_ended(&myself, &reason);
+            state.connection_ended(&myself, reason);
         } else if state.watcher.is(&who) {
             tracing::warn!(reason, "the endpoint watcher ended, and is started again");
             let delay = state.watcher.crashed();
-            state.watcher.restart = Some(later(&myself, delay, || SupervisorMsg::StartWatcher));
+            state.watcher.restarts_by(state.later(&myself, delay, SupervisorMsg::StartWatcher));
         }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<SupervisorMsg>,
+        state: &mut SupervisorState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.control.end();
+        // ractor hands the state to the actor above, and there it may lie until that one finds the time: nothing that lives
+        // may be in it.
+        state.connection = Child::none();
+        state.watcher = Child::none();
+        state.drain = None;
         Ok(())
     }
 }
 
 impl SupervisorState {
-    async fn start_connection(&mut self, myself: &ActorRef<SupervisorMsg>, reason: &str) {
-        if self.connection.actor.is_some() || self.drain.is_some() {
+    async fn start_connection(&mut self, myself: &ActorRef<SupervisorMsg>) {
+        if self.connection.is_there() || self.drain.is_some() {
             return;
         }
         self.incarnation += 1;
         let args = ConnectionArgs { control: self.control.clone(), supervisor: myself.clone() };
         match Actor::spawn_linked(None, Connection, args, myself.get_cell()).await {
-            Ok((connection, _)) => {
+            Ok((connection, actor)) => {
+                task::track(&self.control.tasks, actor);
                 self.connection.started(connection);
-                self.connection.tell(if self.pinned { ConnectionMsg::Pin } else { ConnectionMsg::Unpin });
-                if !self.known.is_empty() {
-                    self.connection.tell(ConnectionMsg::Resolved(self.known.clone()));
-                }
-                if std::mem::take(&mut self.reconnect) {
-                    self.connection.tell(ConnectionMsg::Reconnect);
-                }
+                self.brief_connection();
                 if self.incarnation > 1 {
                     self.control.shared.counters.restarts.increment();
-                    let (incarnation, reason) = (self.incarnation, reason.into());
+                    let (incarnation, reason) = (self.incarnation, std::mem::take(&mut self.ended_because).into());
                     self.control.board.send(Event::Restarted { incarnation, reason });
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "the connection actor did not start, and is started again");
-                let delay = self.connection.crashed().max(CRASH_BACKOFF);
-                self.connection.restart = Some(later(myself, delay, || SupervisorMsg::StartConnection));
+                let delay = self.connection.failed_to_start();
+                self.connection.restarts_by(self.later(myself, delay, SupervisorMsg::StartConnection));
             }
+        }
+    }
+
+    /// Tells a fresh connection actor what was ordered and found while there was none, or was lost with the one before. An
+    /// answer that the machine has taken in is not told again: it would count as one more.
+    fn brief_connection(&mut self) {
+        self.connection.tell(if self.pinned { ConnectionMsg::Pin } else { ConnectionMsg::Unpin });
+        if !self.known.is_empty() && !self.control.remembers(&self.known) {
+            self.connection.tell(ConnectionMsg::Resolved(self.known.clone()));
+        }
+        if std::mem::take(&mut self.reconnect) {
+            self.connection.tell(ConnectionMsg::Reconnect);
         }
     }
 
     async fn start_watcher(&mut self, myself: &ActorRef<SupervisorMsg>) {
         let Endpoint::Tcp { host, port } = &self.control.config.endpoint else { return };
-        if self.watcher.actor.is_some() || self.drain.is_some() {
+        if self.watcher.is_there() || self.drain.is_some() {
             return;
         }
         let args = WatcherArgs {
@@ -266,11 +229,14 @@ impl SupervisorState {
             pace: self.pace,
         };
         match Actor::spawn_linked(None, EndpointWatcher, args, myself.get_cell()).await {
-            Ok((watcher, _)) => self.watcher.started(watcher),
+            Ok((watcher, actor)) => {
+                task::track(&self.control.tasks, actor);
+                self.watcher.started(watcher);
+            }
             Err(error) => {
                 tracing::error!(%error, "the endpoint watcher did not start, and is started again");
-                let delay = self.watcher.crashed().max(CRASH_BACKOFF);
-                self.watcher.restart = Some(later(myself, delay, || SupervisorMsg::StartWatcher));
+                let delay = self.watcher.failed_to_start();
+                self.watcher.restarts_by(self.later(myself, delay, SupervisorMsg::StartWatcher));
             }
         }
     }
@@ -281,9 +247,9 @@ impl SupervisorState {
             self.control.board.send(Event::AddressesChanged { addresses: addresses.clone() });
         }
         self.known.clone_from(&addresses);
-        if self.connection.restart.is_some() && self.connection.crashes == 0 {
+        if self.connection.is_awaited() {
             // The fresh answer that the fresh incarnation was waiting for.
-            self.start_connection(myself, GAVE_UP).await;
+            self.start_connection(myself).await;
         } else {
             self.connection.tell(ConnectionMsg::Resolved(addresses));
         }
@@ -296,20 +262,20 @@ impl SupervisorState {
         self.control.board.send(Event::ResolveFailed { error });
     }
 
-    fn connection_ended(&mut self, myself: &ActorRef<SupervisorMsg>, reason: &str) {
-        let delay = if reason == GAVE_UP {
-            self.connection.actor = None;
-            self.connection.crashes = 0;
+    fn connection_ended(&mut self, myself: &ActorRef<SupervisorMsg>, reason: String) {
+        let delay = if reason.starts_with(GAVE_UP) {
+            self.connection.ended();
             self.watcher.tell(WatcherMsg::Again);
             match self.control.config.endpoint {
-                Endpoint::Tcp { .. } => FRESH_ANSWER_LIMIT,
+                Endpoint::Tcp { .. } => self.control.settings.fresh_answer_wait,
                 _ => Duration::ZERO,
             }
         } else {
             tracing::warn!(reason, "the connection actor ended, and is started again");
             self.connection.crashed()
         };
-        self.connection.restart = Some(later(myself, delay, || SupervisorMsg::StartConnection));
+        self.ended_because = reason;
+        self.connection.restarts_by(self.later(myself, delay, SupervisorMsg::StartConnection));
     }
 
     /// A unix socket means itself, always.
@@ -324,10 +290,10 @@ impl SupervisorState {
         if self.drain.is_some() {
             return;
         }
-        self.control.gate().stop();
+        self.control.stop_commands();
         let (link, limit) = (self.control.gate().link(), self.control.config.drain_timeout);
         // Links that were replaced shortly before may still be at it.
-        let drains = self.control.drains.clone();
+        let (drains, ended) = (self.control.drains.clone(), self.control.ended.clone());
         drains.close();
         let work = async move {
             let in_flight = async {
@@ -336,28 +302,34 @@ impl SupervisorState {
                 }
                 drains.wait().await;
             };
-            // An end of the limit is no failure: what is left ends as ambiguous.
-            let _ = tokio::time::timeout(limit, in_flight).await;
+            // What is not done within the limit ends as ambiguous.
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = in_flight => {}
+                () = sleep(limit) => {}
+            }
         };
         let myself = myself.clone();
-        self.drain = Some(task::reporting(work, move |_| {
+        self.drain = Some(task::reporting(&self.control.tasks, work, move |_| {
             let _ = myself.send_message(SupervisorMsg::Drained);
         }));
     }
-}
 
-fn later(
-    myself: &ActorRef<SupervisorMsg>,
-    delay: Duration,
-    message: impl FnOnce() -> SupervisorMsg + Send + 'static,
-) -> AbortOnDropHandle<()> {
-    let myself = myself.clone();
-    task::after(delay, move || {
-        let _ = myself.send_message(message());
-    })
+    fn later(
+        &self,
+        myself: &ActorRef<SupervisorMsg>,
+        delay: Duration,
+        message: SupervisorMsg,
+    ) -> AbortOnDropHandle<()> {
+        let myself = myself.clone();
+        task::after(&self.control.tasks, delay, move || {
+            let _ = myself.send_message(message);
+        })
+    }
 }
 
 /// Whether two answers name the same addresses, in whatever order.
 fn same(a: &[Address], b: &[Address]) -> bool {
-    a.len() == b.len() && a.iter().all(|address| b.contains(address))
+    a.iter().all(|address| b.contains(address)) && b.iter().all(|address| a.contains(address))
 }

@@ -1,29 +1,44 @@
 //! Tasks that report back to the actor that began them. A handler never awaits I/O; it begins a task, and the task's end
-//! comes back as a message, even where the work panicked.
+//! comes back as a message, even where the work panicked. Every task of a tether is tracked, the actors' own ones included:
+//! a tether has ended when the last of them has.
 
 use std::time::Duration;
 
+use ractor::concurrency::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// Runs `work`; whatever becomes of it, `done` hears: its outcome, or `None` if it panicked. Dropping the handle ends both.
 pub(crate) fn reporting<T: Send + 'static>(
+    tasks: &TaskTracker,
     work: impl Future<Output = T> + Send + 'static,
     done: impl FnOnce(Option<T>) + Send + 'static,
 ) -> AbortOnDropHandle<()> {
-    let work = AbortOnDropHandle::new(tokio::spawn(work));
-    AbortOnDropHandle::new(tokio::spawn(async move { done(work.await.ok()) }))
+    let work = AbortOnDropHandle::new(tasks.spawn(work));
+    AbortOnDropHandle::new(tasks.spawn(async move { done(work.await.ok()) }))
 }
 
 /// Calls `done` at `at`, unless the handle is dropped before.
-pub(crate) fn at(at: Instant, done: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(async move {
+pub(crate) fn at(tasks: &TaskTracker, at: Instant, done: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tasks.spawn(async move {
         sleep_until(at).await;
         done();
     }))
 }
 
 /// Calls `done` after `delay`, unless the handle is dropped before.
-pub(crate) fn after(delay: Duration, done: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
-    at(Instant::now() + delay, done)
+pub(crate) fn after(
+    tasks: &TaskTracker,
+    delay: Duration,
+    done: impl FnOnce() + Send + 'static,
+) -> AbortOnDropHandle<()> {
+    at(tasks, Instant::now() + delay, done)
+}
+
+/// Counts an actor among the tasks until it has ended. ractor spawns it, and tells of its end before that is over.
+pub(crate) fn track(tasks: &TaskTracker, actor: JoinHandle<()>) {
+    tasks.spawn(async move {
+        // However it ended.
+        let _ = actor.await;
+    });
 }

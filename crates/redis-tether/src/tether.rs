@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::control::{Control, Reports};
+use crate::ending;
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::handle::Handle;
@@ -26,6 +26,9 @@ use crate::transport::{SocketTransport, Transport};
 
 /// Two reconnects by hand are at least this far apart: each costs the server a connection, and an impatient script none.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A shutdown that takes longer than all its bounds together, and this for the messages in between, is not waited for.
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection to one Redis or Valkey endpoint that is kept on the current primary.
 ///
@@ -49,7 +52,7 @@ const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
 /// ```
 #[derive(Clone)]
 pub struct Tether {
-    control: Arc<Control>,
+    pub(crate) control: Arc<Control>,
     supervisor: ActorRef<SupervisorMsg>,
     lifeline: Arc<Lifeline>,
     reconnected_at: Arc<Mutex<Option<Instant>>>,
@@ -116,10 +119,7 @@ impl Tether {
     where
         M: ractor::Message + From<Event>,
     {
-        self.control.board.forward(move |event| {
-            let message = catch_unwind(AssertUnwindSafe(|| M::from(event.clone())));
-            message.is_ok_and(|message| actor.send_message(message).is_ok())
-        });
+        self.control.board.forward(move |event| actor.send_message(M::from(event.clone())).is_ok());
     }
 
     /// What has been counted so far.
@@ -136,7 +136,8 @@ impl Tether {
     /// [`NotReady`], with the status as it was then: the reason is in its `last_error`.
     pub async fn ready(&self, limit: Duration) -> Result<Status, NotReady> {
         let mut status = self.status();
-        let settled = status.wait_for(|status| matches!(status.phase, Phase::Connected | Phase::Stopped));
+        let is_settled = |status: &Status| matches!(status.phase, Phase::Connected | Phase::Stopping | Phase::Stopped);
+        let settled = status.wait_for(is_settled);
         let reached = match timeout(limit, settled).await {
             Ok(Ok(status)) => Some(status.clone()),
             Ok(Err(_)) | Err(_) => None,
@@ -185,17 +186,27 @@ impl Tether {
 
     /// Ends the tether. New commands fail at once, held ones too; those in flight get their replies, within the drain
     /// limit of the configuration (5 s). Returns when no task, actor, socket or timer of the tether is left. A second
-    /// call, or one at the same time, returns likewise.
+    /// call, or one at the same time, returns likewise. An actor may wait for it, also where the tether was started under
+    /// that actor.
+    ///
+    /// What code of the application's holds up (a resolver, a transport or a conversion of events that blocks its thread) is
+    /// waited for until 5 s after the drain limit, and then left behind with a warning in the log. A lookup of the system's
+    /// resolver cannot be cancelled; its thread, which all tethers share, is none of the tether's.
     ///
     /// Cancel safe: the shutdown goes on when the future is dropped.
     pub async fn shutdown(&self) {
         // A supervisor that is gone already has ended the tether.
         let _ = self.tell(SupervisorMsg::ShutDown);
-        self.control.ended.cancelled().await;
-        self.control.drains.wait().await;
-        self.control.tasks.wait().await;
-        // The actor's own task ends right after its state; its bound is its last few instructions.
-        let _ = self.supervisor.wait(Some(Duration::from_secs(1))).await;
+        let limit = self.control.config.drain_timeout.saturating_add(ending::LIMIT).saturating_add(SHUTDOWN_MARGIN);
+        if timeout(limit, self.control.stopped.cancelled()).await.is_err() {
+            tracing::warn!(
+                ?limit,
+                "the tether does not end by itself: its runtime stands still, or its supervisor's thread"
+            );
+            self.supervisor.kill();
+            self.control.end();
+            self.control.announce_end();
+        }
     }
 
     /// The supervising actor, to link, monitor or stop by ractor's own means.
@@ -286,12 +297,12 @@ impl TetherBuilder {
             Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
             None => Actor::spawn(None, TetherSupervisor, control.clone()).await,
         };
-        let (supervisor, _) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
+        let (supervisor, actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
 
         let released = CancellationToken::new();
         let lifeline = Arc::new(Lifeline(released.clone()));
         let cancelled_by = self.cancelled_by.unwrap_or_default();
-        control.tasks.spawn(watch_over(control.ended.clone(), released, cancelled_by, supervisor.clone()));
+        tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
         Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
     }
 }
@@ -300,22 +311,6 @@ impl fmt::Debug for TetherBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TetherBuilder").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// Shuts the tether down when nobody holds it any more, or its token is cancelled.
-async fn watch_over(
-    ended: CancellationToken,
-    released: CancellationToken,
-    cancelled_by: CancellationToken,
-    supervisor: ActorRef<SupervisorMsg>,
-) {
-    tokio::select! {
-        biased;
-        () = ended.cancelled() => return,
-        () = released.cancelled() => {}
-        () = cancelled_by.cancelled() => {}
-    }
-    let _ = supervisor.send_message(SupervisorMsg::ShutDown);
 }
 
 /// Why a tether was not started.
@@ -330,7 +325,7 @@ pub enum StartError {
     Spawn(String),
 }
 
-/// The tether did not become ready in time, or has stopped.
+/// The tether did not become ready in time, or is ending.
 #[derive(Debug, thiserror::Error)]
 #[error("not ready after {waited:?}: {status}")]
 #[non_exhaustive]

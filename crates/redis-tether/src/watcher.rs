@@ -16,7 +16,8 @@ use crate::resolve::{Query, ResolveError};
 use crate::supervisor::SupervisorMsg;
 use crate::task;
 
-/// Settled lookups are this much earlier or later than the interval says, so that a fleet does not ask in step.
+/// Settled lookups are up to this much earlier or later than the interval says, so that a fleet does not ask in step; urgent
+/// ones only earlier, since recovery waits for them.
 pub(crate) const INTERVAL_JITTER: f64 = 0.2;
 
 /// While a link serves, an answer that another tether was given may be this part of the interval old: a thousand tethers
@@ -173,17 +174,28 @@ impl WatcherState {
         }
     }
 
-    fn next_by_pace(&mut self) -> Instant {
-        let jitter = 1.0 + INTERVAL_JITTER * (2.0 * self.rng.f64() - 1.0);
-        let interval = self.interval();
-        Instant::now() + if self.urgent_since.is_some() { interval } else { interval.mul_f64(jitter) }
+    /// The shortest time between lookups at the present pace.
+    fn earliest(&self) -> Duration {
+        self.interval().mul_f64(1.0 - INTERVAL_JITTER)
     }
 
-    fn want(&mut self, myself: &ActorRef<WatcherMsg>, Wish { at, max_age }: Wish) {
-        // Whoever wanted one before gets it with this one.
-        let strictest = self.wanted.take().map_or(max_age, |before| before.max_age.min(max_age));
-        self.wanted = Some(Wish { at, max_age: strictest });
-        self.arm_no_later(myself, at);
+    fn next_by_pace(&mut self) -> Instant {
+        let (earliest, latest) = match self.urgent_since {
+            Some(_) => (1.0 - INTERVAL_JITTER, 1.0),
+            None => (1.0 - INTERVAL_JITTER, 1.0 + INTERVAL_JITTER),
+        };
+        let jitter = earliest + (latest - earliest) * self.rng.f64();
+        Instant::now() + self.interval().mul_f64(jitter)
+    }
+
+    /// One answer serves all who want one: as soon as the first of them wants it, as fresh as the strictest.
+    fn want(&mut self, myself: &ActorRef<WatcherMsg>, wish: Wish) {
+        let wish = match self.wanted.take() {
+            Some(before) => Wish { at: before.at.min(wish.at), max_age: before.max_age.min(wish.max_age) },
+            None => wish,
+        };
+        self.arm_no_later(myself, wish.at);
+        self.wanted = Some(wish);
     }
 
     fn arm_no_later(&mut self, myself: &ActorRef<WatcherMsg>, at: Instant) {
@@ -194,7 +206,7 @@ impl WatcherState {
 
     fn arm(&mut self, myself: &ActorRef<WatcherMsg>, at: Instant) {
         let myself = myself.clone();
-        let timer = task::at(at, move || {
+        let timer = task::at(&self.args.control.tasks, at, move || {
             let _ = myself.send_message(WatcherMsg::Due);
         });
         self.next = Some((at, timer));
@@ -205,7 +217,7 @@ impl WatcherState {
     fn query(&mut self) -> Query {
         let (now, resolve) = (Instant::now(), &self.args.control.config.resolve);
         let (by_pace, spacing) = match self.urgent_since {
-            Some(_) => (self.interval() / URGENT_ANSWER_AGE, self.interval().min(LONGEST_SPACING)),
+            Some(_) => (self.interval() / URGENT_ANSWER_AGE, self.earliest().min(LONGEST_SPACING)),
             None => (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval),
         };
         let max_age = match self.wanted.take_if(|wish| wish.at <= now) {
@@ -221,17 +233,22 @@ impl WatcherState {
             return;
         }
         let query = self.query();
-        let lookup = self.args.control.resolver.resolve(query);
+        let resolver = self.args.control.resolver.clone();
         let myself = myself.clone();
         let (host, panicked) = (self.args.host.clone(), self.args.host.clone());
         let work = async move {
+            // Asked in here and not before, since it may panic while it is asked as well as while it answers.
+            let lookup = resolver.resolve(query);
             let addresses = timeout(LOOKUP_LIMIT, lookup).await.unwrap_or(Err(ResolveError::TimedOut { host }))?;
             Ok(addresses.into_iter().map(Address::Tcp).collect())
         };
-        self.under_way = Some(task::reporting(work, move |answer| {
+        self.under_way = Some(task::reporting(&self.args.control.tasks, work, move |answer| {
             let answer = answer
                 .unwrap_or(Err(ResolveError::Failed { host: panicked, message: "the resolver panicked".to_owned() }));
             let _ = myself.send_message(WatcherMsg::Answered(answer));
         }));
     }
 }
+
+#[cfg(test)]
+mod tests;

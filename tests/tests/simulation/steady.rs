@@ -1,10 +1,13 @@
 //! What must leave a good link alone: everything that merely looks like a failure. Under a steady load of writes no command
 //! fails, the link stays the same, and servers see no storm of dials.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use redis_tether::redis::cmd;
-use redis_tether::{Event, Tether};
+use redis_tether::redis::{RedisResult, cmd};
+use redis_tether::{Event, Handle, Tether};
 use redis_tether_testkit::FakeServer;
 use tokio::time::{advance, sleep};
 
@@ -30,6 +33,11 @@ impl Course {
 
 /// Runs `disturbance` under load. Asserts that the link stays and no command fails.
 async fn disturb(world: &World, tether: &Tether, disturbance: impl AsyncFnOnce()) -> Course {
+    disturb_under(PAUSE, world, tether, disturbance).await
+}
+
+/// The same under a load that pauses for so long between two writes.
+async fn disturb_under(pause: Duration, world: &World, tether: &Tether, disturbance: impl AsyncFnOnce()) -> Course {
     let before = (tether.status().borrow().epoch, world.dials());
     let mut events = tether.events();
     let mut handle = tether.handle();
@@ -39,7 +47,7 @@ async fn disturb(world: &World, tether: &Tether, disturbance: impl AsyncFnOnce()
             if let Err(error) = set(&mut handle, &id).await {
                 panic!("{id}: {error}");
             }
-            sleep(PAUSE).await;
+            sleep(pause).await;
         }
     });
     disturbance().await;
@@ -213,6 +221,56 @@ fn the_other_node_crashes_and_comes_back() {
         })
         .await;
         assert_eq!((suspicions(&course), course.dials), (0, 0), "{:?}", course.events);
+    });
+}
+
+/// A command that is begun, and looked at no more.
+async fn begun(mut handle: Handle, id: String) -> Pin<Box<dyn Future<Output = RedisResult<()>>>> {
+    let mut command = Box::pin(async move { set(&mut handle, &id).await });
+    let at_once = poll_fn(|cx| Poll::Ready(command.as_mut().poll(cx))).await;
+    assert!(at_once.is_pending(), "answered before it was sent");
+    command
+}
+
+/// They begin commands and go away, or stay and never look: what they leave lying was answered all the same. The load leaves
+/// gaps that would be silence if they did wait for anything.
+#[test]
+fn callers_who_look_once() {
+    with_seeds(12, async |seed| {
+        let world = World::new(2);
+        world.net.latency(address(0), ms(15));
+        let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
+        let mut kept = Vec::new();
+        let course = disturb_under(ms(700), &world, &tether, async || {
+            for number in 0..40 {
+                kept.push(begun(tether.handle(), format!("kept {number}")).await);
+                drop(begun(tether.handle(), format!("gone {number}")).await);
+                sleep(ms(750)).await;
+            }
+        })
+        .await;
+        assert_eq!((suspicions(&course), course.dials), (0, 0), "{:?}", course.events);
+        for command in kept {
+            command.await.expect("its reply is there");
+        }
+    });
+}
+
+/// The same on a link on which nothing else happens, so that only a probe can show that all is well. One is enough.
+#[test]
+fn one_caller_who_looks_once() {
+    with_seeds(12, async |seed| {
+        let world = World::new(2);
+        let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
+        let (mut events, pings) = (tether.events(), world.nodes[0].commands("PING"));
+        let kept = begun(tether.handle(), "kept".to_owned()).await;
+        sleep(ms(30_000)).await;
+        let events = drain(&mut events);
+        assert!(events.is_empty(), "{events:?}");
+        // One every 2.7 to 3 s, and the one that was asked for.
+        let probes = world.nodes[0].commands("PING") - pings;
+        assert!((9..=13).contains(&probes), "{probes} probes in 30 s");
+        kept.await.expect("its reply is there");
     });
 }
 

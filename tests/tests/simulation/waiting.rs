@@ -159,6 +159,37 @@ fn number(id: &[u8]) -> usize {
     std::str::from_utf8(id).expect("digits").parse().expect("a number")
 }
 
+/// They are let go first, and do not look. Those behind them are held up for as long as it takes to suspect a link, once.
+#[tokio::test(start_paused = true)]
+async fn who_was_let_go_and_does_not_look_holds_nobody_up() {
+    let world = World::new(1);
+    let tether = world.settled(1, ms(10_000)).await;
+    world.nodes[0].crash();
+    sleep(ms(1)).await;
+    let mut unseen = Vec::new();
+    for number in 0..64 {
+        let (mut handle, id) = (tether.handle(), format!("unseen {number}"));
+        let mut command = Box::pin(async move { set(&mut handle, &id).await });
+        assert!(timeout(Duration::ZERO, command.as_mut()).await.is_err(), "there is no link");
+        unseen.push(command);
+    }
+    let held: Vec<_> = (0..1_000).map(|number| write(&tether, &format!("held {number}"))).collect();
+    sleep(ms(1)).await;
+    world.nodes[0].restart();
+    until_connected(&tether, 0).await;
+    let start = Instant::now();
+    for write in held {
+        write.await.expect("no panic").0.expect("let go");
+    }
+    let limit = config().detection.suspect_after + rounding(2);
+    assert!(start.elapsed() <= limit, "held up for {:?}", start.elapsed());
+    let status = tether.status().borrow().clone();
+    assert_eq!(status.phase, redis_tether::Phase::Connected, "{status}");
+    for command in unseen {
+        command.await.expect("sent when it is looked at");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_goes_away_while_held_is_never_executed() {
     let world = World::new(1);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::event::{Effect, Event, HoldReason, ResolvePace, Sight, Teardown};
+use super::memory::Held;
 use super::search::{Context, Failed, Paced, Search};
 use super::up::Up;
 use super::{Live, State, give_up, must_give_up, publish, recover};
@@ -16,7 +17,7 @@ pub(super) struct Demoted {
 
 /// The link is not fit to serve, and says so itself.
 pub(super) fn demote(cx: &mut Context<'_>, live: Live, mut search: Search) -> State {
-    cx.memory.demoted = Some(live.epoch);
+    cx.memory.held = Some(Held::Demoted(live.epoch));
     cx.out.push(Effect::Hold { epoch: live.epoch, reason: HoldReason::Demoted });
     cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
     cx.memory.note_lost(cx.now, cx.rng);
@@ -43,7 +44,7 @@ impl Demoted {
                 self.search.begin(cx, Duration::ZERO);
             }
             Event::Resolved { .. } => self.search.extend(cx),
-            Event::AttemptReady { epoch } => match self.search.ready(cx, epoch) {
+            Event::AttemptReady { epoch, .. } => match self.search.ready(cx, epoch) {
                 Some(address) => {
                     let state = publish(cx, epoch, address, self.search);
                     cx.out.push(Effect::Retire { epoch: self.live.epoch, teardown: Teardown::Drain });
@@ -85,6 +86,6 @@ impl Demoted {
         cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
         // Fit since now: should it refuse again soon, the pacing goes on where it was.
         let live = Live { since: cx.now, ..self.live };
-        State::Up(Up::new(cx.settings, live))
+        State::Up(Up::new(live))
     }
 }

@@ -20,6 +20,8 @@ pub enum Event {
     AttemptReady {
         /// The attempt, and the link if it is published.
         epoch: Epoch,
+        /// How much is known of the server.
+        met: Met,
     },
     /// An attempt failed.
     AttemptFailed {
@@ -59,12 +61,21 @@ pub enum Event {
     },
     /// Time has passed: whatever is due is done. Harmless when nothing is.
     Tick,
-    /// Somebody asks for a new link by hand. The rate limit is the caller's.
+    /// Somebody asks for a new link by hand, over addresses that are asked for first. The rate limit is the caller's.
     Reconnect,
     /// Automatic moves are frozen: only the present address is served from now on.
     Pin,
     /// Automatic moves are allowed again.
     Unpin,
+}
+
+/// How an attempt that may be published was met.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Met {
+    /// The server was asked, and answered.
+    Answered,
+    /// The connection was accepted, and nothing was asked: the kernel of a frozen host does as much.
+    Unasked,
 }
 
 /// What a probe's answer shows.
@@ -132,7 +143,7 @@ pub enum Effect {
     ResolveAt(ResolvePace),
     /// Resolve once more, this much later, besides the pace.
     ResolveAfter(Duration),
-    /// This incarnation gives up: replace it by a fresh one, with endpoints and credentials read anew.
+    /// This incarnation gives up: replace it by a fresh one, with the endpoint resolved anew.
     Restart,
 }
 

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use super::search::Paced;
 use super::settings::Settings;
+use super::suspect::Suspicion;
 use crate::pacing::Pacing;
 use crate::{Address, Epoch, FailureKind, Lane};
 
@@ -19,14 +21,24 @@ pub struct Memory {
     pub(super) known: Vec<Address>,
     /// Those of the known that have not been tried since the resolver began to name them.
     news: Vec<Address>,
-    pub(super) demoted: Option<Epoch>,
+    pub(super) held: Option<Held>,
     pub(super) down_since: Option<Duration>,
     /// Since when the present link serves, until its loss has been charged to the pacing.
     fit_since: Option<Duration>,
     pub(super) failed_rounds: u32,
     pub(super) last_swap: Option<Duration>,
+    /// The pace of the searches beside a fit link. What they meet says nothing about that link, so it is not the tether's;
+    /// and it outlives each of them, or a name whose answers rotate would begin it anew with every answer.
+    pub(super) relocations: Pacing,
     pub(super) side_dial_not_before: Duration,
     pin: Pin,
+}
+
+/// Why the present link takes no commands though it has not been retired: a fresh incarnation must not hand it any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Suspect(Suspicion),
+    Demoted(Epoch),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,14 +74,22 @@ impl Memory {
             tried: Vec::new(),
             known: Vec::new(),
             news: Vec::new(),
-            demoted: None,
+            held: None,
             down_since: Some(Duration::ZERO),
             fit_since: None,
             failed_rounds: 0,
             last_swap: None,
+            relocations: Pacing::new(settings.pacing),
             side_dial_not_before: Duration::ZERO,
             pin: Pin::Off,
         }
+    }
+
+    /// Whether this is the last answer that it was told, in whatever order.
+    #[must_use]
+    pub fn knows(&self, answer: &[Address]) -> bool {
+        let known = &self.known;
+        answer.iter().all(|address| known.contains(address)) && known.iter().all(|address| answer.contains(address))
     }
 
     pub(super) fn take_epoch(&mut self) -> Epoch {
@@ -149,14 +169,28 @@ impl Memory {
 
     /// A fresh incarnation begins. Attempts that the one before neither saw end nor cancelled were lost with it, in a
     /// panic; they count as failed, or incarnations that die over and over would dial as often.
-    pub(super) fn note_interrupted(&mut self, now: Duration, rng: &mut fastrand::Rng) {
+    pub(super) fn note_interrupted(&mut self, now: Duration, paced: Paced, rng: &mut fastrand::Rng) {
         let mut any = false;
         for tried in self.tried.iter_mut().filter(|tried| tried.standing == Standing::UnderWay) {
             tried.standing = Standing::Hung;
             any = true;
         }
         if any {
-            self.pacing.failed(now, Lane::Rejected, rng);
+            self.pacing_mut(paced).failed(now, Lane::Rejected, rng);
+        }
+    }
+
+    pub(super) fn pacing(&self, paced: Paced) -> &Pacing {
+        match paced {
+            Paced::Together => &self.pacing,
+            Paced::Alone => &self.relocations,
+        }
+    }
+
+    pub(super) fn pacing_mut(&mut self, paced: Paced) -> &mut Pacing {
+        match paced {
+            Paced::Together => &mut self.pacing,
+            Paced::Alone => &mut self.relocations,
         }
     }
 
@@ -186,7 +220,7 @@ impl Memory {
 
     /// A link takes commands (again), and is fit to since then.
     pub(super) fn note_fit(&mut self, since: Duration) {
-        self.demoted = None;
+        self.held = None;
         self.down_since = None;
         self.failed_rounds = 0;
         self.fit_since = Some(since);

@@ -9,7 +9,6 @@ use std::time::Duration;
 use super::event::Effect;
 use super::memory::Memory;
 use super::settings::Settings;
-use crate::pacing::Pacing;
 use crate::{Address, Epoch, FailureKind, Lane};
 
 /// What a search works with: the machine's own parts, lent for one step.
@@ -22,12 +21,12 @@ pub(super) struct Context<'a> {
 }
 
 /// Whose pacing a search keeps to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Paced {
     /// The tether's: there is no fit link.
     Together,
-    /// Its own: a fit link is up, and what this search meets says nothing about that one.
-    Alone(Box<Pacing>),
+    /// That of relocations: a fit link is up, and what this search meets says nothing about that one.
+    Alone,
 }
 
 #[derive(Clone, Debug)]
@@ -89,7 +88,7 @@ impl Search {
 
     /// Begins a round now, or as soon as the pacing and `not_before` allow.
     pub(super) fn begin(&mut self, cx: &mut Context<'_>, not_before: Duration) {
-        let at = self.pacing(cx.memory).not_before().max(not_before);
+        let at = cx.memory.pacing(self.paced).not_before().max(not_before);
         if at > cx.now {
             self.retry_at = Some(at);
             self.ask_at = None;
@@ -120,10 +119,14 @@ impl Search {
         self.start_next(cx);
     }
 
-    /// The resolver has answered: addresses that are news are tried at once, beside whatever is under way.
+    /// The resolver has answered: addresses that are news are tried at once, beside whatever is under way. Not while a fit
+    /// link is up: a name whose answers rotate has news all the time, and the next round will take them in.
     pub(super) fn extend(&mut self, cx: &mut Context<'_>) {
         if self.ask_at.is_some() {
             self.start_round(cx);
+            return;
+        }
+        if self.paced == Paced::Alone {
             return;
         }
         let mut fresh = cx.memory.fresh(cx.now, cx.settings.fresh_after);
@@ -168,11 +171,7 @@ impl Search {
             return;
         }
         self.charged = Some((cx.now, self.lane));
-        let at = match &mut self.paced {
-            Paced::Together => cx.memory.pacing.failed(cx.now, self.lane, cx.rng),
-            Paced::Alone(pacing) => pacing.failed(cx.now, self.lane, cx.rng),
-        };
-        self.retry_at = Some(at);
+        self.retry_at = Some(cx.memory.pacing_mut(self.paced).failed(cx.now, self.lane, cx.rng));
     }
 
     fn close_round(&mut self, failed: &Address) -> Failed {
@@ -240,21 +239,19 @@ impl Search {
         self.cancel(cx);
     }
 
-    /// Keeps to the tether's pacing from now on: the link beside which it went on is gone.
-    pub(super) fn join(&mut self) {
+    /// Keeps to the tether's pacing from now on: the link beside which it went on is gone, or in doubt. For the searches
+    /// beside a fit link, what it has under way counts as failed.
+    pub(super) fn join(mut self, cx: &mut Context<'_>) -> Self {
+        if !self.attempts.is_empty() {
+            cx.memory.relocations.failed(cx.now, self.lane, cx.rng);
+        }
         self.paced = Paced::Together;
+        self
     }
 
     /// A verified link to this address stands by (or none does any more).
     pub(super) fn settle_for(&mut self, address: Option<Address>) {
         self.settled_for = address;
-    }
-
-    fn pacing<'a>(&'a self, memory: &'a Memory) -> &'a Pacing {
-        match &self.paced {
-            Paced::Together => &memory.pacing,
-            Paced::Alone(pacing) => pacing,
-        }
     }
 
     fn is_trying(&self, address: &Address) -> bool {

@@ -25,11 +25,16 @@ pub struct Settings {
     /// An address that the resolver did not name before is tried at once, whatever the pacing, unless it was tried less
     /// than this long ago. Also how soon the resolver is asked again when no answer came at all.
     pub fresh_after: Duration,
-    /// Between moves that rest on DNS evidence alone.
+    /// Between moves that rest on DNS evidence alone. Also how long the name must go on meaning the present address until
+    /// looking elsewhere in vain is forgotten.
     pub swap_interval: Duration,
     /// When to ask again after the link's address was absent from an answer for the first time.
     pub confirm_absence_after: Duration,
-    /// A link older than this is replaced, make before break. `None`: never.
+    /// How long a fresh answer of the resolver is waited for, by a fresh incarnation and by a reconnect that was asked for
+    /// by hand, before they make do with the last one.
+    pub fresh_answer_wait: Duration,
+    /// A link of this age is replaced, make before break; up to [`Settings::RENEWAL_JITTER`] of it earlier, drawn for each
+    /// link. `None`: never.
     pub max_age: Option<Duration>,
 }
 
@@ -39,6 +44,10 @@ impl Settings {
 
     /// So many verdicts in a row may be void before one counts, late or not.
     pub const VOID_VERDICTS: u32 = 8;
+
+    /// The part of `max_age` by which a link may be renewed earlier, at random: a fleet that was started together does not
+    /// renew in step.
+    pub const RENEWAL_JITTER: f64 = 0.1;
 
     /// At most so many attempts are under way at once.
     pub const PARALLEL_ATTEMPTS: usize = 4;
@@ -57,6 +66,7 @@ impl Default for Settings {
             fresh_after: Duration::from_secs(1),
             swap_interval: Duration::from_secs(10),
             confirm_absence_after: Duration::from_millis(250),
+            fresh_answer_wait: Duration::from_millis(250),
             max_age: None,
         }
     }

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use super::demoted::demote;
-use super::event::{Effect, Event, HoldReason, ResolvePace, Sight, Teardown};
+use super::event::{Effect, Event, ResolvePace, Sight, Teardown};
 use super::search::{Context, Failed, Paced, Search};
-use super::settings::Settings;
-use super::suspect::Suspect;
+use super::suspect::suspect;
 use super::{Live, State, publish, recover};
 use crate::pacing::Pacing;
 use crate::{Epoch, FailureKind};
@@ -15,10 +14,21 @@ use crate::{Epoch, FailureKind};
 #[derive(Clone, Debug)]
 pub(super) struct Up {
     pub(super) live: Live,
-    /// So many answers in a row did not name the link's address.
-    absences: u32,
+    naming: Naming,
     relocation: Option<Relocation>,
-    renew_at: Option<Duration>,
+    /// Somebody asked for another link; until then a fresh answer is waited for.
+    look_at: Option<Duration>,
+}
+
+/// What the last answers say about the link's address.
+#[derive(Clone, Copy, Debug)]
+enum Naming {
+    /// There was none yet.
+    Unheard,
+    /// They have named it since then.
+    Named(Duration),
+    /// So many in a row have not.
+    Absent(u32),
 }
 
 /// A search for another link while the present one serves.
@@ -37,14 +47,13 @@ enum RelocationReason {
 
 impl Up {
     /// `live` serves from now on, or again.
-    pub(super) fn new(settings: &Settings, live: Live) -> Self {
-        let renew_at = settings.max_age.map(|age| live.since.saturating_add(age));
-        Up { live, absences: 0, relocation: None, renew_at }
+    pub(super) fn new(live: Live) -> Self {
+        Up { live, naming: Naming::Unheard, relocation: None, look_at: None }
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
         let search = self.relocation.as_ref().and_then(|relocation| relocation.search.next_due());
-        [search, self.renew_at].into_iter().flatten().min()
+        [search, self.live.renew_at, self.look_at].into_iter().flatten().min()
     }
 
     pub(super) fn step(mut self, cx: &mut Context<'_>, event: Event) -> State {
@@ -55,19 +64,23 @@ impl Up {
                 cx.out.push(Effect::Resume { epoch: self.live.epoch });
                 cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
             }
-            Event::Resolved { .. } => self.weigh_answer(cx),
-            Event::AttemptReady { epoch } => return self.relocate(cx, epoch),
+            Event::Resolved { .. } => self.answered(cx),
+            Event::AttemptReady { epoch, .. } => return self.relocate(cx, epoch),
             Event::AttemptFailed { epoch, kind } => self.relocation_failed(cx, epoch, kind),
             Event::LinkEnded { epoch } if epoch == self.live.epoch => {
-                return recover(cx, Up::into_search(self.relocation));
+                let search = Up::into_search(cx, self.relocation);
+                return recover(cx, search);
             }
-            Event::LinkSilent { epoch, since } if epoch == self.live.epoch => return self.suspect(cx, since),
+            Event::LinkSilent { epoch, since } if epoch == self.live.epoch => {
+                let search = Up::into_search(cx, self.relocation);
+                return suspect(cx, self.live, since, search);
+            }
             Event::LinkRefused { epoch } if epoch == self.live.epoch => return self.demote(cx),
             Event::Probed { epoch, sight: Sight::Unfit } if epoch == self.live.epoch => return self.demote(cx),
             Event::Tick => self.tick(cx),
             Event::Reconnect => {
                 cx.out.push(Effect::ResolveAfter(Duration::ZERO));
-                self.look_elsewhere(cx, RelocationReason::Requested);
+                self.look_at = Some(cx.now + cx.settings.fresh_answer_wait);
             }
             Event::LinkEnded { .. }
             | Event::LinkHeard { .. }
@@ -80,20 +93,39 @@ impl Up {
         State::Up(self)
     }
 
-    /// DNS evidence: the link's address must be absent twice in a row, and the budget must allow the move.
-    fn weigh_answer(&mut self, cx: &mut Context<'_>) {
-        if cx.memory.known.contains(&self.live.address) {
-            self.absences = 0;
-            if self.relocation.as_ref().is_some_and(|relocation| relocation.reason == RelocationReason::DnsEvidence) {
-                self.stay(cx);
-            }
-            return;
+    fn answered(&mut self, cx: &mut Context<'_>) {
+        if self.look_at.is_some() {
+            self.look_elsewhere(cx, RelocationReason::Requested);
         }
-        self.absences = self.absences.saturating_add(1);
-        if self.absences == 1 {
+        if cx.memory.known.contains(&self.live.address) {
+            self.named(cx);
+        } else {
+            self.absent(cx);
+        }
+    }
+
+    fn named(&mut self, cx: &mut Context<'_>) {
+        match self.naming {
+            Naming::Named(since) if cx.now >= since + cx.settings.swap_interval => {
+                // Settled: the next move is another story.
+                cx.memory.relocations = Pacing::new(cx.settings.pacing);
+            }
+            Naming::Named(_) => {}
+            Naming::Unheard | Naming::Absent(_) => self.naming = Naming::Named(cx.now),
+        }
+        if self.relocation.as_ref().is_some_and(|relocation| relocation.reason == RelocationReason::DnsEvidence) {
+            self.stay(cx);
+        }
+    }
+
+    /// DNS evidence: the link's address must be absent twice in a row, and the budget must allow the move.
+    fn absent(&mut self, cx: &mut Context<'_>) {
+        let Naming::Absent(times) = self.naming else {
+            self.naming = Naming::Absent(1);
             cx.out.push(Effect::ResolveAfter(cx.settings.confirm_absence_after));
             return;
-        }
+        };
+        self.naming = Naming::Absent(times.saturating_add(1));
         if let Some(relocation) = &mut self.relocation {
             relocation.search.extend(cx);
             return;
@@ -106,15 +138,20 @@ impl Up {
 
     fn look_elsewhere(&mut self, cx: &mut Context<'_>, reason: RelocationReason) {
         self.stay(cx);
-        let mut search = Search::new(Paced::Alone(Box::new(Pacing::new(cx.settings.pacing))));
-        search.begin(cx, Duration::ZERO);
+        let mut search = Search::new(Paced::Alone);
+        match reason {
+            RelocationReason::Requested => search.start_round(cx),
+            RelocationReason::DnsEvidence | RelocationReason::MaxAge => search.begin(cx, Duration::ZERO),
+        }
         self.relocation = Some(Relocation { reason, search });
     }
 
-    /// Looks for no other link any more.
+    /// Looks for no other link any more. Attempts that are cut short count as failed, or a name whose answers rotate would be
+    /// a way around the pacing.
     pub(super) fn stay(&mut self, cx: &mut Context<'_>) {
+        self.look_at = None;
         if let Some(relocation) = self.relocation.take() {
-            relocation.search.cancel(cx);
+            relocation.search.give_up(cx);
         }
     }
 
@@ -128,6 +165,7 @@ impl Up {
         if relocation.reason == RelocationReason::DnsEvidence {
             cx.memory.last_swap = Some(cx.now);
         }
+        cx.memory.relocations = Pacing::new(cx.settings.pacing);
         cx.memory.pacing.kept(self.live.since, cx.now);
         let state = publish(cx, epoch, address, relocation.search);
         cx.out.push(Effect::Retire { epoch: self.live.epoch, teardown: Teardown::Drain });
@@ -147,9 +185,12 @@ impl Up {
     }
 
     fn tick(&mut self, cx: &mut Context<'_>) {
-        if self.renew_at.is_some_and(|at| at <= cx.now) {
+        if self.look_at.is_some_and(|at| at <= cx.now) {
+            self.look_elsewhere(cx, RelocationReason::Requested);
+        }
+        if self.live.renew_at.is_some_and(|at| at <= cx.now) {
             // Should this come to nothing, it is due again then.
-            self.renew_at = Some(cx.now + cx.settings.swap_interval);
+            self.live.renew_at = Some(cx.now + cx.settings.swap_interval);
             if self.relocation.is_none() {
                 self.look_elsewhere(cx, RelocationReason::MaxAge);
             }
@@ -160,25 +201,15 @@ impl Up {
     }
 
     /// Looks for another link because this one is in doubt: what was begun beside it goes on.
-    fn into_search(relocation: Option<Relocation>) -> Search {
-        let mut search = relocation.map_or_else(|| Search::new(Paced::Together), |relocation| relocation.search);
-        search.join();
-        search
-    }
-
-    fn suspect(self, cx: &mut Context<'_>, since: Duration) -> State {
-        cx.memory.down_since = Some(cx.now);
-        cx.memory.pacing.kept(self.live.since, cx.now);
-        cx.out.push(Effect::Hold { epoch: self.live.epoch, reason: HoldReason::Suspect });
-        cx.out.push(Effect::Listen { epoch: self.live.epoch });
-        cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
-        let mut search = Up::into_search(self.relocation);
-        let side_dial_not_before = cx.memory.side_dial_not_before;
-        search.begin(cx, side_dial_not_before);
-        State::Suspect(Suspect::new(cx, self.live, since, search))
+    fn into_search(cx: &mut Context<'_>, relocation: Option<Relocation>) -> Search {
+        match relocation {
+            Some(relocation) => relocation.search.join(cx),
+            None => Search::new(Paced::Together),
+        }
     }
 
     fn demote(self, cx: &mut Context<'_>) -> State {
-        demote(cx, self.live, Up::into_search(self.relocation))
+        let search = Up::into_search(cx, self.relocation);
+        demote(cx, self.live, search)
     }
 }

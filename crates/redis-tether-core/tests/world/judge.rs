@@ -1,27 +1,21 @@
 //! Holds every step of a machine to the invariants of the design that are the machine's. Called by the [`super::World`]
 //! before and after each event; it knows the machine only from outside.
 
-use std::collections::BTreeMap;
+mod pace;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Phase, Settings};
-use redis_tether_core::{Address, Epoch, FailureKind, Lane};
+use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Met, Phase, Settings, Teardown};
+use redis_tether_core::{Address, Epoch};
 
-struct Before {
+use pace::{Book, Relocations, Tried};
+
+pub struct Before {
     phase: Phase,
     live: Option<Live>,
     next_due: Option<Duration>,
     memory: Memory,
-}
-
-/// What is remembered of the attempts at one address since its pacing last began anew.
-#[derive(Clone, Debug, Default)]
-struct Tried {
-    last: Option<Duration>,
-    rejections: u32,
-    last_lane: Option<Lane>,
-    /// When the second attempt began that was rejected: by then the first had been charged.
-    charged_since: Duration,
 }
 
 pub struct Judge {
@@ -34,7 +28,11 @@ pub struct Judge {
     pin_next: bool,
     silent_since: Duration,
     suspected_at: Duration,
-    tried: BTreeMap<Address, Tried>,
+    /// The link that was found mute and has not spoken since.
+    suspected: Option<Epoch>,
+    unasked: BTreeSet<Epoch>,
+    tried: Book,
+    relocations: Relocations,
     answer: Vec<Address>,
     news: Vec<Address>,
     /// Kept while no link is fit, and only used by tests with a fixed set of addresses.
@@ -44,7 +42,6 @@ pub struct Judge {
 impl Judge {
     pub fn new(settings: Settings) -> Judge {
         Judge {
-            settings,
             before: None,
             started: false,
             published: None,
@@ -53,10 +50,14 @@ impl Judge {
             pin_next: false,
             silent_since: Duration::ZERO,
             suspected_at: Duration::ZERO,
-            tried: BTreeMap::new(),
+            suspected: None,
+            unasked: BTreeSet::new(),
+            tried: Book::new(),
+            relocations: Relocations::default(),
             answer: Vec::new(),
             news: Vec::new(),
             failures: BTreeMap::new(),
+            settings,
         }
     }
 
@@ -67,6 +68,7 @@ impl Judge {
         }
         self.attempts.clear();
         self.failures.clear();
+        self.relocations.interrupted();
         self.started = false;
     }
 
@@ -88,26 +90,19 @@ impl Judge {
                 self.answer.clone_from(addresses);
             }
             Event::AttemptFailed { epoch, kind } => {
-                if let Some(address) = self.attempts.remove(epoch)
-                    && machine.phase() != Phase::Up
-                {
-                    self.note_failure(now, address, *kind);
+                let Some(address) = self.attempts.remove(epoch) else { return };
+                if machine.phase() == Phase::Up {
+                    self.relocations.failed(now, address, *kind);
+                } else {
+                    *self.failures.entry(address.clone()).or_default() += 1;
+                    self.tried.entry(address).or_default().failed(now, *kind);
                 }
+            }
+            Event::AttemptReady { epoch, met: Met::Unasked } => {
+                self.unasked.insert(*epoch);
             }
             _ => {}
         }
-    }
-
-    fn note_failure(&mut self, now: Duration, address: Address, kind: FailureKind) {
-        *self.failures.entry(address.clone()).or_default() += 1;
-        let tried = self.tried.entry(address).or_default();
-        if kind.lane() == Lane::Rejected {
-            tried.rejections += 1;
-            if tried.rejections == 2 {
-                tried.charged_since = tried.last.unwrap_or(now);
-            }
-        }
-        tried.last_lane = Some(kind.lane());
     }
 
     pub fn after(
@@ -126,8 +121,9 @@ impl Judge {
         self.leads_on(now, machine, under_way);
         self.nothing_leaks(machine, effects, under_way, ready);
         self.teardown_is_founded(now, event, effects, &before);
+        self.suspects_are_held(event, effects, &before);
         self.pin_holds(machine, event, effects);
-        self.within_the_pacing(now, event, effects, &before);
+        self.within_the_pacing(now, machine, event, effects, &before);
         self.note_attempts(machine, event, effects);
     }
 
@@ -164,7 +160,7 @@ impl Judge {
     /// Invariant 2.
     fn void_events_change_nothing(&self, machine: &Machine, event: &Event, effects: &[Effect], before: &Before) {
         let (epoch, is_void) = match event {
-            Event::AttemptReady { epoch } => (*epoch, !self.attempts.contains_key(epoch)),
+            Event::AttemptReady { epoch, .. } => (*epoch, !self.attempts.contains_key(epoch)),
             // `attempts` has dropped a failed one already; that the world sends none for an unknown one is its own rule.
             Event::LinkHeard { epoch }
             | Event::LinkSilent { epoch, .. }
@@ -220,25 +216,51 @@ impl Judge {
             (self.silent_since, self.suspected_at) = (*since, now);
         }
         for (i, effect) in effects.iter().enumerate() {
-            let Effect::Retire { epoch, .. } = effect else { continue };
+            let Effect::Retire { epoch, teardown } = effect else { continue };
             let live = before.live.as_ref().expect("what is retired was there");
             assert_eq!(live.epoch, *epoch);
             let mut published = effects[..i].iter().filter_map(|effect| match effect {
                 Effect::Publish { epoch } => Some(epoch),
                 _ => None,
             });
-            let is_dead = before.phase == Phase::Suspect && now >= self.silent_since + self.settings.dead_after;
+            let was_suspect = before.phase == Phase::Suspect;
+            let is_dead = was_suspect && now >= self.silent_since + self.settings.dead_after;
             match published.next() {
                 None => assert!(is_dead, "{epoch} was torn down with nothing in its place, on {event:?}"),
-                Some(new) if before.phase == Phase::Suspect && self.attempts.get(new) == Some(&live.address) => {
+                Some(new) if was_suspect && self.attempts.get(new) == Some(&live.address) => {
                     let bound = self.suspected_at + self.settings.replace_after;
+                    let is_time = now >= bound && !self.unasked.contains(new);
                     assert!(
-                        is_dead || now >= bound,
-                        "{epoch} was replaced at its own address after too short a silence"
+                        is_dead || is_time,
+                        "{epoch} was replaced at its own address by {new} after too short a silence"
                     );
+                    assert!(is_dead || *teardown == Teardown::Drain, "what {epoch} still owes was thrown away");
                     assert_eq!(*event, Event::Tick);
                 }
-                Some(_) => {}
+                Some(_) => {
+                    let wanted = if was_suspect { Teardown::Abort } else { Teardown::Drain };
+                    assert_eq!(*teardown, wanted, "{epoch} was replaced at another address");
+                }
+            }
+        }
+    }
+
+    /// A link that was found mute takes no commands until it has spoken, whatever becomes of the incarnation that found it.
+    fn suspects_are_held(&mut self, event: &Event, effects: &[Effect], before: &Before) {
+        match event {
+            Event::LinkSilent { epoch, .. } if before.phase == Phase::Up && self.published == Some(*epoch) => {
+                self.suspected = Some(*epoch);
+            }
+            Event::LinkHeard { epoch } | Event::LinkRefused { epoch } | Event::Probed { epoch, .. }
+                if self.suspected == Some(*epoch) =>
+            {
+                self.suspected = None;
+            }
+            _ => {}
+        }
+        for effect in effects {
+            if let Effect::Resume { epoch } = effect {
+                assert_ne!(self.suspected, Some(*epoch), "{epoch} takes commands and has not spoken since it was mute");
             }
         }
     }
@@ -269,7 +291,14 @@ impl Judge {
     /// Invariant 4, the part about time: between two attempts at an address lies what the pacing asks for, except that one
     /// which the resolver did not name before is tried at once, that a person may ask, and that the loss of a settled link
     /// begins anew.
-    fn within_the_pacing(&mut self, now: Duration, event: &Event, effects: &[Effect], before: &Before) {
+    fn within_the_pacing(
+        &mut self,
+        now: Duration,
+        machine: &Machine,
+        event: &Event,
+        effects: &[Effect],
+        before: &Before,
+    ) {
         let settled = before.live.as_ref().is_some_and(|live| self.is_settled(live, now));
         let shaken = matches!(
             event,
@@ -281,15 +310,20 @@ impl Judge {
         if settled && (shaken || moved) || asked {
             self.tried.clear();
         }
+        if before.phase == Phase::Up && machine.phase() == Phase::Up {
+            self.relocations.judge(&self.settings, now, event, effects, before);
+        } else if before.phase == Phase::Up {
+            self.relocations.interrupted();
+        }
         for effect in effects {
             let Effect::Dial { address, .. } = effect else { continue };
             let is_news = self.news.contains(address);
             self.news.retain(|news| news != address);
             let tried = self.tried.entry(address.clone()).or_default();
-            // Beside a fit link a search of its own goes on, at its own pace.
+            // Beside a fit link a search keeps to a pace of its own.
             let is_alone = before.phase == Phase::Up;
             if let Some(last) = tried.last.filter(|_| !is_alone) {
-                let floor = floor(&self.settings, tried, last);
+                let floor = tried.floor(&self.settings, last);
                 let by_resolver = matches!(event, Event::Resolved { .. }) && is_news;
                 let floor = if by_resolver { self.settings.fresh_after.min(floor) } else { floor };
                 assert!(
@@ -300,10 +334,14 @@ impl Judge {
             }
             tried.last = Some(now).filter(|_| !is_alone);
         }
+        let ended = |effect: &Effect| matches!(effect, Effect::Publish { .. } | Effect::Resume { .. });
+        if effects.iter().any(ended) {
+            self.tried.values_mut().for_each(Tried::discount);
+        }
     }
 
     fn note_attempts(&mut self, machine: &Machine, event: &Event, effects: &[Effect]) {
-        if let Event::AttemptReady { epoch } = event
+        if let Event::AttemptReady { epoch, .. } = event
             && machine.phase() != Phase::Suspect
         {
             self.attempts.remove(epoch);
@@ -321,15 +359,4 @@ impl Judge {
             }
         }
     }
-}
-
-/// The least that lies between the start of the attempt at `last`, and the next at the same address.
-fn floor(settings: &Settings, tried: &Tried, last: Duration) -> Duration {
-    let pace = match tried.last_lane {
-        Some(Lane::Rejected) => &settings.pacing.rejected,
-        // It may have been at the turn of another address of its round.
-        _ => return settings.pacing.unreachable.first / 2,
-    };
-    let age = if tried.rejections < 2 { Duration::ZERO } else { last.saturating_sub(tried.charged_since) };
-    pace.floor(pace.cap(tried.rejections.saturating_sub(1), age))
 }

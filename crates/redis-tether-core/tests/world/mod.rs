@@ -5,13 +5,15 @@
 #![allow(dead_code, unreachable_pub, missing_docs)] // Each test binary uses its own part.
 
 mod judge;
+mod server;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub use judge::Judge;
-use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Phase, ResolvePace, Settings, Sight};
+use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Met, Phase, ResolvePace, Settings, Teardown};
 use redis_tether_core::{Address, Epoch, FailureKind};
+pub use server::Server;
 
 pub fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -20,50 +22,6 @@ pub fn ms(n: u64) -> Duration {
 /// The address with this number.
 pub fn at(n: u8) -> Address {
     Address::Tcp(([127, 0, 0, n], 6379).into())
-}
-
-/// How a server meets an attempt.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Server {
-    Primary,
-    Replica,
-    Loading,
-    WrongPassword,
-    /// Nothing listens.
-    Refusing,
-    /// Packets vanish: the connect timeout, 1 s, rules.
-    BlackHoled,
-    /// Accepts and never speaks: the dial timeout, 3 s, rules.
-    Mute,
-    /// A primary that takes this long to set a link up.
-    Slow(Duration),
-}
-
-impl Server {
-    fn outcome(self) -> (Duration, Result<(), FailureKind>) {
-        match self {
-            Server::Primary => (World::TRIP, Ok(())),
-            Server::Slow(wait) => (wait, Ok(())),
-            Server::Replica => (World::TRIP, Err(FailureKind::NotPrimary)),
-            Server::Loading => (World::TRIP, Err(FailureKind::Loading)),
-            Server::WrongPassword => (World::TRIP, Err(FailureKind::Auth)),
-            Server::Refusing => (World::TRIP, Err(FailureKind::Refused)),
-            Server::BlackHoled => (ms(1_000), Err(FailureKind::TimedOut)),
-            Server::Mute => (ms(3_000), Err(FailureKind::TimedOut)),
-        }
-    }
-
-    pub fn is_primary(self) -> bool {
-        matches!(self, Server::Primary | Server::Slow(_))
-    }
-
-    fn sight(self) -> Option<Sight> {
-        match self {
-            Server::Primary | Server::Slow(_) => Some(Sight::Primary),
-            Server::Replica | Server::Loading => Some(Sight::Unfit),
-            _ => None,
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +34,7 @@ enum AttemptState {
 enum Happening {
     DialDone { epoch: Epoch, outcome: Result<(), FailureKind> },
     Probed { epoch: Epoch },
+    Heard { epoch: Epoch },
     Resolve,
 }
 
@@ -86,6 +45,12 @@ pub struct World {
     pub servers: BTreeMap<Address, Server>,
     /// What the resolver answers. Empty: it does not.
     pub answer: Vec<Address>,
+    /// How much servers are asked.
+    pub met: Met,
+    /// The link that nothing comes from, though its server may be well.
+    pub mute: Option<Epoch>,
+    /// The link that has spoken while nobody was there to hear it.
+    pub unheard: Option<Epoch>,
     /// How much later than owed the next ticks come.
     pub tick_late: Duration,
     /// Everything that was wanted, and when.
@@ -115,6 +80,9 @@ impl World {
             settings,
             servers: BTreeMap::new(),
             answer: answer.to_vec(),
+            met: Met::Answered,
+            mute: None,
+            unheard: None,
             tick_late: Duration::ZERO,
             log: Vec::new(),
             attempts: BTreeMap::new(),
@@ -236,7 +204,7 @@ impl World {
                 _ if !self.attempts.contains_key(&epoch) => {} // Cancelled.
                 Ok(()) => {
                     self.attempts.entry(epoch).and_modify(|attempt| attempt.1 = AttemptState::Ready);
-                    self.tell(Event::AttemptReady { epoch });
+                    self.tell(Event::AttemptReady { epoch, met: self.met });
                 }
                 Err(kind) => {
                     self.attempts.remove(&epoch);
@@ -245,10 +213,14 @@ impl World {
             },
             Happening::Probed { epoch } => {
                 let Some(live) = self.machine.live().filter(|live| live.epoch == epoch) else { return };
+                if self.mute == Some(epoch) || self.met == Met::Unasked {
+                    return;
+                }
                 if let Some(sight) = self.server(&live.address).sight() {
                     self.tell(Event::Probed { epoch, sight });
                 }
             }
+            Happening::Heard { epoch } => self.tell(Event::LinkHeard { epoch }),
             Happening::Resolve => self.tell(Event::Resolved { addresses: self.answer.clone() }),
         }
     }
@@ -275,7 +247,7 @@ impl World {
         match effect {
             Effect::Dial { epoch, address } => {
                 assert!(self.attempts.insert(*epoch, (address.clone(), AttemptState::UnderWay)).is_none());
-                let (wait, outcome) = self.server(address).outcome();
+                let (wait, outcome) = self.server(address).outcome(self.met);
                 self.later(wait, Happening::DialDone { epoch: *epoch, outcome });
             }
             Effect::Cancel { epoch } => {
@@ -287,6 +259,10 @@ impl World {
                     matches!(attempt, Some((_, AttemptState::Ready))),
                     "published {epoch}, which is no verified link: {attempt:?}"
                 );
+            }
+            Effect::Listen { epoch } => {
+                let spoke = self.unheard.take().filter(|spoke| spoke == epoch);
+                spoke.into_iter().for_each(|epoch| self.later(Duration::ZERO, Happening::Heard { epoch }));
             }
             Effect::Probe { epoch } => self.later(World::TRIP, Happening::Probed { epoch: *epoch }),
             Effect::ResolveAt(pace) => {
@@ -327,8 +303,14 @@ impl World {
         self.tell(Event::LinkEnded { epoch });
     }
 
-    /// It is noticed to have been mute for `suspect_after`.
+    /// It is noticed to have been mute for `suspect_after`, and stays so.
     pub fn silence(&mut self) {
+        self.mute = Some(self.live().epoch);
+        self.doubt();
+    }
+
+    /// It is noticed to have been mute for `suspect_after`, and would answer if it were asked.
+    pub fn doubt(&mut self) {
         let (epoch, since) = (self.live().epoch, self.now.saturating_sub(self.settings.suspect_after));
         self.tell(Event::LinkSilent { epoch, since });
     }
@@ -336,7 +318,14 @@ impl World {
     /// It speaks.
     pub fn hear(&mut self) {
         let epoch = self.live().epoch;
+        self.mute = None;
         self.tell(Event::LinkHeard { epoch });
+    }
+
+    /// It speaks while nobody is there to hear it.
+    pub fn speak_unheard(&mut self) {
+        self.mute = None;
+        self.unheard = Some(self.live().epoch);
     }
 
     /// It answers READONLY.
@@ -371,6 +360,14 @@ impl World {
 
     pub fn count(&self, wanted: impl Fn(&Effect) -> bool) -> usize {
         self.log.iter().filter(|(_, effect)| wanted(effect)).count()
+    }
+
+    pub fn teardowns(&self) -> Vec<Teardown> {
+        let teardown = |(_, effect): &(Duration, Effect)| match effect {
+            Effect::Retire { teardown, .. } => Some(*teardown),
+            _ => None,
+        };
+        self.log.iter().filter_map(teardown).collect()
     }
 
     pub fn retired(&self) -> usize {

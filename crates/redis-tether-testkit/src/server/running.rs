@@ -198,8 +198,9 @@ impl Server {
 
 /// # Roles
 impl Server {
-    /// Makes this a replica of `primary` and waits until it has all that the primary had at the time of the call, at
-    /// most 10 s.
+    /// Makes this a replica of `primary` and waits until it has all that the primary had at the time of the call, and the
+    /// primary knows it and sends it what is written next: at most 10 s for each. Then it may be promoted, and the
+    /// primary's `FAILOVER` finds it at its own address.
     ///
     /// # Errors
     /// [`ServerError::TimedOut`]; else as [`command`](Self::command).
@@ -210,7 +211,9 @@ impl Server {
             let offset = info.number("slave_repl_offset").unwrap_or(-1);
             info.field("master_link_status") == Some("up") && offset >= wanted
         })
-        .await
+        .await?;
+        let addr = self.addr();
+        primary.wait_for(&format!("{addr} to be online"), PATIENCE, |info| info.has_online_replica(addr)).await
     }
 
     /// Makes this a replica of `new_primary`, at once and without waiting for its data: from now on writes are refused
@@ -221,6 +224,8 @@ impl Server {
     pub async fn demote_to(&self, new_primary: &Server) -> Result<(), ServerError> {
         let password = new_primary.current_password().clone().unwrap_or_default();
         self.command(&["CONFIG", "SET", "masterauth", &password]).await?;
+        // On loopback a connection comes from another address than the one that its server listens at.
+        self.command(&["CONFIG", "SET", "replica-announce-ip", &self.addr().ip().to_string()]).await?;
         let (ip, port) = (new_primary.addr().ip().to_string(), new_primary.addr().port().to_string());
         self.command(&["REPLICAOF", &ip, &port]).await.map(drop)
     }

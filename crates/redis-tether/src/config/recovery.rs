@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 
 use redis_tether_core::pacing::{LanePace, PacingSettings};
-use redis_tether_core::recovery::Settings;
+use redis_tether_core::recovery::{Met, Settings};
 use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 
 use super::error::ConfigError;
-use super::{Config, LaneSettings};
-use crate::{supervisor, watcher};
+use super::{Config, LaneSettings, Verify};
+use crate::watcher;
 
 impl Config {
     /// How long recovery takes at worst with these settings, for each kind of failure.
@@ -35,10 +35,10 @@ impl Config {
             urgent_interval: self.resolve.fast_interval,
             urgent_for: self.resolve.fast_for,
             outage_interval: self.resolve.outage_interval,
-            fresh_answer_wait: supervisor::FRESH_ANSWER_LIMIT,
         };
-        let dial = DialFigures { connect: self.dial.connect_timeout, total: self.dial.timeout };
-        let probe = ProbeFigures { interval: self.detection.probe_interval, timeout: self.detection.probe_timeout };
+        let met = if self.verify == Verify::None { Met::Unasked } else { Met::Answered };
+        let dial = DialFigures { connect: self.dial.connect_timeout, total: self.dial.timeout, met };
+        let probe = ProbeFigures { interval: self.detection.probe_interval };
         Ok(RecoveryBounds::new(&self.recovery_settings()?, &resolve, &dial, &probe))
     }
 

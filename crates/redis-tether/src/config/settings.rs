@@ -102,8 +102,12 @@ impl Default for CommandSettings {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct DetectionSettings {
-    /// How long the server may owe a reply without sending a byte before the link is suspected. 1 ms to 1 h, below
-    /// `dead_after`; default 250 ms. Short, because suspicion costs nothing: new commands wait, those in flight stay.
+    /// How long the server may owe a reply without sending a byte before the link is suspected: from the first write after
+    /// the last read. 1 ms to 1 h, below `dead_after`; default 250 ms. Short, because suspicion costs nothing: new commands
+    /// wait, those in flight stay.
+    ///
+    /// Where the last read answered only some of the commands in flight and nothing has been sent since, nobody can tell
+    /// that more is owed; the server is probed after this time, and the link is suspected as long after that.
     #[serde(with = "humantime_serde")]
     pub suspect_after: Duration,
 
@@ -117,8 +121,11 @@ pub struct DetectionSettings {
     #[serde(with = "humantime_serde")]
     pub probe_interval: Duration,
 
-    /// How long a probe may go unanswered before the link is suspected. 1 ms to 1 h, at most `probe_interval`;
-    /// default 400 ms.
+    /// How long a probe is waited for. 1 ms to 1 h, at most `probe_interval`; default 400 ms.
+    ///
+    /// One that is not answered makes the link suspect, unless something else was read within the last `suspect_after`:
+    /// a server that goes on answering is slow and not silent, and the probe is waited for until the next one is due. A
+    /// server that says nothing at all from the probe on is suspected after `suspect_after`, if that is sooner.
     #[serde(with = "humantime_serde")]
     pub probe_timeout: Duration,
 }
@@ -202,8 +209,8 @@ pub struct ResolveSettings {
     #[serde(with = "humantime_serde")]
     pub interval: Duration,
 
-    /// The shortest time between lookups while the link is not up, for `fast_for`. 1 ms to 1 h, at most `interval` and
-    /// `outage_interval`; default 50 ms.
+    /// The time between lookups while the link is not up, for `fast_for`; up to 20 % less, at random. 1 ms to 1 h, at most
+    /// `interval` and `outage_interval`; default 50 ms.
     #[serde(with = "humantime_serde")]
     pub fast_interval: Duration,
 
@@ -211,7 +218,7 @@ pub struct ResolveSettings {
     #[serde(with = "humantime_serde")]
     pub fast_for: Duration,
 
-    /// The time between lookups in the rest of an outage. 1 ms to 1 h, default 1 s.
+    /// The time between lookups in the rest of an outage; up to 20 % less, at random. 1 ms to 1 h, default 1 s.
     #[serde(with = "humantime_serde")]
     pub outage_interval: Duration,
 

@@ -1,5 +1,6 @@
 //! How much each address may be asked. Some proxies hang up on commands they do not know; with `verify = auto` the dialer
-//! then asks less, and remembers here what went well, so that the next dial does not begin with being hung up on.
+//! then asks less, and once it is sure of that it remembers here what went well, so that the next dial does not begin with
+//! being hung up on.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -48,19 +49,26 @@ impl Levels {
         Levels { mode, known: Mutex::new(BTreeMap::new()) }
     }
 
-    /// The level that a dial of `address` begins at.
+    /// The level that a dial of `address` begins at. It asks at least whether the peer is alive: only one that hangs up on that,
+    /// too, is taken without an answer.
     pub(super) fn at(&self, address: &Address) -> VerifyLevel {
         match self.mode {
             Verify::Hello => VerifyLevel::Hello,
             Verify::Role => VerifyLevel::Role,
             Verify::Ping => VerifyLevel::Ping,
             Verify::None => VerifyLevel::None,
-            Verify::Auto => {
-                let learned = self.lock().get(address).and_then(|known| known.learned);
-                let valid = learned.filter(|(_, when)| when.elapsed() < KEPT_FOR);
-                valid.map_or(VerifyLevel::Hello, |(level, _)| level)
-            }
+            Verify::Auto => self.learned(address).map_or(VerifyLevel::Hello, |level| level.max(VerifyLevel::Ping)),
         }
+    }
+
+    /// Whether the peer is known to stand no more than `level`.
+    pub(super) fn has_learned(&self, address: &Address, level: VerifyLevel) -> bool {
+        self.learned(address).is_some_and(|learned| learned <= level)
+    }
+
+    fn learned(&self, address: &Address) -> Option<VerifyLevel> {
+        let learned = self.lock().get(address).and_then(|known| known.learned);
+        learned.filter(|(_, when)| when.elapsed() < KEPT_FOR).map(|(level, _)| level)
     }
 
     /// The level to try next, with a fresh connection, when the peer hung up on this one.
@@ -87,10 +95,9 @@ impl Levels {
         })
     }
 
-    /// `address` passed at `level`, having hung up on more or not known it. That it should be asked nothing is not learned:
-    /// only a peer that hangs up on the question again is taken without an answer.
+    /// `address` passed at `level`, having hung up twice on more, or not known it.
     pub(super) fn learn(&self, address: &Address, level: VerifyLevel) {
-        let (level, now) = (level.max(VerifyLevel::Ping), Instant::now());
+        let now = Instant::now();
         tracing::debug!(%address, ?level, "the peer is asked less from now on");
         self.update(address, now, |known| known.learned = Some((level, now)));
     }

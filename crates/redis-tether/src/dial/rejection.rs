@@ -38,13 +38,18 @@ impl Rejection {
     }
 
     pub(crate) fn by_io(error: &io::Error) -> Rejection {
-        Rejection { kind: kind_of_io(error.kind()), detail: error.to_string() }
+        Rejection::by_transport(error.kind(), &error.to_string())
+    }
+
+    fn by_transport(kind: io::ErrorKind, text: &str) -> Rejection {
+        let detail = if says_no_more_than_its_kind(text) { String::new() } else { text.to_owned() };
+        Rejection { kind: kind_of_io(kind), detail }
     }
 
     /// Of how a link ended.
     pub(crate) fn by_end(end: &LinkEnd) -> Rejection {
         match end {
-            LinkEnd::Failed(kind, detail) => Rejection { kind: kind_of_io(*kind), detail: detail.clone() },
+            LinkEnd::Failed(kind, detail) => Rejection::by_transport(*kind, detail),
             LinkEnd::Protocol(detail) => Rejection { kind: FailureKind::Protocol, detail: detail.clone() },
             LinkEnd::Closed => Rejection { kind: FailureKind::Closed, detail: String::new() },
             LinkEnd::Retired | LinkEnd::Mute | LinkEnd::DriverGone => {
@@ -111,6 +116,14 @@ fn kind_of_text(detail: &str) -> FailureKind {
 fn without_arguments(detail: &str) -> &str {
     let end = detail.find("with args beginning with").unwrap_or(detail.len());
     detail[..end].trim_end_matches([' ', ','])
+}
+
+/// Whether an error's text is the system's name for what our own name for the failure says as well.
+fn says_no_more_than_its_kind(text: &str) -> bool {
+    let name = text.split(" (os error ").next().unwrap_or(text);
+    ["connection refused", "connection reset", "connection reset by peer", "connection timed out", "timed out"]
+        .iter()
+        .any(|said| name.eq_ignore_ascii_case(said))
 }
 
 fn kind_of_io(kind: io::ErrorKind) -> FailureKind {

@@ -1,148 +1,24 @@
 //! Dials against fake servers under virtual time: what is accepted, what is refused and as what, what is learned, and what is
 //! left behind.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+mod levels;
+mod rig;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis_tether_core::{Address, Epoch, FailureKind, Role};
-use redis_tether_testkit::{FakeServer, SimNet};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
-use super::{DialError, Dialer};
+use self::rig::World;
+use super::Rejection;
 use crate::config::{Config, Protocol, Verify};
-use crate::gate::Gate;
-use crate::ledger::{LinkEnd, LinkObserver};
-use crate::link::Link;
-use crate::transport::{BoxFuture, BoxedStream, Transport};
+use crate::ledger::LinkEnd;
 use crate::verify::{VerifyLevel, verify};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const PASSWORD: &str = "correct-horse";
-
-/// A fake server in a network of its own, and a dialer that leads there.
-struct World {
-    net: SimNet,
-    server: FakeServer,
-    address: SocketAddr,
-    gate: Arc<Gate>,
-    ends: Arc<Ends>,
-    open_streams: Arc<AtomicUsize>,
-    dialer: Dialer,
-}
-
-impl World {
-    fn new() -> World {
-        World::with(|_| {})
-    }
-
-    fn with(change: impl FnOnce(&mut Config)) -> World {
-        let address = SocketAddr::from(([10, 0, 0, 1], 6379));
-        let mut config = Config::new("redis", 6379);
-        change(&mut config);
-        let (net, server) = (SimNet::new(), FakeServer::new());
-        net.bind(address, server.clone());
-        let gate = Gate::new(&config.commands, Arc::default());
-        let (ends, open_streams) = (Arc::new(Ends::default()), Arc::new(AtomicUsize::new(0)));
-        let transport = SimTransport { net: net.clone(), open: Arc::clone(&open_streams) };
-        let dialer = Dialer::new(Arc::new(config), Arc::new(transport), Arc::clone(&gate), ends.clone());
-        World { net, server, address, gate, ends, open_streams, dialer }
-    }
-
-    async fn dial(&self) -> Result<Link, DialError> {
-        self.dialer.dial(Epoch::FIRST, Address::Tcp(self.address)).await
-    }
-
-    async fn failure(&self) -> DialError {
-        self.dial().await.map(|link| link.verify_level()).expect_err("the dial fails")
-    }
-
-    fn dials(&self) -> u64 {
-        self.net.dials(self.address)
-    }
-
-    async fn until_no_stream_is_left(&self) {
-        let gone = async {
-            while self.open_streams.load(Ordering::SeqCst) > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(LIMIT, gone).await.expect("every stream is dropped");
-    }
-}
-
-#[derive(Default)]
-struct Ends(Mutex<Vec<LinkEnd>>);
-
-impl Ends {
-    fn seen(&self) -> Vec<LinkEnd> {
-        self.0.lock().expect("no panic").clone()
-    }
-}
-
-impl LinkObserver for Ends {
-    fn link_ended(&self, _epoch: Epoch, end: LinkEnd) {
-        self.0.lock().expect("no panic").push(end);
-    }
-
-    fn link_heard(&self, _epoch: Epoch) {}
-}
-
-struct SimTransport {
-    net: SimNet,
-    open: Arc<AtomicUsize>,
-}
-
-impl Transport for SimTransport {
-    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
-        let Address::Tcp(address) = *address else {
-            panic!("no unix sockets here");
-        };
-        let (net, open) = (self.net.clone(), Arc::clone(&self.open));
-        Box::pin(async move {
-            let stream = net.connect(address).await?;
-            open.fetch_add(1, Ordering::SeqCst);
-            Ok(Box::new(Counted { stream, open }) as BoxedStream)
-        })
-    }
-}
-
-/// A stream that is counted until it is dropped.
-struct Counted<S> {
-    stream: S,
-    open: Arc<AtomicUsize>,
-}
-
-impl<S> Drop for Counted<S> {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_primary_is_accepted_and_carries_commands() {
@@ -321,28 +197,6 @@ async fn an_old_server_gets_the_password_without_the_username() {
     assert!(heard[1].starts_with("*2\r\n$4\r\nAUTH\r\n$13\r\ncorrect-horse"), "{heard:?}");
 }
 
-impl World {
-    /// Puts a peer in the server's place that answers each batch of commands with the next of these.
-    fn script(&self, answers: &[&'static [u8]]) -> Arc<Mutex<Vec<String>>> {
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (answers, listening) = (answers.to_vec(), Arc::clone(&heard));
-        self.net.bind_with(self.address, move |mut io| {
-            let (answers, heard) = (answers.clone(), Arc::clone(&listening));
-            tokio::spawn(async move {
-                for answer in answers {
-                    let mut batch = vec![0; 4096];
-                    let size = io.read(&mut batch).await.expect("a batch");
-                    heard.lock().expect("no panic").push(String::from_utf8_lossy(&batch[..size]).into_owned());
-                    io.write_all(answer).await.expect("it is read");
-                }
-                // Held open until the other side leaves.
-                let _ = io.read(&mut [0]).await;
-            });
-        });
-        heard
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_a_server_repeats_stays_secret() {
     for repeated in [
@@ -439,65 +293,6 @@ async fn a_sentinel_is_no_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_hangs_up_on_questions_is_asked_less_and_that_is_learned() {
-    for (closes_on, level, dials, dials_again) in [
-        (&["HELLO"][..], VerifyLevel::Role, 2, 1),
-        (&["HELLO", "ROLE"], VerifyLevel::Ping, 3, 1),
-        // That nothing may be asked is found out again each time, from where the last answer was.
-        (&["HELLO", "ROLE", "PING"], VerifyLevel::None, 4, 2),
-        // As twemproxy, which knows no CLIENT either: nothing of it is said at the level of PING.
-        (&["HELLO", "ROLE", "CLIENT"], VerifyLevel::Ping, 2, 1),
-    ] {
-        let world = World::new();
-        world.server.close_on(closes_on);
-        let link = world.dial().await.unwrap_or_else(|error| panic!("closing on {closes_on:?}: {error}"));
-        assert_eq!((link.verify_level(), world.dials()), (level, dials), "closing on {closes_on:?}");
-        assert_eq!(world.ends.seen(), [], "what a dial tried is nobody's link");
-
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let again = world.dial().await.expect("a link");
-        assert_eq!((again.verify_level(), world.dials()), (level, dials + dials_again), "learned");
-
-        tokio::time::advance(Duration::from_secs(601)).await;
-        world.server.heal();
-        let later = world.dial().await.expect("a link");
-        assert_eq!(later.verify_level(), VerifyLevel::Hello, "forgotten after a while");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fixed_level_is_used_as_it_is() {
-    for (verify, level) in [
-        (Verify::Hello, VerifyLevel::Hello),
-        (Verify::Role, VerifyLevel::Role),
-        (Verify::Ping, VerifyLevel::Ping),
-        (Verify::None, VerifyLevel::None),
-    ] {
-        let world = World::with(|config| config.verify = verify);
-        assert_eq!(world.dial().await.expect("a link").verify_level(), level);
-    }
-    let world = World::with(|config| config.verify = Verify::Hello);
-    world.server.close_on(&["HELLO"]);
-    let error = world.failure().await;
-    assert_eq!((error.kind(), world.dials()), (FailureKind::Closed, 1));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_peer_that_hangs_up_on_everybody_sees_hardly_more_than_the_dials() {
-    let world = World::new();
-    world.net.bind_with(world.address, drop);
-    for _ in 0..20 {
-        assert_eq!(world.failure().await.kind(), FailureKind::Closed);
-        tokio::time::advance(Duration::from_millis(100)).await;
-    }
-    // Two seconds and a little: twenty dials, and two more connections in each of those seconds.
-    assert!((24..=26).contains(&world.dials()), "{}", world.dials());
-    world.net.bind(world.address, world.server.clone());
-    let link = world.dial().await.expect("a link once somebody is there");
-    assert_eq!(link.verify_level(), VerifyLevel::Hello, "nothing was learned from it");
-}
-
-#[tokio::test(start_paused = true)]
 async fn waiting_ends_when_it_should_to_the_millisecond() {
     let silent = World::new();
     silent.server.hang();
@@ -526,6 +321,27 @@ async fn nobody_there_is_told_from_nobody_reachable() {
     assert_eq!(world.failure().await.kind(), FailureKind::Refused);
     world.net.unreachable(world.address);
     assert_eq!(world.failure().await.kind(), FailureKind::Unreachable);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_says_what_went_wrong_once() {
+    let world = World::new();
+    world.server.crash();
+    assert_eq!(world.failure().await.to_string(), "10.0.0.1:6379: connection refused");
+
+    for (errno, line) in [
+        (111, "10.0.0.1:6379: connection refused"),
+        (104, "10.0.0.1:6379: connection reset"),
+        (110, "10.0.0.1:6379: timed out"),
+        (113, "10.0.0.1:6379: unreachable: No route to host (os error 113)"),
+        (2, "10.0.0.1:6379: connection refused: No such file or directory (os error 2)"),
+    ] {
+        let error = std::io::Error::from_raw_os_error(errno);
+        let address = Address::Tcp(world.address);
+        assert_eq!(Rejection::by_io(&error).at(&address).to_string(), line);
+        let ended = LinkEnd::Failed(error.kind(), error.to_string());
+        assert_eq!(Rejection::by_end(&ended).at(&address).to_string(), line);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! The gate's promises: who waits, for how long, who goes first, and that nothing is lost between a handle and a drain.
+//! The gate's promises: who waits and for how long, and that nothing is lost between a handle and a drain. Those about
+//! letting go are in `release/tests.rs`.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,7 +9,7 @@ use std::thread;
 
 use redis::cmd;
 use redis_tether_core::reply::Refusal;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
@@ -18,10 +19,10 @@ use crate::outcome::{CommandError, Outcome, OutcomeExt};
 
 const WINDOW: Duration = Duration::from_secs(3);
 
-type Call = JoinHandle<Result<String, CommandError>>;
+pub(super) type Call = JoinHandle<Result<String, CommandError>>;
 
 /// Issues `GET <key>` in a task of its own.
-fn get(rig: &Rig, key: usize) -> Call {
+pub(super) fn get(rig: &Rig, key: usize) -> Call {
     let mut handle = rig.handle();
     tokio::spawn(async move {
         let reply = cmd("GET").arg(key).query_async::<String>(&mut handle).await;
@@ -35,64 +36,13 @@ async fn failure(call: Call) -> CommandError {
 }
 
 /// The output, if there is no need to wait for it.
-async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+pub(super) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
     })
     .await
-}
-
-fn gets(keys: std::ops::Range<usize>) -> Vec<String> {
-    keys.map(|key| format!("GET {key}")).collect()
-}
-
-#[tokio::test(start_paused = true)]
-async fn held_commands_go_in_order_and_at_a_doubling_pace() {
-    let rig = Rig::new();
-    let calls: Vec<_> = (0..600).map(|key| get(&rig, key)).collect();
-    settle().await;
-    assert_eq!(rig.shared.counters.held_now.value(), 600);
-    let peer = Peer::mute();
-    let link = rig.open(1, &peer).await;
-    for (sent, all) in [(64, 600), (192, 600), (448, 600)] {
-        settle().await;
-        assert_eq!(peer.received(), gets(0..sent));
-        assert_eq!(rig.shared.counters.held_now.value(), all - sent as u64);
-        assert!(!rig.gate().admits(link.epoch()), "newcomers queue behind");
-        peer.pay("+OK");
-    }
-    settle().await;
-    assert_eq!(peer.received(), gets(0..600));
-    assert!(rig.gate().admits(link.epoch()), "nobody is held any more");
-    peer.pay("+OK");
-    for call in calls {
-        assert_eq!(call.await.expect("no panic").as_deref(), Ok("OK"));
-    }
-    assert_eq!(rig.shared.counters.held.value(), 600);
-    assert_eq!(rig.shared.counters.released.value(), 600);
-}
-
-#[tokio::test(start_paused = true)]
-async fn newcomers_queue_behind_and_blocking_commands_hold_nobody_up() {
-    let rig = Rig::new();
-    let mut pops = JoinSet::new();
-    for _ in 0..64 {
-        let mut handle = rig.handle();
-        pops.spawn(async move { cmd("BLPOP").arg("list").arg(0).query_async::<String>(&mut handle).await });
-    }
-    settle().await;
-    let calls: Vec<_> = (0..65).map(|key| get(&rig, key)).collect();
-    settle().await;
-    let peer = Peer::mute();
-    rig.open(1, &peer).await;
-    settle().await;
-    assert_eq!(peer.received().len(), 64 + 65, "the 64 that block count for nothing");
-    peer.pay("+OK");
-    for call in calls {
-        assert_eq!(call.await.expect("no panic").as_deref(), Ok("OK"));
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,21 +181,6 @@ async fn a_held_command_whose_caller_went_away_is_never_sent() {
     rig.open(1, &peer).await;
     settle().await;
     assert_eq!(peer.received(), ["GET 0", "GET 2"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_release_goes_on_when_its_callers_go_away() {
-    let rig = Rig::new();
-    let calls: Vec<_> = (0..100).map(|key| get(&rig, key)).collect();
-    settle().await;
-    let peer = Peer::mute();
-    rig.open(1, &peer).await;
-    settle().await;
-    for call in &calls[..64] {
-        call.abort();
-    }
-    settle().await;
-    assert_eq!(peer.received(), gets(0..100));
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
+use super::entry::{Entered, GivenUp};
 use super::patience::Patience;
-use super::{Admission, Entered, Gate, GivenUp, NotAdmitted};
+use super::{Admission, Gate, NotAdmitted};
 use crate::config::HoldMode;
 use crate::hold::Ticket;
 use crate::ledger::FlightKind;

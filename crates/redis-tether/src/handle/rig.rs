@@ -89,8 +89,13 @@ impl Rig {
         Handle::new(Arc::clone(&self.shared), Arc::new(()))
     }
 
-    /// A link to `peer`, not yet published.
+    /// A link to `peer`, not yet published. It is asked nothing.
     pub(crate) async fn link(&self, number: u64, peer: &Peer) -> Arc<Link> {
+        self.link_that_answers(VerifyLevel::None, number, peer).await
+    }
+
+    /// A link to `peer` that was found to answer this much, not yet published.
+    pub(crate) async fn link_that_answers(&self, level: VerifyLevel, number: u64, peer: &Peer) -> Arc<Link> {
         let (ours, theirs) = duplex(1 << 20);
         let serving = tokio::spawn(peer.clone().serve(theirs));
         drop(serving);
@@ -104,8 +109,7 @@ impl Rig {
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (connection, driver) = made.expect("nothing is asked of the peer");
         let driver = AbortOnDropHandle::new(tokio::spawn(driver));
-        let verdict =
-            Verdict { role: Role::Primary, role_word: None, loading: false, version: None, level: VerifyLevel::None };
+        let verdict = Verdict { role: Role::Primary, role_word: None, loading: false, version: None, level };
         let address = Address::Unix(PathBuf::from("/rig"));
         Arc::new(Link::new(address, &verdict, ledger, connection, driver))
     }
@@ -167,6 +171,12 @@ impl Peer {
     pub(crate) fn pay(&self, line: &str) {
         let owed = std::mem::take(&mut *lock(&self.script.owed));
         lock(&self.script.pay).extend(std::iter::repeat_n(line.to_owned(), owed));
+        self.script.go.notify_one();
+    }
+
+    /// Says a line unasked.
+    pub(crate) fn utter(&self, line: &str) {
+        lock(&self.script.pay).push_back(line.to_owned());
         self.script.go.notify_one();
     }
 

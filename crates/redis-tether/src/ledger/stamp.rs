@@ -1,5 +1,5 @@
-//! A moment that many threads may read and set without a lock. The ledger keeps its last read and the beginning of a busy
-//! spell in these.
+//! A moment that one thread sets and clears and many may read, without a lock. The ledger keeps its last read and the
+//! beginning of what the peer owes in these.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +19,16 @@ impl Stamp {
         // Half a million years fit.
         let micros = u64::try_from(micros).unwrap_or(u64::MAX - 1);
         self.0.store(micros + 1, Ordering::Release);
+    }
+
+    /// Back to never.
+    pub(super) fn clear(&self) {
+        self.0.store(0, Ordering::Release);
+    }
+
+    /// Whether it is set, for the one who sets it.
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn at(&self, origin: Instant) -> Option<Instant> {

@@ -1,4 +1,4 @@
-//! The ledger's promises: one death, told in order; silence measured right; writes put together.
+//! The ledger's promises: one death, told in order; writes put together. Those about silence are in `silence/tests.rs`.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,17 +13,17 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether_core::Epoch;
 use redis_tether_testkit::FakeServer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
-use tokio::time::{Instant, advance, timeout};
+use tokio::time::timeout;
 
-use super::{FlightKind, Ledger, LedgerStream, LinkEnd, LinkObserver};
+use super::{Ledger, LedgerStream, LinkEnd, LinkObserver};
 use crate::config::CommandSettings;
 use crate::gate::Gate;
 
-const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// Remembers what it is told, and whether the ledger was dead by then.
 #[derive(Default)]
-struct Witness {
+pub(crate) struct Witness {
     ledger: OnceLock<Weak<Ledger>>,
     ends: Mutex<Vec<(Epoch, LinkEnd)>>,
     told_alive: AtomicUsize,
@@ -31,6 +31,11 @@ struct Witness {
 }
 
 impl Witness {
+    /// How often it was told that the link spoke.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Ordering::SeqCst)
+    }
+
     fn ends(&self) -> Vec<LinkEnd> {
         self.ends.lock().expect("no test panics here").iter().map(|(_, end)| end.clone()).collect()
     }
@@ -48,7 +53,7 @@ impl LinkObserver for Witness {
     }
 }
 
-fn books() -> (Arc<Ledger>, Arc<Witness>) {
+pub(crate) fn books() -> (Arc<Ledger>, Arc<Witness>) {
     let witness = Arc::new(Witness::default());
     let gate = Gate::new(&CommandSettings::default(), Arc::default());
     let ledger = Ledger::new(Epoch::FIRST, gate, witness.clone());
@@ -271,199 +276,6 @@ fn a_dropped_runtime_ends_the_link() {
     drop(runtime);
     assert_eq!(witness.ends(), [LinkEnd::DriverGone]);
     drop(connection);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_idle_link_is_not_silent() {
-    let (ledger, _witness) = books();
-    advance(Duration::from_secs(3600)).await;
-    assert_eq!(ledger.silent_for(Instant::now()), None);
-    let flight = ledger.begin(FlightKind::Plain);
-    advance(Duration::from_millis(300)).await;
-    assert_eq!(silence(&ledger), Some(300), "silence counts from the command, not from the last read");
-    drop(flight);
-    assert_eq!(silence(&ledger), None);
-}
-
-fn silence(ledger: &Ledger) -> Option<u128> {
-    ledger.silent_for(Instant::now()).map(|silence| silence.as_millis())
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_drip_is_not_silence() {
-    let (ledger, _witness) = books();
-    let _flight = ledger.begin(FlightKind::Plain);
-    for _ in 0..10 {
-        advance(Duration::from_secs(1)).await;
-        assert_eq!(silence(&ledger), Some(1000));
-        ledger.note_read(b"+");
-        assert_eq!(silence(&ledger), Some(0));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn callers_that_give_up_early_do_not_hide_a_mute_peer() {
-    let (ledger, _witness) = books();
-    for _ in 0..4 {
-        let _flight = ledger.begin(FlightKind::Plain);
-        ledger.note_written(14);
-        advance(Duration::from_millis(100)).await;
-    }
-    let _flight = ledger.begin(FlightKind::Plain);
-    assert_eq!(silence(&ledger), Some(400));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_command_that_was_given_up_before_it_left_starts_no_silence() {
-    let (ledger, _witness) = books();
-    drop(ledger.begin(FlightKind::Plain));
-    advance(Duration::from_secs(60)).await;
-    let _flight = ledger.begin(FlightKind::Plain);
-    assert_eq!(silence(&ledger), Some(0));
-}
-
-const TEN: Option<Duration> = Some(Duration::from_secs(10));
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_explains_silence_until_its_timeout() {
-    let (ledger, _witness) = books();
-    let _waiting = ledger.begin(FlightKind::Blocking(TEN));
-    let _behind = ledger.begin(FlightKind::Plain);
-    advance(Duration::from_millis(10_499)).await;
-    assert!(ledger.blocked());
-    assert_eq!(silence(&ledger), None);
-    advance(Duration::from_millis(1)).await;
-    assert!(!ledger.blocked());
-    assert_eq!(silence(&ledger), Some(0), "silence counts from where its explanation ended");
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250));
-}
-
-#[tokio::test(start_paused = true)]
-async fn blocking_commands_wait_one_after_another() {
-    let (ledger, _witness) = books();
-    let first = ledger.begin(FlightKind::Blocking(TEN));
-    let _second = ledger.begin(FlightKind::Blocking(TEN));
-    advance(Duration::from_secs(10)).await;
-    ledger.note_read(b"*-1\r\n");
-    drop(first);
-    advance(Duration::from_millis(10_499)).await;
-    assert_eq!(silence(&ledger), None);
-    advance(Duration::from_millis(1)).await;
-    assert_eq!(silence(&ledger), Some(0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_without_a_timeout_explains_silence_for_ever() {
-    let (ledger, _witness) = books();
-    let waiting = ledger.begin(FlightKind::Blocking(None));
-    let _behind = ledger.begin(FlightKind::Plain);
-    advance(Duration::from_secs(86_400)).await;
-    assert_eq!(silence(&ledger), None);
-    drop(waiting);
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250), "nobody waits for it any more, and it blocks the link");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answered_blocking_command_explains_nothing_any_more() {
-    let (ledger, _witness) = books();
-    let waiting = ledger.begin(FlightKind::Blocking(Some(Duration::from_secs(3600))));
-    advance(Duration::from_secs(1)).await;
-    ledger.note_read(b"*2\r\n");
-    drop(waiting);
-    let _next = ledger.begin(FlightKind::Plain);
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_whose_caller_left_goes_on_at_the_server() {
-    let (ledger, _witness) = books();
-    drop(ledger.begin(FlightKind::Blocking(TEN)));
-    let _behind = ledger.begin(FlightKind::Plain);
-    advance(Duration::from_secs(5)).await;
-    assert_eq!(silence(&ledger), None);
-    ledger.note_read(b"*2\r\n");
-    advance(Duration::from_secs(1)).await;
-    assert_eq!(silence(&ledger), Some(1000), "its answer came after all");
-}
-
-#[tokio::test(start_paused = true)]
-async fn absurd_timeouts_explain_for_ever_and_do_not_overflow() {
-    let (ledger, _witness) = books();
-    let _waiting = ledger.begin(FlightKind::Blocking(Some(Duration::MAX)));
-    assert!(ledger.blocked());
-}
-
-#[tokio::test(start_paused = true)]
-async fn one_read_is_reported_for_each_listen() {
-    let (ledger, witness) = books();
-    ledger.note_read(b"+");
-    assert_eq!(witness.heard.load(Ordering::SeqCst), 0);
-    ledger.listen();
-    ledger.note_read(b"+");
-    ledger.note_read(b"+");
-    assert_eq!(witness.heard.load(Ordering::SeqCst), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn busy_and_idle_wake_those_who_wait() {
-    let (ledger, _witness) = books();
-    let watch = tokio::spawn({
-        let ledger = Arc::clone(&ledger);
-        async move { ledger.busy().await }
-    });
-    tokio::task::yield_now().await;
-    assert!(!watch.is_finished());
-    let flight = ledger.begin(FlightKind::Plain);
-    timeout(LIMIT, watch).await.expect("busy").expect("no panic");
-    timeout(LIMIT, ledger.busy()).await.expect("busy already");
-    let drain = tokio::spawn({
-        let ledger = Arc::clone(&ledger);
-        async move { ledger.idle().await }
-    });
-    tokio::task::yield_now().await;
-    assert!(!drain.is_finished());
-    drop(flight);
-    timeout(LIMIT, drain).await.expect("idle").expect("no panic");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_end_wakes_the_watch() {
-    let (ledger, _witness) = books();
-    let watch = tokio::spawn({
-        let ledger = Arc::clone(&ledger);
-        async move { ledger.busy().await }
-    });
-    tokio::task::yield_now().await;
-    ledger.kill(LinkEnd::Closed);
-    timeout(LIMIT, watch).await.expect("woken by the end").expect("no panic");
-}
-
-/// Two threads take turns at the moment where a signal could be lost.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_wake_is_lost_between_threads() {
-    let (ledger, _witness) = books();
-    let waiting = tokio::spawn({
-        let ledger = Arc::clone(&ledger);
-        async move {
-            for _ in 0..2000 {
-                ledger.busy().await;
-                ledger.idle().await;
-            }
-        }
-    });
-    let busy = async {
-        while !waiting.is_finished() {
-            drop(ledger.begin(FlightKind::Plain));
-            let flight = ledger.begin(FlightKind::Plain);
-            tokio::task::yield_now().await;
-            drop(flight);
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(Duration::from_secs(60), busy).await.expect("the waiting side was woken each time");
 }
 
 #[tokio::test(start_paused = true)]

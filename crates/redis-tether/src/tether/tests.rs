@@ -70,6 +70,34 @@ async fn a_connection_that_panics_is_restarted_and_adopts_the_link() {
     tether.shutdown().await;
 }
 
+/// Each restart says what the incarnation before ended of.
+#[tokio::test]
+async fn a_restart_says_why() {
+    let (tether, server, _listener) = connected().await;
+    let mut events = tether.events();
+    report(&tether, ConnectionMsg::Panic);
+    assert!(restart(&mut events).await.contains("a test asked for it"));
+    for child in tether.actor().get_children().iter().filter(|child| !child.get_children().is_empty()) {
+        child.kill();
+    }
+    assert_eq!(restart(&mut events).await, "killed");
+    server.crash();
+    assert_eq!(restart(&mut events).await, "gave up after 3 rounds of failed attempts");
+    assert_eq!(restart(&mut events).await, "gave up after 6 rounds of failed attempts");
+    tether.shutdown().await;
+}
+
+async fn restart(events: &mut Receiver<Event>) -> String {
+    let found = timeout(PATIENCE, async {
+        loop {
+            if let Event::Restarted { reason, .. } = events.recv().await.expect("the tether lives") {
+                return reason.to_string();
+            }
+        }
+    });
+    found.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} for a restart"))
+}
+
 #[tokio::test]
 async fn a_probe_that_panics_is_restarted() {
     let (tether, server, _listener) = connected().await;

@@ -1,0 +1,69 @@
+//! How a tether ends. One task sees to it, started with the tether and outside its actors: it asks for the end when nobody
+//! holds the tether any more or its token is cancelled, and whatever brought the supervisor's end about (a shutdown, a
+//! stop, a kill, a panic), it ends the rest and says so when nothing is left. It waits for the supervisor's own task and not
+//! for a supervision event: that would be handled when the application's actor above finds the time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::ActorRef;
+use ractor::concurrency::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Control;
+use crate::supervisor::SupervisorMsg;
+
+/// Aborted tasks end when they are polled the next time. Only code of the application's can put that off, by blocking the
+/// thread (in a resolver, a transport, a conversion of events), and for so long it is waited for.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs from the start of a tether to its end. `actor` is the supervisor's task.
+pub(crate) async fn see_to(
+    control: Arc<Control>,
+    supervisor: ActorRef<SupervisorMsg>,
+    mut actor: JoinHandle<()>,
+    released: CancellationToken,
+    cancelled_by: CancellationToken,
+) {
+    // Dropped with this task: at its end, or with its runtime.
+    let _ending = Ending(control.clone());
+    tokio::select! {
+        biased;
+        _ = &mut actor => {}
+        () = either(&released, &cancelled_by) => {
+            let _ = supervisor.send_message(SupervisorMsg::ShutDown);
+            // Bounded by the drain's limit.
+            let _ = actor.await;
+        }
+    }
+    control.end();
+    if timeout(LIMIT, control.tasks.wait()).await.is_err() {
+        let left = control.tasks.len();
+        tracing::warn!(
+            left,
+            "the tether stops with tasks that do not end: code of the application's blocks their thread"
+        );
+    }
+}
+
+async fn either(released: &CancellationToken, cancelled_by: &CancellationToken) {
+    tokio::select! {
+        biased;
+        () = released.cancelled() => {}
+        () = cancelled_by.cancelled() => {}
+    }
+}
+
+/// Ends the tether when it is dropped, however that came about.
+struct Ending(Arc<Control>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+        self.0.announce_end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

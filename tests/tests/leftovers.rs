@@ -1,0 +1,271 @@
+//! Nothing of a tether is left when its shutdown returns, whatever it was at, on a runtime with several threads: there, what
+//! was aborted goes on ending on other threads. Streams, dials and lookups count themselves, and take their time to be
+//! dropped, so that one that is not waited for is caught.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::thread;
+use std::time::Duration;
+
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, Tether, Transport};
+use redis_tether_testkit::{FakeListener, FakeServer};
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// So often each case is tried.
+const ROUNDS: usize = 25;
+
+/// How long the drop of something takes: far longer than a shutdown that does not wait for it.
+const DROP_TAKES: Duration = Duration::from_millis(5);
+
+/// How many of something there are.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicUsize>);
+
+impl Count {
+    fn one_more(&self) -> One {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        One(self.clone())
+    }
+
+    fn now(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct One(Count);
+
+impl Drop for One {
+    fn drop(&mut self) {
+        thread::sleep(DROP_TAKES);
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct CountedStream {
+    stream: TcpStream,
+    _one: One,
+}
+
+impl AsyncRead for CountedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for CountedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Connects for as long as it lets anybody; counts its streams, and its attempts while they last.
+#[derive(Clone)]
+struct Counting {
+    count: Count,
+    connects: Connects,
+}
+
+#[derive(Clone, Copy)]
+enum Connects {
+    Really,
+    Never,
+}
+
+impl Transport for Counting {
+    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
+        let (Counting { count, connects }, address) = (self.clone(), address.clone());
+        Box::pin(async move {
+            let _attempt = count.one_more();
+            let Address::Tcp(address) = address else { return Err(io::ErrorKind::Unsupported.into()) };
+            match connects {
+                Connects::Really => {
+                    let stream = TcpStream::connect(address).await?;
+                    Ok(Box::new(CountedStream { stream, _one: count.one_more() }) as BoxedStream)
+                }
+                Connects::Never => std::future::pending().await,
+            }
+        })
+    }
+}
+
+/// Never answers.
+struct Mute(Count);
+
+impl Resolve for Mute {
+    fn resolve(&self, _query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        let lookup = self.0.one_more();
+        Box::pin(async move {
+            let _lookup = lookup;
+            std::future::pending().await
+        })
+    }
+}
+
+/// Where the tethers live. Nothing else does: the servers have a runtime of their own.
+fn two_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+fn server(servers: &Runtime) -> (FakeServer, FakeListener) {
+    let server = FakeServer::new();
+    let listener = servers.block_on(server.listen(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
+    (server, listener)
+}
+
+fn config(addr: SocketAddr) -> Config {
+    Config::new(addr.ip().to_string(), addr.port())
+}
+
+async fn start(config: Config, count: &Count, connects: Connects) -> Tether {
+    let transport = Counting { count: count.clone(), connects };
+    Tether::builder(config).transport(transport).start().await.expect("a valid configuration")
+}
+
+/// Shuts the tether down, and looks.
+async fn leaves_nothing(tether: &Tether, count: &Count) {
+    within(PATIENCE, "the shutdown", tether.shutdown()).await;
+    assert_eq!(count.now(), 0, "something was left");
+    // A task that is over is off the runtime's books some instructions later.
+    within(PATIENCE, "the tasks to be off the books", async {
+        while Handle::current().metrics().num_alive_tasks() > 0 {
+            thread::yield_now();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Runs the same round again and again, on a runtime where nothing but a tether lives.
+fn rounds<F: Future<Output = (Tether, Count)>>(round: impl Fn() -> F) {
+    let ours = two_threads();
+    ours.block_on(async {
+        for _ in 0..ROUNDS {
+            let (tether, count) = round().await;
+            leaves_nothing(&tether, &count).await;
+        }
+    });
+}
+
+#[test]
+fn after_it_served() {
+    let servers = two_threads();
+    let (_server, listener) = server(&servers);
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        let mut handle = tether.handle();
+        handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
+        (tether, count)
+    });
+}
+
+#[test]
+fn while_it_dials() {
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(Config::new("127.0.0.1", 1), &count, Connects::Never).await;
+        while count.now() == 0 {
+            tokio::task::yield_now().await;
+        }
+        (tether, count)
+    });
+}
+
+#[test]
+fn while_a_server_keeps_it_waiting() {
+    let servers = two_threads();
+    let (server, listener) = server(&servers);
+    server.hang();
+    rounds(async || {
+        let count = Count::default();
+        let read = server.bytes_read();
+        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        server.wait_for_bytes(read + 1).await.expect("it is asked something");
+        (tether, count)
+    });
+}
+
+#[test]
+fn during_an_outage() {
+    let servers = two_threads();
+    let (server, listener) = server(&servers);
+    rounds(async || {
+        server.restart();
+        listener.wait_until_open().await.expect("it comes up");
+        let count = Count::default();
+        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        let mut diary = Diary::of(&tether);
+        server.crash();
+        diary.until("a failed dial", |event| matches!(event, Event::DialFailed { .. })).await;
+        (tether, count)
+    });
+}
+
+#[test]
+fn while_the_resolver_hangs() {
+    rounds(async || {
+        let count = Count::default();
+        let builder = Tether::builder(Config::new("redis.test", 6379)).resolver(Mute(count.clone()));
+        let tether = builder.start().await.expect("a valid configuration");
+        while count.now() == 0 {
+            tokio::task::yield_now().await;
+        }
+        (tether, count)
+    });
+}
+
+/// Two links: the one that serves, and the one that it replaced, with a command in flight.
+#[test]
+fn while_a_link_is_drained() {
+    let servers = two_threads();
+    let (server, listener) = server(&servers);
+    rounds(async || {
+        let count = Count::default();
+        let mut config = config(listener.addr());
+        config.drain_timeout = Duration::from_millis(20);
+        let tether = start(config, &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        let (blocked, mut handle) = (server.commands("BLPOP"), tether.handle());
+        let blocking = tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await });
+        server.wait_for_command("BLPOP", blocked + 1).await.expect("it arrives");
+        let mut diary = Diary::of(&tether);
+        tether.reconnect().expect("the first one");
+        diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
+        // It is the application's task, and counts for nobody: it ends with the link.
+        drop(blocking);
+        (tether, count)
+    });
+}
+
+/// By ractor's own means; the shutdown only waits for what is left to go.
+#[test]
+fn after_it_was_killed() {
+    let servers = two_threads();
+    let (_server, listener) = server(&servers);
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        tether.actor().kill();
+        (tether, count)
+    });
+}
