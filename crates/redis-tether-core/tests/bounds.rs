@@ -70,7 +70,7 @@ fn any_met() -> impl Strategy<Value = Met> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn same_address(seed: u64, young in 0u64..5_000_000, old in 5_000_000u64..60_000_000) {

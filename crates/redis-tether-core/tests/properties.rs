@@ -193,7 +193,7 @@ fn void(world: &mut World, report: VoidReport, back: u64) {
 
 /// A few seconds' worth by default; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500)
+    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
 }
 
 /// From here on all is well: one primary, and the name means it.

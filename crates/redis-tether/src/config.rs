@@ -88,7 +88,8 @@ pub struct Config {
     /// 1,000, default 3.
     pub failures_before_resolve: u32,
 
-    /// At what age a healthy connection is replaced. 1 s to 30 days; default: never.
+    /// At what age a healthy connection is replaced; up to 10 % earlier, drawn for each connection, so that a fleet does not
+    /// renew in step. 1 s to 30 days; default: never.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
 

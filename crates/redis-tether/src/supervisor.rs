@@ -198,6 +198,7 @@ impl SupervisorState {
             }
             Err(error) => {
                 tracing::error!(%error, "the connection actor did not start, and is started again");
+                self.ended_because = error.to_string();
                 let delay = self.connection.failed_to_start();
                 self.connection.restarts_by(self.later(myself, delay, SupervisorMsg::StartConnection));
             }

@@ -32,7 +32,8 @@ pub enum Verify {
     Role,
     /// `PING` alone, for proxies: says nothing about the role, so that a demotion shows only by READONLY.
     Ping,
-    /// Nothing is sent. A frozen server then shows only by commands that go unanswered.
+    /// Nothing is sent. A frozen server then shows only by commands that go unanswered, and a mute link is replaced at its
+    /// own address no sooner than after `dead_after`: that another one is accepted proves nothing.
     None,
 }
 
