@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::event::Event;
 use crate::foreign;
+use crate::journal::Journal;
 use crate::status::{Phase, Status};
 
 /// So many events a slow subscriber may lag behind before it loses the oldest, and is told how many.
@@ -21,11 +22,13 @@ pub(crate) struct Board {
     status: watch::Sender<Status>,
     events: broadcast::Sender<Event>,
     outbox: Mutex<Outbox>,
+    journal: Journal,
 }
 
 impl Board {
     pub(crate) fn new(endpoint: Arc<str>) -> Self {
         Board {
+            journal: Journal::new(endpoint.clone()),
             status: watch::Sender::new(Status::connecting(endpoint)),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             outbox: Mutex::new(Outbox::default()),
@@ -48,7 +51,7 @@ impl Board {
 
     /// Sends an event, after all those before it. Whoever is sending already sends this one as well.
     pub(crate) fn send(&self, event: Event) {
-        tracing::debug!(?event, "tether");
+        self.journal.enter(&event);
         if !self.outbox().post(event) {
             return;
         }
@@ -81,6 +84,7 @@ impl Board {
             }
             *status != before
         });
+        self.journal.remind(&self.status.borrow());
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

@@ -111,6 +111,49 @@ pub enum Event {
     Stopped,
 }
 
+impl fmt::Display for Event {
+    /// One line for a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Dialling { epoch, address } => write!(f, "dialling {address}, epoch {epoch}"),
+            Event::DialFailed { epoch, error, .. } => write!(f, "dial failed, epoch {epoch}: {error}"),
+            Event::Connected { epoch, address, role, down_for } => {
+                write!(f, "connected to {address} ({role}), epoch {epoch}")?;
+                if down_for.is_zero() { Ok(()) } else { write!(f, ", after {down_for:.1?} without a link") }
+            }
+            Event::Suspected { epoch, detector, silent_for } => {
+                write!(
+                    f,
+                    "link suspect, epoch {epoch}: {detector}, nothing read for {silent_for:.1?}; commands are held"
+                )
+            }
+            Event::Demoted { epoch, detector } => {
+                write!(f, "server not fit to serve, epoch {epoch}: {detector}; commands are held")
+            }
+            Event::Resumed { epoch, held_for } => {
+                write!(f, "link serves again, epoch {epoch}; commands were held for {held_for:.1?}")
+            }
+            Event::Lost { epoch, detector, cause } => write!(f, "link lost, epoch {epoch}: {detector}, {cause}"),
+            Event::Retired { epoch, drained: true } => {
+                write!(f, "link retired, epoch {epoch}: what is in flight finishes")
+            }
+            Event::Retired { epoch, drained: false } => write!(f, "link given up, epoch {epoch}"),
+            Event::AddressesChanged { addresses } => {
+                f.write_str("the endpoint means ")?;
+                for (place, address) in addresses.iter().enumerate() {
+                    write!(f, "{}{address}", if place == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Event::ResolveFailed { error } => write!(f, "not resolved: {error}"),
+            Event::Restarted { incarnation, reason } => {
+                write!(f, "connection actor restarted, incarnation {incarnation}: {reason}")
+            }
+            Event::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
 /// What noticed that a link cannot serve.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]

@@ -90,6 +90,15 @@
 //! host is that service's name on a network that both share (`redis://redis:6379`); [`Config::from_env`] reads it from
 //! `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`.
 //!
+//! # On call
+//!
+//! - A failed command is one line: what became of it, why, at which endpoint, since when, and what the last attempt met.
+//! - [`Status`] is one line too (its `Display` is made for a health endpoint), and graded by [`Status::readiness`].
+//! - The log (through `tracing`) has what changes at `info`, what goes wrong with a link at `warn`, and attempts at `debug`. While
+//!   there is no link, one line at `warn` says so and why, after 1 s and then half as often each time, at least once a minute.
+//! - [`Tether::stats`] counts; [`Tether::events`] is the story in full.
+//! - [`Tether::pin`] stops automatic moves, [`Tether::reconnect`] asks for a new link without giving up the old one before.
+//!
 //! # Permissions
 //!
 //! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and
@@ -124,6 +133,7 @@ mod foreign;
 mod gate;
 mod handle;
 mod hold;
+mod journal;
 mod ledger;
 mod link;
 mod outcome;

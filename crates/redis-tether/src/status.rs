@@ -111,10 +111,11 @@ impl fmt::Display for Status {
         if self.pinned {
             f.write_str(", pinned")?;
         }
-        if let Some(error) = &self.last_error {
-            write!(f, ", last error: {error}")?;
+        match &self.last_error {
+            // What is over would be taken for what is.
+            Some(error) if self.phase != Phase::Connected => write!(f, ", last error: {error}"),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -173,3 +173,27 @@ async fn a_reason_that_is_learned_later_replaces_the_one_before() {
     assert!(matches!(state, Some(ClosedCause::Demoted(_))), "{state:?}");
     world.tether.shutdown().await;
 }
+
+/// Whoever found the link mute is gone; that it was found mute is known all the same.
+#[tokio::test(start_paused = true)]
+async fn a_mute_link_is_not_handed_commands_because_its_connection_actor_died() {
+    let world = World::connected().await;
+    let (epoch, mut events) = (world.link().epoch(), world.tether.events());
+    world.server.hang();
+    let mut handle = world.tether.handle();
+    let command = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
+    until(&mut events, "the suspicion", |event| matches!(event, Event::Suspected { .. })).await;
+    for _ in 0..3 {
+        world.report(ConnectionMsg::Panic);
+        until(&mut events, "the restart", |event| matches!(event, Event::Restarted { .. })).await;
+        sleep(ms(300)).await;
+        assert_eq!(world.tether.status().borrow().phase, Phase::Suspect);
+    }
+    let told = so_far(&mut events);
+    assert!(!told.iter().any(|event| matches!(event, Event::Resumed { .. })), "it has not said a word: {told:?}");
+    world.server.resume();
+    until(&mut events, "the end of the suspicion", |event| matches!(event, Event::Resumed { .. })).await;
+    command.await.expect("no panic").expect("it was slow, and nothing was lost");
+    assert_eq!(world.link().epoch(), epoch);
+    world.tether.shutdown().await;
+}

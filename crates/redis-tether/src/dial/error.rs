@@ -6,7 +6,7 @@ use crate::config::Password;
 
 /// A failed attempt at one address.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{address}: {kind}{}", self.tail())]
+#[error("{address}: {kind}{}{}", self.tail(), self.hint())]
 pub(crate) struct DialError {
     kind: FailureKind,
     address: Address,
@@ -34,6 +34,16 @@ impl DialError {
         self
     }
 
+    /// What whoever reads the line may not know.
+    fn hint(&self) -> &'static str {
+        match &self.address {
+            Address::Tcp(addr) if self.kind == FailureKind::Refused && addr.ip().to_canonical().is_loopback() => {
+                "; this is the machine itself, and inside a container that container alone"
+            }
+            _ => "",
+        }
+    }
+
     fn tail(&self) -> String {
         match self.detail.as_str() {
             "" => String::new(),
@@ -46,4 +56,22 @@ impl DialError {
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 200;
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(addr: &str) -> String {
+        let address = Address::Tcp(addr.parse().expect("an address"));
+        DialError::new(FailureKind::Refused, &address, "").to_string()
+    }
+
+    #[test]
+    fn whoever_is_refused_by_the_loopback_is_told_about_containers() {
+        for loopback in ["127.0.0.1:6379", "[::1]:6379", "[::ffff:127.0.0.1]:6379"] {
+            assert!(refused(loopback).contains("container"), "{loopback}");
+        }
+        assert_eq!(refused("10.0.0.1:6379"), "10.0.0.1:6379: connection refused");
+    }
 }

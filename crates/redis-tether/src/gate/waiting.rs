@@ -11,6 +11,7 @@ use super::entry::{Entered, GivenUp};
 use super::patience::Patience;
 use super::{Admission, Gate, NotAdmitted};
 use crate::config::HoldMode;
+use crate::foreign;
 use crate::hold::Ticket;
 use crate::ledger::FlightKind;
 use crate::outcome::Reason;
@@ -51,8 +52,9 @@ impl Waiter {
     }
 
     pub(super) fn settle(self, settled: Settled) {
-        // A caller who has gone away in the meantime takes no admission; dropping it lets the next ones go.
-        drop(self.settle.send(settled));
+        // A caller who has gone away in the meantime takes no admission; dropping it lets the next ones go. One who cannot be
+        // woken keeps nobody else waiting.
+        foreign::run("a caller's waker", || drop(self.settle.send(settled)));
     }
 }
 
