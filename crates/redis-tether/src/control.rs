@@ -1,6 +1,16 @@
 //! What the control actors of one tether share, and what outlives each of them: the gate, the board, the memory that a
 //! fresh incarnation goes on from. Actors come and go around it; it keeps count of the tasks, and waits for nothing.
 
+pub(crate) mod board;
+pub(crate) mod connection;
+pub(crate) mod ending;
+mod journal;
+pub(crate) mod probe;
+mod silence;
+pub(crate) mod supervisor;
+mod task;
+pub(crate) mod watcher;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +22,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::board::Board;
+use self::board::Board;
+use self::connection::ConnectionMsg;
 use crate::config::Config;
-use crate::connection::ConnectionMsg;
 use crate::dial::Dialer;
 use crate::event::{Detector, Event};
 use crate::foreign;

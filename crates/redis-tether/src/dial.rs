@@ -6,6 +6,7 @@ mod error;
 mod levels;
 mod rejection;
 mod setup;
+pub(crate) mod verify;
 mod within;
 
 #[cfg(test)]
@@ -25,13 +26,13 @@ pub(crate) use self::rejection::Rejection;
 
 use self::levels::{Levels, Stage};
 use self::setup::{SetupError, set_up};
+use self::verify::{Verdict, VerifyError, VerifyLevel, verify};
 use self::within::within;
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
 use crate::transport::{BoxedStream, Transport};
-use crate::verify::{Verdict, VerifyError, VerifyLevel, verify};
 
 /// How many commands may wait for the driver before senders have to. With redis-rs's 50, a burst of callers would be cut into
 /// batches of that size.

@@ -1,5 +1,5 @@
 //! What a tether tells its application as it happens: to tasks through a broadcast channel, to actors as messages of
-//! their own type. Made by the actors, sent by the [`Board`](crate::board::Board).
+//! their own type. Made by the actors, sent by the [`Board`](crate::control::board::Board).
 
 use std::fmt;
 use std::sync::Arc;

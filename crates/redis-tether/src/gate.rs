@@ -10,6 +10,7 @@
 //! run code that comes back to this gate.
 
 mod entry;
+pub(crate) mod hold;
 mod outage;
 pub(crate) mod patience;
 mod release;
@@ -28,10 +29,10 @@ pub(crate) use self::outage::{ClosedCause, Outage};
 pub(crate) use self::release::Turn;
 pub(crate) use self::waiting::Ask;
 
+use self::hold::{Hold, Ticket};
 use self::release::Release;
 use self::waiting::Waiter;
 use crate::config::CommandSettings;
-use crate::hold::{Hold, Ticket};
 use crate::ledger::Flight;
 use crate::link::Link;
 use crate::outcome::Reason;

@@ -3,6 +3,7 @@
 //! task, and its timers belong to the caller's runtime.
 
 mod clock;
+mod command;
 mod detour;
 mod request;
 mod way;
@@ -16,9 +17,9 @@ use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use self::clock::Clock;
+use self::command::Demand;
 use self::request::{Many, One, Request};
 use self::way::{Carried, Way};
-use crate::command::Demand;
 use crate::config::HoldMode;
 use crate::ledger::FlightKind;
 use crate::shared::Shared;

@@ -121,34 +121,22 @@
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
 //! change here, released as one, and the 1.x line is kept for at least half a year after.
 
-mod board;
-mod command;
 mod config;
-mod connection;
 mod control;
 mod dial;
-mod ending;
 mod event;
 mod foreign;
 mod gate;
 mod handle;
-mod hold;
-mod journal;
 mod ledger;
 mod link;
 mod outcome;
-mod probe;
 mod resolve;
 mod shared;
-mod silence;
 mod stats;
 mod status;
-mod supervisor;
-mod task;
 mod tether;
 mod transport;
-mod verify;
-mod watcher;
 
 pub use config::{
     CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,

@@ -8,8 +8,8 @@ use redis::aio::MultiplexedConnection;
 use redis_tether_core::{Address, Epoch, Role};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::ledger::{Ledger, LinkEnd};
-use crate::verify::{Verdict, VerifyLevel};
 
 /// A connection to a server that was found fit to take commands.
 ///

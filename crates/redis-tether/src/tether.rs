@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
+use crate::control::ending;
+use crate::control::supervisor::{SupervisorMsg, TetherSupervisor};
 use crate::control::{Control, Reports};
-use crate::ending;
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::handle::Handle;
@@ -21,7 +22,6 @@ use crate::resolve::{Resolve, SystemResolver};
 use crate::shared::Shared;
 use crate::stats::{Counters, Stats};
 use crate::status::{Phase, Status};
-use crate::supervisor::{SupervisorMsg, TetherSupervisor};
 use crate::transport::{SocketTransport, Transport};
 
 /// Two reconnects by hand are at least this far apart: each costs the server a connection, and an impatient script none.

@@ -8,7 +8,7 @@ use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigure
 
 use super::error::ConfigError;
 use super::{Config, LaneSettings, Verify};
-use crate::watcher;
+use crate::control::watcher;
 
 impl Config {
     /// How long recovery takes at worst with these settings, for each kind of failure.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use redis_tether_core::Address;
 use tokio::time::Instant;
 
+use super::verify::VerifyLevel;
 use crate::config::Verify;
-use crate::verify::VerifyLevel;
 
 /// For how long a lower level is kept. After that a dial asks in full again: a crash in the middle of the question looks like
 /// a refusal, and a proxy may have been replaced.

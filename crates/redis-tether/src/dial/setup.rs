@@ -6,8 +6,8 @@ use redis::{Cmd, Pipeline, RedisError, ServerError, Value};
 use redis_tether_core::FailureKind;
 
 use super::Rejection;
+use super::verify::VerifyLevel;
 use crate::config::{Config, Password, Protocol};
-use crate::verify::VerifyLevel;
 
 /// Why a connection could not be set up.
 pub(super) enum SetupError {

@@ -13,9 +13,9 @@ use tokio::time::{Instant, timeout};
 
 use self::rig::World;
 use super::Rejection;
+use super::verify::{VerifyLevel, verify};
 use crate::config::{Config, Protocol, Verify};
 use crate::ledger::LinkEnd;
-use crate::verify::{VerifyLevel, verify};
 
 const LIMIT: Duration = Duration::from_secs(5);
 const PASSWORD: &str = "correct-horse";

@@ -8,10 +8,10 @@ use redis_tether_core::Epoch;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::hold::Ticket;
 use super::waiting::{Settled, Waiter};
 use super::{Admission, Ask, Gate, Inner, NotAdmitted, Outage, State};
 use crate::config::HoldMode;
-use crate::hold::Ticket;
 use crate::link::Link;
 use crate::outcome::Reason;
 

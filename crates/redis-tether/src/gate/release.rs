@@ -9,9 +9,9 @@ use std::time::Duration;
 use redis_tether_core::Epoch;
 use tokio::time::{Instant, sleep_until};
 
+use super::hold::Batch;
 use super::waiting::Waiter;
 use super::{Admission, Gate, Inner, State};
-use crate::hold::Batch;
 use crate::link::Link;
 
 /// A release that is under way.

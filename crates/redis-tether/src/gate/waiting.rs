@@ -8,11 +8,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use super::entry::{Entered, GivenUp};
+use super::hold::Ticket;
 use super::patience::Patience;
 use super::{Admission, Gate, NotAdmitted};
 use crate::config::HoldMode;
 use crate::foreign;
-use crate::hold::Ticket;
 use crate::ledger::FlightKind;
 use crate::outcome::Reason;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::command::Demand;
+use super::command::Demand;
 use crate::gate::patience::Patience;
 use crate::stats::Counters;
 

@@ -10,12 +10,12 @@ use redis_tether_core::reply::Refusal;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::command::{Demand, Unshareable};
 use super::request::Request;
 use super::way::{Carried, LinkFacts, Trouble, Way, What};
 use super::{Handle, flight_kind};
-use crate::command::{Demand, Unshareable};
+use crate::gate::hold::Ticket;
 use crate::gate::{Admission, Ask, ClosedCause, NotAdmitted, Turn};
-use crate::hold::Ticket;
 use crate::link::Link;
 use crate::outcome::{CommandError, Facts, Outcome, Reason};
 

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
 use redis_tether_core::reply::{ErrorClass, Refusal, classify};
 
-use crate::command::{Demand, demand_of, demand_of_all};
+use super::command::{Demand, demand_of, demand_of_all};
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
 const ARGUMENT_OVERHEAD: usize = 16;

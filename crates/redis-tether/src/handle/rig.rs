@@ -16,12 +16,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Handle;
 use crate::config::CommandSettings;
+use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkEnd, LinkObserver};
 use crate::link::Link;
 use crate::shared::{RefusalObserver, Shared};
 use crate::stats::Counters;
-use crate::verify::{Verdict, VerifyLevel};
 
 pub(crate) const READONLY: &str = "-READONLY You can't write against a read only replica.";
 

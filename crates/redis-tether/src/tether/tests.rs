@@ -13,9 +13,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::connection::ConnectionMsg;
+use crate::control::connection::ConnectionMsg;
+use crate::control::probe::ProbeMsg;
 use crate::ledger::LinkEnd;
-use crate::probe::ProbeMsg;
 use crate::{Config, Detector, Event, Handle, Phase, Status, Tether};
 
 const PATIENCE: Duration = Duration::from_secs(20);

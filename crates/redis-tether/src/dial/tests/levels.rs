@@ -7,7 +7,7 @@ use redis_tether_core::{FailureKind, Role};
 
 use super::rig::World;
 use crate::config::Verify;
-use crate::verify::VerifyLevel;
+use crate::dial::verify::VerifyLevel;
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_up_on_questions_is_asked_less_and_that_is_learned() {

@@ -12,15 +12,15 @@ use redis_tether_core::{Epoch, Role};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Control;
+use super::connection::ConnectionMsg;
+use super::silence;
+use super::task;
 use crate::config::DetectionSettings;
-use crate::connection::ConnectionMsg;
-use crate::control::Control;
+use crate::dial::verify::{Verdict, VerifyError, VerifyLevel, verify};
 use crate::event::Detector;
 use crate::ledger::FlightKind;
 use crate::link::Link;
-use crate::silence;
-use crate::task;
-use crate::verify::{Verdict, VerifyError, VerifyLevel, verify};
 
 /// Probe intervals differ by this much either way, so that a thousand tethers do not probe in step.
 const INTERVAL_JITTER: f64 = 0.1;

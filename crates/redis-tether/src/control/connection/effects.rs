@@ -10,13 +10,13 @@ use redis_tether_core::{Address, Epoch, FailureKind};
 use tokio::time::sleep;
 
 use super::{ConnectionMsg, ConnectionState, Context, Dial, GAVE_UP};
+use crate::control::supervisor::SupervisorMsg;
+use crate::control::task;
 use crate::dial::DialError;
 use crate::event::{Detector, Event};
 use crate::gate::ClosedCause;
 use crate::ledger::LinkEnd;
 use crate::link::Link;
-use crate::supervisor::SupervisorMsg;
-use crate::task;
 
 /// A link that was to take commands had ended before.
 #[must_use]

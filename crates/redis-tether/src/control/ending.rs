@@ -11,8 +11,8 @@ use ractor::concurrency::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::control::Control;
-use crate::supervisor::SupervisorMsg;
+use super::Control;
+use super::supervisor::SupervisorMsg;
 
 /// Aborted tasks end when they are polled the next time. Only code of the application's can put that off, by blocking the
 /// thread (in a resolver, a transport, a conversion of events), and for so long it is waited for.

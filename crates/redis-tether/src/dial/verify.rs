@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, ServerError, Value};
 use redis_tether_core::{FailureKind, Role};
 
-use crate::dial::Rejection;
+use super::Rejection;
 
 /// How much a peer is asked. The names are ordered: a peer that stands one stands those below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

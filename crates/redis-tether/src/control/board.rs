@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
+use super::journal::Journal;
 use crate::event::Event;
 use crate::foreign;
-use crate::journal::Journal;
 use crate::status::{Phase, Status};
 
 /// So many events a slow subscriber may lag behind before it loses the oldest, and is told how many.

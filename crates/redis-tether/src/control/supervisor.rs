@@ -1,6 +1,6 @@
 //! The supervisor of one tether: it owns what the endpoint means, the restarts of its children, and the end. Its
 //! handlers only note things and pass them on. However it ends (stopped, killed, panicked, its runtime dropped), the
-//! [ending](crate::ending) sees to the rest.
+//! [ending](super::ending) sees to the rest.
 
 mod child;
 
@@ -14,13 +14,13 @@ use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use self::child::Child;
+use super::Control;
+use super::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
+use super::task;
+use super::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
 use crate::config::Endpoint;
-use crate::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
-use crate::control::Control;
 use crate::event::Event;
 use crate::resolve::ResolveError;
-use crate::task;
-use crate::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
 
 pub(crate) enum SupervisorMsg {
     /// A lookup is over.

@@ -14,16 +14,16 @@ use redis_tether_core::{Address, Epoch, FailureKind};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::effects::AlreadyOver;
-use crate::control::Control;
+use super::Control;
+use super::probe::{Probe, ProbeArgs, ProbeMsg};
+use super::supervisor::SupervisorMsg;
+use super::task;
 use crate::dial::DialError;
+use crate::dial::verify::VerifyLevel;
 use crate::event::{Detector, Event};
 use crate::ledger::LinkEnd;
 use crate::link::Link;
-use crate::probe::{Probe, ProbeArgs, ProbeMsg};
 use crate::status::Phase;
-use crate::supervisor::SupervisorMsg;
-use crate::task;
-use crate::verify::VerifyLevel;
 
 pub(crate) enum ConnectionMsg {
     /// A link's transport ended. Told once per link.

@@ -10,11 +10,11 @@ use redis_tether_core::recovery::ResolvePace;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Control;
+use super::supervisor::SupervisorMsg;
+use super::task;
 use crate::config::Config;
-use crate::control::Control;
 use crate::resolve::{Query, ResolveError};
-use crate::supervisor::SupervisorMsg;
-use crate::task;
 
 /// Settled lookups are up to this much earlier or later than the interval says, so that a fleet does not ask in step; urgent
 /// ones only earlier, since recovery waits for them.
