@@ -47,6 +47,7 @@ impl Arguments {
             match option.as_str() {
                 "--scenario" => scenarios = read_scenarios(&value()?)?,
                 "--server" => server = value()?,
+                "--quick" | "--json" | "--help" if inline.is_some() => return Err(format!("{option} takes no value")),
                 "--quick" => timings = Timings::quick(),
                 "--json" => output = Output::Json,
                 "--help" | "-h" => return Ok(None),
@@ -77,9 +78,9 @@ fn read_scenarios(word: &str) -> Result<Vec<Scenario>, String> {
 }
 
 fn find_servers(word: &str) -> Result<Servers, String> {
-    let real = |kind: ServerKind| match ServerBinary::find(kind) {
-        Some(binary) => Ok(Servers::Real(binary)),
-        None => Err(format!("no {word} server was found; `cargo xtask servers` provides one")),
+    let real = |kind: ServerKind| match ServerBinary::require(kind) {
+        Ok(binary) => Ok(Servers::Real(binary)),
+        Err(missing) => Err(format!("{missing}; `cargo xtask servers` provides one")),
     };
     match word {
         "auto" => Ok(ServerBinary::any().map_or(Servers::Fake, Servers::Real)),

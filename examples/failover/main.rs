@@ -34,7 +34,8 @@ const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+    let arguments = match Arguments::parse(std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()))
+    {
         Ok(Some(arguments)) => arguments,
         Ok(None) => {
             // Nobody is left to be told.

@@ -1,5 +1,6 @@
 //! What several of the tests beside it share. Each module is small and knows nothing of the tests that use it.
 
+pub mod fakes;
 pub mod load;
 pub mod log;
 pub mod pace;

@@ -13,27 +13,12 @@ use redis_tether::{
     Tether, Transport,
 };
 use redis_tether_testkit::{FakeListener, FakeServer};
+use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 
 /// Far longer than an actor takes to end, far shorter than anything that is waited out.
 const AT_ONCE: Duration = Duration::from_millis(500);
-
-async fn fake() -> (FakeServer, FakeListener) {
-    let server = FakeServer::new();
-    let listener = server.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    (server, listener)
-}
-
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
-async fn connected(addr: SocketAddr) -> Tether {
-    let tether = Tether::start(config(addr)).await.expect("a valid configuration");
-    tether.ready(PATIENCE).await.expect("the server is well");
-    tether
-}
 
 /// The control actors below the supervisor, told apart by where they stand in the tree.
 struct Tree {
@@ -78,7 +63,7 @@ impl Tree {
 /// Kills one of the actors again and again under load, and checks that nobody noticed.
 async fn killing(which: fn(&Tree) -> &ActorCell) -> (Tether, FakeServer, FakeListener) {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let (epoch, mut diary) = (tether.status().borrow().epoch, Diary::of(&tether));
     let load = Load::start(&tether.handle(), 16);
     load.go_on_for(100).await;
@@ -139,7 +124,7 @@ async fn a_killed_watcher_is_restarted() {
 #[tokio::test]
 async fn a_link_that_ends_together_with_its_connection_actor_is_replaced() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let mut diary = Diary::of(&tether);
     Tree::of(&tether).connection.kill();
     server.kill_connections();
@@ -153,7 +138,7 @@ async fn a_link_that_ends_together_with_its_connection_actor_is_replaced() {
 #[tokio::test]
 async fn a_connection_that_keeps_dying_does_not_make_the_supervisor_spin() {
     let (_server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let epoch = tether.status().borrow().epoch;
     let load = Load::start(&tether.handle(), 4);
     let stop = Instant::now() + Duration::from_secs(1);
@@ -251,7 +236,7 @@ async fn a_transport_that_panics_is_a_dial_that_failed() {
 #[tokio::test]
 async fn a_supervisor_that_dies_alone_fails_held_commands_at_once() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let mut diary = Diary::of(&tether);
     server.crash();
     diary.until("the loss", |event| matches!(event, Event::Lost { .. })).await;
@@ -289,7 +274,7 @@ async fn a_supervisor_that_dies_alone_fails_held_commands_at_once() {
 #[tokio::test]
 async fn a_supervisor_that_dies_alone_takes_its_link_along() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let mut handle = tether.handle();
     let blocked = tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await });
     server.wait_for_command("BLPOP", 1).await.expect("it arrives");

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, Tether, Transport};
-use redis_tether_testkit::{FakeListener, FakeServer};
+use redis_tether_tests::fakes::{config, fake};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -123,16 +123,6 @@ fn two_threads() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
-fn server(servers: &Runtime) -> (FakeServer, FakeListener) {
-    let server = FakeServer::new();
-    let listener = servers.block_on(server.listen(SocketAddr::from(([127, 0, 0, 1], 0)))).expect("a free port");
-    (server, listener)
-}
-
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
 async fn start(config: Config, count: &Count, connects: Connects) -> Tether {
     let transport = Counting { count: count.clone(), connects };
     Tether::builder(config).transport(transport).start().await.expect("a valid configuration")
@@ -166,7 +156,7 @@ fn rounds<F: Future<Output = (Tether, Count)>>(round: impl Fn() -> F) {
 #[test]
 fn after_it_served() {
     let servers = two_threads();
-    let (_server, listener) = server(&servers);
+    let (_server, listener) = servers.block_on(fake());
     rounds(async || {
         let count = Count::default();
         let tether = start(config(listener.addr()), &count, Connects::Really).await;
@@ -192,7 +182,7 @@ fn while_it_dials() {
 #[test]
 fn while_a_server_keeps_it_waiting() {
     let servers = two_threads();
-    let (server, listener) = server(&servers);
+    let (server, listener) = servers.block_on(fake());
     server.hang();
     rounds(async || {
         let count = Count::default();
@@ -206,7 +196,7 @@ fn while_a_server_keeps_it_waiting() {
 #[test]
 fn during_an_outage() {
     let servers = two_threads();
-    let (server, listener) = server(&servers);
+    let (server, listener) = servers.block_on(fake());
     rounds(async || {
         server.restart();
         listener.wait_until_open().await.expect("it comes up");
@@ -237,7 +227,7 @@ fn while_the_resolver_hangs() {
 #[test]
 fn while_a_link_is_drained() {
     let servers = two_threads();
-    let (server, listener) = server(&servers);
+    let (server, listener) = servers.block_on(fake());
     rounds(async || {
         let count = Count::default();
         let mut config = config(listener.addr());
@@ -260,7 +250,7 @@ fn while_a_link_is_drained() {
 #[test]
 fn after_it_was_killed() {
     let servers = two_threads();
-    let (_server, listener) = server(&servers);
+    let (_server, listener) = servers.block_on(fake());
     rounds(async || {
         let count = Count::default();
         let tether = start(config(listener.addr()), &count, Connects::Really).await;

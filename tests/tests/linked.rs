@@ -8,29 +8,14 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, Outcome, OutcomeExt, Phase, StartError, Tether};
-use redis_tether_testkit::{FakeListener, FakeServer};
+use redis_tether_testkit::FakeServer;
+use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Far longer than an actor takes to end, far shorter than anything that is waited out.
 const AT_ONCE: Duration = Duration::from_millis(500);
-
-async fn fake() -> (FakeServer, FakeListener) {
-    let server = FakeServer::new();
-    let listener = server.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    (server, listener)
-}
-
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
-async fn connected(addr: SocketAddr) -> Tether {
-    let tether = Tether::start(config(addr)).await.expect("a valid configuration");
-    tether.ready(PATIENCE).await.expect("the server is well");
-    tether
-}
 
 /// An actor of an application that has a tether of its own.
 struct App;
@@ -203,7 +188,7 @@ async fn a_conversion_that_panics_ends_only_its_own_subscription() {
         }
     }
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let (touchy, _) = Actor::spawn(None, Touchy, ()).await.expect("it starts");
     tether.forward_events(touchy.clone());
     let mut diary = Diary::of(&tether);

@@ -14,9 +14,16 @@ use redis_tether_tests::watch::PATIENCE;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What a loaded machine may add to a recovery: these tests run in debug builds beside others, on as little as two cores.
-/// The bounds themselves are exact in virtual time, in the simulation.
-const ALLOWANCE: Duration = Duration::from_millis(350);
+/// What a loaded machine may add to a recovery: debug builds run beside other tests, on as little as two cores. A release build
+/// (`cargo test --release -p redis-tether-tests --test moves`) is held to the promises as they are. The bounds themselves are
+/// exact in virtual time, in the simulation.
+const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
+
+/// How long the servers are away in the outage, which is 30 s where nobody waits for it many times a day.
+const AWAY: Duration = if cfg!(debug_assertions) { Duration::from_secs(8) } else { Duration::from_secs(30) };
+
+/// The share of the writes turned away that must be told so within a millisecond. Debug builds share their cores with others.
+const AT_ONCE: f64 = if cfg!(debug_assertions) { 0.5 } else { 0.99 };
 
 /// One scenario at a time: each measures time, and two of them would measure each other.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -152,8 +159,7 @@ async fn restart(kind: ServerKind) {
 
 /// Held within the hold window, then not sent, at once; dialled at the pace.
 async fn outage(kind: ServerKind) {
-    let away = Duration::from_secs(8);
-    let played = play(kind, Scenario::Outage, &Timings::default().with_outage(away)).await;
+    let played = play(kind, Scenario::Outage, &Timings::default().with_outage(AWAY)).await;
     played.recovered_within(Duration::from_millis(600));
 
     let (window, deadline) = (Duration::from_secs(3), Duration::from_secs(5));
@@ -171,11 +177,11 @@ async fn outage(kind: ServerKind) {
     }
     at_once.sort_unstable();
     assert!(at_once.len() > 100, "{} writes met the closed gate", at_once.len());
-    let median = at_once[at_once.len() / 2];
-    assert!(median < Duration::from_millis(1), "after the window it takes {median:?} to be told so");
+    let slowest = at_once[(at_once.len() as f64 * AT_ONCE) as usize];
+    assert!(slowest < Duration::from_millis(1), "after the window it takes {slowest:?} to be told so");
 
     // The floors of the pace: 10 ms for the first 5 s, then 50 ms; and what a fresh incarnation may add.
-    let most = 5_000 / 10 + (away.as_millis() as u64 - 5_000) / 50 + 5;
+    let most = 5_000 / 10 + (AWAY.as_millis() as u64 - 5_000) / 50 + 5;
     assert!(played.dials() <= most, "{} dials, the pace allows {most}", played.dials());
     played.tether.shutdown().await;
 }

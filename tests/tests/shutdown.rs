@@ -1,12 +1,12 @@
 //! How a tether ends: in order, at a token's word, with its runtime, or by being dropped. Nothing is left of it each time,
 //! counted in tasks here and in connections at the server.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Phase, Readiness, Tether};
-use redis_tether_testkit::{FakeListener, FakeServer, Server, ServerKind};
+use redis_tether_testkit::{FakeServer, Server, ServerKind};
+use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
@@ -17,22 +17,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 const AT_ONCE: Duration = Duration::from_millis(500);
-
-async fn fake() -> (FakeServer, FakeListener) {
-    let server = FakeServer::new();
-    let listener = server.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    (server, listener)
-}
-
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
-async fn connected(addr: SocketAddr) -> Tether {
-    let tether = Tether::start(config(addr)).await.expect("a valid configuration");
-    tether.ready(PATIENCE).await.expect("the server is well");
-    tether
-}
 
 /// Tasks of this runtime that are alive.
 fn tasks() -> usize {
@@ -65,7 +49,7 @@ async fn in_flight(
 async fn what_is_in_flight_is_drained_and_nothing_is_left() {
     let (server, listener) = fake().await;
     let before = tasks();
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let command = in_flight(&server, tether.handle(), Duration::from_millis(200)).await;
     let begun = Instant::now();
     within(PATIENCE, "the shutdown", tether.shutdown()).await;
@@ -89,7 +73,7 @@ fn no_task_of_ours_is_alive_when_the_shutdown_returns() {
     let ours = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     ours.block_on(async {
         for _ in 0..20 {
-            let tether = connected(listener.addr()).await;
+            let tether = connected(config(listener.addr())).await;
             let mut handle = tether.handle();
             handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
             tether.shutdown().await;
@@ -107,7 +91,7 @@ fn no_task_of_ours_is_alive_when_the_shutdown_returns() {
 #[tokio::test]
 async fn a_tether_that_is_being_drained_is_not_ready() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let command = in_flight(&server, tether.handle(), Duration::from_secs(1)).await;
     let (stopping, mut status) = (tether.clone(), tether.status());
     let shutdown = tokio::spawn(async move { stopping.shutdown().await });
@@ -142,7 +126,7 @@ async fn the_drain_has_a_limit() {
 #[tokio::test]
 async fn what_is_in_flight_on_a_link_that_was_replaced_is_drained_too() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let command = in_flight(&server, tether.handle(), Duration::from_millis(300)).await;
     server.slow(Duration::ZERO);
     let mut diary = Diary::of(&tether);
@@ -175,7 +159,7 @@ async fn a_link_that_was_replaced_does_not_hold_a_shutdown_up() {
 #[tokio::test]
 async fn a_second_shutdown_and_one_at_the_same_time_return_normally() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let command = in_flight(&server, tether.handle(), Duration::from_millis(100)).await;
     let (a, b, c) = (tether.clone(), tether.clone(), tether.clone());
     within(PATIENCE, "three shutdowns at the same time", async {
@@ -191,7 +175,7 @@ async fn a_second_shutdown_and_one_at_the_same_time_return_normally() {
 #[tokio::test]
 async fn a_shutdown_goes_on_when_its_future_is_dropped() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let command = in_flight(&server, tether.handle(), Duration::from_millis(200)).await;
     let cut_short = tokio::time::timeout(Duration::from_millis(20), tether.shutdown()).await;
     assert!(cut_short.is_err(), "a command is in flight");
@@ -203,7 +187,7 @@ async fn a_shutdown_goes_on_when_its_future_is_dropped() {
 #[tokio::test]
 async fn held_commands_do_not_hold_a_shutdown_up() {
     let (server, listener) = fake().await;
-    let tether = connected(listener.addr()).await;
+    let tether = connected(config(listener.addr())).await;
     let mut diary = Diary::of(&tether);
     server.crash();
     diary.until("the loss", |event| matches!(event, Event::Lost { .. })).await;
@@ -264,7 +248,7 @@ async fn dropping_everything_leaks_nothing() {
     let (server, listener) = fake().await;
     let before = tasks();
     for _ in 0..10 {
-        let tether = connected(listener.addr()).await;
+        let tether = connected(config(listener.addr())).await;
         let (clone, mut handle, status, events) = (tether.clone(), tether.handle(), tether.status(), tether.events());
         handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
         drop((tether, clone));
@@ -300,14 +284,14 @@ async fn dropping_everything_while_it_dials_leaks_nothing() {
 async fn no_client_is_left_at_a_real_server(kind: ServerKind) {
     let server = Server::start(&server_binary(kind)).await.expect("a server");
     let only_us = |info: &redis_tether_testkit::server::Info| info.number("connected_clients") == Some(1);
-    let by_shutdown = connected(server.addr()).await;
+    let by_shutdown = connected(config(server.addr())).await;
     by_shutdown.shutdown().await;
     server.wait_for("no client", PATIENCE, only_us).await.expect("after a shutdown");
-    let by_drop = connected(server.addr()).await;
+    let by_drop = connected(config(server.addr())).await;
     drop(by_drop);
     server.wait_for("no client", PATIENCE, only_us).await.expect("after a drop");
     // A move leaves no link behind, either.
-    let moved = connected(server.addr()).await;
+    let moved = connected(config(server.addr())).await;
     let mut diary = Diary::of(&moved);
     moved.reconnect().expect("the first one");
     diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
@@ -327,7 +311,7 @@ fn runtime() -> Runtime {
 fn a_handle_works_on_another_runtime_than_the_tethers() {
     let (home, away) = (runtime(), runtime());
     let (server, listener) = home.block_on(fake());
-    let tether = home.block_on(connected(listener.addr()));
+    let tether = home.block_on(connected(config(listener.addr())));
     let mut handle = tether.handle();
     away.block_on(async {
         handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
@@ -347,7 +331,7 @@ fn a_handle_works_on_another_runtime_than_the_tethers() {
 fn it_says_stopped_when_its_runtime_was_dropped() {
     let (servers, home, away) = (runtime(), runtime(), runtime());
     let (server, listener) = servers.block_on(fake());
-    let tether = home.block_on(connected(listener.addr()));
+    let tether = home.block_on(connected(config(listener.addr())));
     let mut handle = tether.handle();
     let blocked = away.spawn({
         let mut handle = handle.clone();

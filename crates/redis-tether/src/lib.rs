@@ -74,12 +74,12 @@
 //! | [`detection.suspect_after`](DetectionSettings::suspect_after) | 250 ms | cheap, since suspicion costs nothing |
 //! | [`detection.dead_after`](DetectionSettings::dead_after) | 5 s | survives forks and scripts |
 //! | [`detection.probe_interval`](DetectionSettings::probe_interval), `probe_timeout` | 3 s, 400 ms | notices a demotion under read-only traffic |
-//! | [`dial`](DialSettings) | TCP 1 s, all 3 s, stagger 250 ms | |
+//! | [`dial`](DialSettings) | TCP 1 s, all 3 s, stagger 250 ms | several times a round trip across the world; a server that verifies slowly is still met; two dead records cost half a second |
 //! | [`dial.tcp_user_timeout`](DialSettings::tcp_user_timeout), keepalive | 5 s; 15 s / 5 s / 3 | peers that never acknowledge; NAT and load balancers |
 //! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 500 ms | nobody met: cheap for both sides |
 //! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 500 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
-//! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew |
-//! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | |
+//! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew: more than a hiccup, and soon enough that a stale address costs little |
+//! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | resolvers cache by TTL anyway, and one lookup serves all tethers of a process; a record that moves right after a crash is followed at once |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
@@ -95,14 +95,20 @@
 //! - A failed command is one line: what became of it, why, at which endpoint, since when, and what the last attempt met.
 //! - [`Status`] is one line too (its `Display` is made for a health endpoint), and graded by [`Status::readiness`].
 //! - The log (through `tracing`) has what changes at `info`, what goes wrong with a link at `warn`, and attempts at `debug`. While
-//!   there is no link, one line at `warn` says so and why, after 1 s and then half as often each time, at least once a minute.
+//!   no link takes commands, one line at `warn` says so and why, after 1 s and then half as often each time, at least once a
+//!   minute.
 //! - [`Tether::stats`] counts; [`Tether::events`] is the story in full.
 //! - [`Tether::pin`] stops automatic moves, [`Tether::reconnect`] asks for a new link without giving up the old one before.
 //!
 //! # Permissions
 //!
-//! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and
-//! where `PING`, `CLIENT SETNAME`, `CLIENT SETINFO` or `SELECT` of database 0 are denied, the denial is taken for an answer.
+//! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and where
+//! `PING`, `CLIENT SETNAME` or `CLIENT SETINFO` are denied, the denial is taken for an answer. Another database than 0 needs
+//! `+select`. For an application that reads and writes strings, this is enough:
+//!
+//! ```text
+//! ACL SETUSER app on >password ~* -@all +get +set
+//! ```
 //!
 //! # Actors
 //!
@@ -119,7 +125,8 @@
 //! # Versions
 //!
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
-//! change here, released as one, and the 1.x line is kept for at least half a year after.
+//! change here, released as one, and the 1.x line is kept for at least half a year after. `ractor` 0.16 and `tokio-util` 0.7
+//! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way.
 
 mod config;
 mod control;

@@ -135,6 +135,7 @@ impl Tether {
     /// # Errors
     /// [`NotReady`], with the status as it was then: the reason is in its `last_error`.
     pub async fn ready(&self, limit: Duration) -> Result<Status, NotReady> {
+        let begun = Instant::now();
         let mut status = self.status();
         let is_settled = |status: &Status| matches!(status.phase, Phase::Connected | Phase::Stopping | Phase::Stopped);
         let settled = status.wait_for(is_settled);
@@ -146,7 +147,7 @@ impl Tether {
             Some(status) if status.phase == Phase::Connected => Ok(status),
             _ => {
                 let status = Box::new(self.status().borrow().clone());
-                Err(NotReady { status, waited: limit })
+                Err(NotReady { status, waited: begun.elapsed() })
             }
         }
     }
@@ -327,12 +328,12 @@ pub enum StartError {
 
 /// The tether did not become ready in time, or is ending.
 #[derive(Debug, thiserror::Error)]
-#[error("not ready after {waited:?}: {status}")]
+#[error("not ready after {waited:.1?}: {status}")]
 #[non_exhaustive]
 pub struct NotReady {
     /// The status when the wait ended.
     pub status: Box<Status>,
-    /// How long was waited at most.
+    /// How long was waited: the limit, or less where the tether ended.
     pub waited: Duration,
 }
 

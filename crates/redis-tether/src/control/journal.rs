@@ -1,5 +1,5 @@
 //! What a tether writes to the log of its own accord: each event at the level that it deserves, and at growing intervals
-//! that it still has no link. The board calls it with whatever it shows. An attempt that fails is one line among hundreds,
+//! that no link takes commands yet. The board calls it with whatever it shows. An attempt that fails is one line among hundreds,
 //! so it is logged at `debug`, and the reminders say why the last one failed.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,7 @@ pub(crate) struct Journal {
     reminder: Mutex<Option<Reminder>>,
 }
 
-/// When to say again that there is no link.
+/// When to say again that no link takes commands.
 struct Reminder {
     down_since: Instant,
     after: Duration,
@@ -58,7 +58,7 @@ impl Journal {
 
     fn is_due(&self, status: &Status) -> bool {
         let mut reminder = self.reminder.lock().unwrap_or_else(PoisonError::into_inner);
-        if !matches!(status.phase, Phase::Connecting | Phase::Recovering) {
+        if !matches!(status.phase, Phase::Connecting | Phase::Suspect | Phase::Recovering) {
             *reminder = None;
             return false;
         }
@@ -100,7 +100,8 @@ mod tests {
         tokio::time::advance(Duration::from_secs(100)).await;
         assert!(journal.is_due(&down));
         assert!(!journal.is_due(&status(Phase::Connected)));
-        let down_again = status(Phase::Recovering);
+        // A server that goes on being a replica is an outage, too.
+        let down_again = status(Phase::Suspect);
         assert!(!journal.is_due(&down_again));
         tokio::time::advance(FIRST_REMINDER).await;
         assert!(journal.is_due(&down_again));

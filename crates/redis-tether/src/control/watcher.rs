@@ -238,9 +238,12 @@ impl WatcherState {
         let (host, panicked) = (self.args.host.clone(), self.args.host.clone());
         let work = async move {
             // Asked in here and not before, since it may panic while it is asked as well as while it answers.
-            let lookup = resolver.resolve(query);
-            let addresses = timeout(LOOKUP_LIMIT, lookup).await.unwrap_or(Err(ResolveError::TimedOut { host }))?;
-            Ok(addresses.into_iter().map(Address::Tcp).collect())
+            let lookup = timeout(LOOKUP_LIMIT, resolver.resolve(query)).await;
+            match lookup {
+                Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NoAddress { host }),
+                Ok(answer) => Ok(answer?.into_iter().map(Address::Tcp).collect()),
+                Err(_) => Err(ResolveError::TimedOut { host }),
+            }
         };
         self.under_way = Some(task::reporting(&self.args.control.tasks, work, move |answer| {
             let answer = answer

@@ -1,3 +1,5 @@
+//! What subscribers see of a board, also where their own code panics or comes back to it.
+
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -1,3 +1,5 @@
+//! What only the crate itself can bring about in a connection actor: links that end in the moment in which they are opened.
+
 use std::io;
 use std::net::SocketAddr;
 

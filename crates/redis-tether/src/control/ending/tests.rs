@@ -1,3 +1,5 @@
+//! Ends that the application's own code gets in the way of.
+
 use std::pin::pin;
 use std::task::{Context, Poll, Wake, Waker};
 

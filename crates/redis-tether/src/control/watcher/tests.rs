@@ -1,3 +1,5 @@
+//! When the watcher asks, on a clock that stands still in between.
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Mutex;
@@ -107,5 +109,23 @@ async fn of_two_wishes_the_earlier_counts() {
             "as fresh as was wished"
         );
     }
+    tether.shutdown().await;
+}
+
+/// Names nobody, and calls that an answer.
+struct Empty;
+
+impl Resolve for Empty {
+    fn resolve(&self, _query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_an_address_is_said_to_be_none() {
+    let builder = Tether::builder(Config::new("redis.test", 6379)).resolver(Empty).transport(BlackHole);
+    let tether = builder.start().await.expect("a valid configuration");
+    let not_ready = tether.ready(Duration::from_secs(1)).await.expect_err("there is nobody");
+    assert!(not_ready.to_string().contains("no address for host: redis.test"), "{not_ready}");
     tether.shutdown().await;
 }
