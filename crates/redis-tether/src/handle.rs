@@ -65,6 +65,8 @@ use crate::shared::Shared;
 pub struct Handle {
     shared: Arc<Shared>,
     way: Option<Way>,
+    // Commands went over another link than that, and no `WAIT` has said so yet.
+    has_strayed: bool,
     deadline: Duration,
     mode: HoldMode,
     // What must live as long as any handle does. It is kept, and never looked at.
@@ -74,7 +76,7 @@ pub struct Handle {
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, lifeline: Arc<dyn Any + Send + Sync>) -> Handle {
         let (deadline, mode) = (shared.commands.deadline, shared.commands.hold);
-        Handle { shared, way: None, deadline, mode, _lifeline: lifeline }
+        Handle { shared, way: None, has_strayed: false, deadline, mode, _lifeline: lifeline }
     }
 
     /// This handle with another deadline for each of its commands; it covers holding, sending again and the reply.
@@ -97,6 +99,9 @@ impl Handle {
         let demand = request.demand();
         if let Demand::Unshareable(which) = demand {
             return Err(self.unshareable(which));
+        }
+        if matches!(demand, Demand::Acknowledgement(_)) && std::mem::take(&mut self.has_strayed) {
+            return Err(self.strayed());
         }
         let mut clock = Clock::new(self.deadline, demand);
         let mut trouble = None;

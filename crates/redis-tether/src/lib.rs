@@ -110,6 +110,9 @@
 //! ACL SETUSER app on >password ~* -@all +get +set
 //! ```
 //!
+//! Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, redis 1.8 miscounts the replies: the transaction fails
+//! as ambiguous, and in a build with overflow checks the link is lost for all who share it.)
+//!
 //! # Actors
 //!
 //! A tether is a small tree of [ractor](https://docs.rs/ractor) actors: a supervisor, the connection, its probe, and a

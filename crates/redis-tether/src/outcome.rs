@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::{self, ErrorClass};
 
@@ -244,6 +244,7 @@ impl From<CommandError> for RedisError {
 /// ```
 /// use redis_tether::{Outcome, OutcomeExt, redis};
 ///
+/// // It changed nothing, whether it was a command, a pipeline or a transaction.
 /// fn may_be_sent_again(error: &redis::RedisError) -> bool {
 ///     matches!(error.outcome(), Some(Outcome::NotSent | Outcome::Refused))
 /// }
@@ -251,10 +252,11 @@ impl From<CommandError> for RedisError {
 pub trait OutcomeExt {
     /// Whether the command can have been executed.
     ///
-    /// For an error reply of a server this is [`Outcome::Refused`], since a command that answers with an error has changed
-    /// nothing, or [`Outcome::Ambiguous`] where a script failed on its way. For the error of a pipeline it speaks of those
-    /// commands that `into_server_errors()` lists; unless it was a transaction, the others were executed. `None` for what
-    /// went wrong on this side: a reply that does not fit the type that was asked for, an empty command.
+    /// It speaks of all that was sent with one call. For an error reply of a server this is [`Outcome::Refused`], since a command
+    /// that answers with an error has changed nothing, or [`Outcome::Ambiguous`] where a script failed on its way. A transaction
+    /// that was aborted (`EXECABORT`) ran not at all, and is `Refused`. A pipeline some of whose commands failed is `Ambiguous`,
+    /// and so is a transaction that ran with failures: those that `into_server_errors()` does not list were executed. `None` for
+    /// what went wrong on this side: a reply that does not fit the type that was asked for, an empty command.
     fn outcome(&self) -> Option<Outcome>;
 
     /// The tether's own error, if this is one.
@@ -267,13 +269,17 @@ impl OutcomeExt for RedisError {
             return Some(error.outcome());
         }
         match self.kind() {
-            ErrorKind::Server(ServerErrorKind::ExecAbort) if self.detail().is_none() => Some(Outcome::Refused),
+            ErrorKind::Server(ServerErrorKind::ExecAbort) if self.detail().is_none() => {
+                let causes = self.clone().into_server_errors()?;
+                Some(if causes.iter().any(is_of_multi) { Outcome::Ambiguous } else { Outcome::Refused })
+            }
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 let errors = self.clone().into_server_errors()?;
-                let is_partial = errors
-                    .iter()
-                    .any(|(_, error)| matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_)));
-                Some(if is_partial { Outcome::Ambiguous } else { Outcome::Refused })
+                let has_run = is_of_pipeline(self, errors.len())
+                    || errors.iter().any(|(_, error)| {
+                        matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_))
+                    });
+                Some(if has_run { Outcome::Ambiguous } else { Outcome::Refused })
             }
             _ => None,
         }
@@ -288,6 +294,22 @@ impl OutcomeExt for RedisError {
         };
         error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
     }
+}
+
+/// `MULTI` itself was refused: what came after it was no transaction, and may have run. redis-rs counts commands from the
+/// one behind it.
+fn is_of_multi((index, _): &(usize, ServerError)) -> bool {
+    *index == usize::MAX
+}
+
+/// redis-rs gives one error for the failed commands of a pipeline, which has neither details nor, where the first has a code
+/// that redis-rs does not know, a code.
+fn is_of_pipeline(error: &RedisError, failed: usize) -> bool {
+    let is_bare = match error.kind() {
+        ErrorKind::Extension => error.code().is_none(),
+        _ => error.detail().is_none(),
+    };
+    failed > 1 || is_bare
 }
 
 #[cfg(test)]

@@ -36,6 +36,12 @@ impl Gate {
         self.word.load(Ordering::SeqCst) == epoch.get()
     }
 
+    /// Whether the link of this epoch still takes those that were let go to it: they may come round late. As with
+    /// [`admits`](Gate::admits), for a command that was entered in its ledger.
+    pub(crate) fn publishes(&self, epoch: Epoch) -> bool {
+        self.lock().state.published().is_some_and(|link| link.epoch() == epoch)
+    }
+
     /// What is known of the present outage, if it is one.
     pub(crate) fn outage(&self) -> Outage {
         self.lock().outage()

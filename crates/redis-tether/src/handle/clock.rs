@@ -2,7 +2,7 @@
 //! and no timer exists before the first reason to wait, so a reply that is there at once costs none.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -38,6 +38,12 @@ impl Clock {
         started.checked_add(self.limit?)
     }
 
+    /// Whether the command is overdue before it was sent. One that only comes late because this process stood still is not.
+    pub(super) fn is_overdue(&mut self, counters: &Counters) -> bool {
+        let due = self.due().filter(|due| *due <= Instant::now());
+        due.is_some_and(|due| self.patience.put_off(due, counters).is_none())
+    }
+
     /// Runs `future` until the command is overdue: `None` then. A timer that fires late because this process stood still
     /// is put off, so that a reply that waits in the socket is read first.
     ///
@@ -45,11 +51,10 @@ impl Clock {
     /// their deadline after that.
     pub(super) async fn run<F: Future>(
         &mut self,
-        future: F,
+        mut future: Pin<&mut F>,
         blocked_until: impl Fn() -> Option<Instant>,
         counters: &Counters,
     ) -> Option<F::Output> {
-        let mut future = pin!(future);
         let first = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
         if let Poll::Ready(output) = first {
             return Some(output);

@@ -42,6 +42,12 @@ const INVALIDATIONS: &str = "invalidations would come to all who share the conne
 const CLUSTER_NODE: &str =
     "it changes what the connection's next commands may ask of a cluster node; use a connection of its own";
 
+/// A pipeline of which too few or too many replies are asked for.
+pub(super) static MISCOUNTED: Unshareable = unshareable(
+    "a pipeline with another number of replies than commands",
+    "ask for all replies behind the offset, those of MULTI and EXEC included",
+);
+
 static WATCH: Unshareable =
     unshareable("WATCH", "other callers share the connection; use a script, or a connection of its own");
 static SELECT: Unshareable = unshareable("SELECT", "the database belongs into the configuration");
@@ -244,8 +250,9 @@ fn both(first: Demand, second: Demand) -> Demand {
         (Demand::Unshareable(which), _) | (_, Demand::Unshareable(which)) => Demand::Unshareable(which),
         (Demand::Plain, other) | (other, Demand::Plain) => other,
         (Demand::Blocking(a), Demand::Blocking(b)) => Demand::Blocking(sum(a, b)),
+        // It is bound to the link, whatever else is in it.
         (Demand::Acknowledgement(a) | Demand::Blocking(a), Demand::Acknowledgement(b) | Demand::Blocking(b)) => {
-            Demand::Blocking(sum(a, b))
+            Demand::Acknowledgement(sum(a, b))
         }
     }
 }

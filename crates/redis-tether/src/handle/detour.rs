@@ -34,6 +34,13 @@ struct Past {
     refusal: Option<Refusal>,
 }
 
+impl Past {
+    /// What becomes of a command that is not sent (again).
+    fn outcome(&self) -> Outcome {
+        if self.refusal.is_some() { Outcome::Refused } else { Outcome::NotSent }
+    }
+}
+
 /// What follows from trouble.
 enum Next<T> {
     Return(RedisResult<T>),
@@ -66,14 +73,26 @@ impl Handle {
                 is_again = true;
             }
             let Admission { link, flight, ticket, turn } = self.admission(request, demand, &mut clock, &past).await?;
+            if ticket.is_some() && !self.shared.gate.publishes(link.epoch()) {
+                // It was let go, and by the time its caller looked the link took commands no more. It keeps its place.
+                past.ticket = ticket;
+                continue;
+            }
+            if clock.is_overdue(&self.shared.counters) {
+                let facts = self.facts(past.outcome(), Reason::DeadlinePassed);
+                return Err(self.fail(Facts { epoch: Some(link.epoch()), ..facts }));
+            }
             if is_again {
                 self.shared.counters.resent.increment();
             }
             (past.ticket, past.turn) = (ticket, turn);
-            if matches!(demand, Demand::Acknowledgement(_)) && !self.is_on(&link) {
-                return Err(self.fail(self.link_replaced(&link)));
-            }
+            let has_strayed = !self.is_on(&link);
             let way = self.way.insert(Way::over(&link));
+            if has_strayed && matches!(demand, Demand::Acknowledgement(_)) {
+                self.has_strayed = false;
+                return Err(self.strayed());
+            }
+            self.has_strayed |= has_strayed;
             // What is under way must not keep a link from being ended.
             drop(link);
             match way.carry(request, flight, &mut clock, &self.shared.counters).await {
@@ -154,9 +173,15 @@ impl Handle {
         self.fail(self.facts(Outcome::NotSent, reason))
     }
 
+    /// It asks about writes of which some went over another link.
+    #[cold]
+    pub(super) fn strayed(&self) -> RedisError {
+        let facts = self.facts(Outcome::NotSent, Reason::LinkReplaced);
+        self.fail(Facts { epoch: self.way.as_ref().map(|way| way.epoch), ..facts })
+    }
+
     fn not_admitted(&self, not_admitted: NotAdmitted, past: &Past) -> Facts {
         let NotAdmitted { reason, outage } = not_admitted;
-        let outcome = if past.refusal.is_some() { Outcome::Refused } else { Outcome::NotSent };
         let failure = outage.failure.as_deref().map(str::to_owned);
         let is_said = matches!(outage.state, Some(ClosedCause::Refused(_)));
         let refusal = past.refusal.filter(|_| !is_said).map(|refusal| refusal.to_string());
@@ -167,7 +192,7 @@ impl Handle {
             state: outage.state.map(|state| state.to_string()),
             attempt: outage.attempt,
             cause: failure.or(refusal),
-            ..self.facts(outcome, reason)
+            ..self.facts(past.outcome(), reason)
         }
     }
 
@@ -180,10 +205,6 @@ impl Handle {
             cause: link.end,
             ..self.facts(outcome, reason)
         }
-    }
-
-    fn link_replaced(&self, link: &Link) -> Facts {
-        Facts { epoch: Some(link.epoch()), ..self.facts(Outcome::NotSent, Reason::LinkReplaced) }
     }
 
     fn facts(&self, outcome: Outcome, reason: Reason) -> Facts {

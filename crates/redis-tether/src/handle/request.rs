@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
 use redis_tether_core::reply::{ErrorClass, Refusal, classify};
 
-use super::command::{Demand, demand_of, demand_of_all};
+use super::command::{Demand, MISCOUNTED, demand_of, demand_of_all};
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
 const ARGUMENT_OVERHEAD: usize = 16;
@@ -86,6 +86,12 @@ impl Request for Many<'_> {
     type Reply = Vec<Value>;
 
     fn demand(self) -> Demand {
+        // The multiplexer counts replies by what it is told to expect: one more or less, and everybody behind is given the
+        // reply of somebody else.
+        let framing = if self.pipeline.is_transaction() { 2 } else { 0 };
+        if self.offset.checked_add(self.count) != self.pipeline.len().checked_add(framing) {
+            return Demand::Unshareable(&MISCOUNTED);
+        }
         demand_of_all(self.pipeline)
     }
 
@@ -104,7 +110,8 @@ impl Request for Many<'_> {
                 [Value::ServerError(error)] => judge_error(error),
                 _ => Judgement::Answer,
             },
-            Ok(values) => judge_all(values.len(), values.iter().filter_map(error_of)),
+            // Replies that the caller did not want are not seen, and what they answered may have run.
+            Ok(values) => judge_all(self.pipeline.len(), values.iter().filter_map(error_of)),
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => self.judge_aborted(error),
             Err(error) => judge_failure(error),
         }
@@ -124,7 +131,7 @@ impl Many<'_> {
     }
 }
 
-/// Sent again only if each of them was refused.
+/// Sent again only if each of the `count` commands was refused.
 fn judge_all<'e>(count: usize, errors: impl Iterator<Item = &'e ServerError>) -> Judgement {
     let (mut refused, mut refusal) = (0, None);
     for error in errors {

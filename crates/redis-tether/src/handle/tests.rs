@@ -16,6 +16,9 @@ use crate::gate::ClosedCause;
 use crate::ledger::LinkEnd;
 use crate::outcome::{CommandError, Outcome, OutcomeExt, Reason};
 
+mod late;
+mod pipelines;
+
 const LIMIT: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -200,141 +203,6 @@ async fn try_again_is_asked_again_shortly_and_handed_out_at_the_deadline() {
     assert!(start.elapsed() <= DEADLINE);
 }
 
-fn transaction() -> redis::Pipeline {
-    let mut transaction = pipe();
-    transaction.atomic().set("a", 1).ignore().get("a");
-    transaction
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_transaction_that_was_refused_is_sent_again() {
-    let queueing = |line: &str| match line.split(' ').next() {
-        Some("MULTI") => "+OK",
-        Some("EXEC") => "-EXECABORT Transaction discarded because of previous errors.",
-        Some("SET") => READONLY,
-        _ => "+QUEUED",
-    };
-    let executing = |line: &str| match line.split(' ').next() {
-        Some("MULTI") => "+OK",
-        Some("EXEC") => "-EXECABORT Transaction discarded because of: READONLY You can't write",
-        _ => "+QUEUED",
-    };
-    let working = |line: &str| match line.split(' ').next() {
-        Some("MULTI") => "+OK",
-        Some("EXEC") => "*2\r\n+OK\r\n:1",
-        _ => "+QUEUED",
-    };
-    for refuses in [&queueing as &(dyn Fn(&str) -> &'static str + Send + Sync), &executing] {
-        let rig = Rig::new();
-        let lines = ["MULTI", "SET a 1", "GET a", "EXEC"].map(|line| (line, refuses(line)));
-        let replica = Peer::new(move |asked| {
-            let line = lines.iter().find(|(line, _)| *line == asked);
-            line.map(|(_, reply)| (*reply).to_owned())
-        });
-        rig.open(1, &replica).await;
-        let mut handle = rig.handle();
-        let call = tokio::spawn(async move { transaction().query_async::<(i32,)>(&mut handle).await });
-        settle().await;
-        assert_eq!(rig.recorder.refusals(), [(epoch(1), Refusal::ReadOnly)]);
-        rig.open(2, &Peer::new(move |line| Some(working(line).to_owned()))).await;
-        let reply = timeout(LIMIT, call).await.expect("the transaction ends").expect("no panic");
-        assert_eq!(reply, Ok((1,)));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_transaction_that_was_refused_for_other_reasons_is_handed_out() {
-    let rig = Rig::new();
-    let peer = Peer::new(|line| {
-        let reply = match line.split(' ').next() {
-            Some("MULTI") => "+OK",
-            Some("EXEC") => "-EXECABORT Transaction discarded because of previous errors.",
-            Some("SET") => "-ERR wrong number of arguments",
-            _ => READONLY,
-        };
-        Some(reply.to_owned())
-    });
-    rig.open(1, &peer).await;
-    let error = transaction().query_async::<(i32,)>(&mut rig.handle()).await.expect_err("it was aborted");
-    assert_eq!(error.code(), Some("EXECABORT"));
-    assert_eq!(error.outcome(), Some(Outcome::Refused));
-    assert_eq!(rig.recorder.refusals().len(), 1, "the link is reported all the same");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_pipeline_is_sent_again_only_if_all_of_it_was_refused() {
-    let writes = |peer: Peer| async move {
-        let rig = Rig::new();
-        rig.open(1, &peer).await;
-        let mut handle = rig.handle();
-        let call = tokio::spawn(async move {
-            let mut writes = pipe();
-            writes.set("a", 1).set("b", 2);
-            writes.query_async::<(String, String)>(&mut handle).await
-        });
-        settle().await;
-        let refusals = rig.recorder.refusals();
-        let second = ok();
-        rig.open(2, &second).await;
-        let reply = timeout(LIMIT, call).await.expect("the pipeline ends").expect("no panic");
-        (reply, refusals.len(), second.received().len())
-    };
-    let (reply, refusals, again) = writes(Peer::saying(READONLY)).await;
-    assert_eq!(reply, Ok(("OK".to_owned(), "OK".to_owned())));
-    assert_eq!((refusals, again), (1, 2));
-
-    let (reply, refusals, again) = writes(saying_first(1, READONLY)).await;
-    assert_eq!(reply.expect_err("one was refused").code(), Some("READONLY"));
-    assert_eq!((refusals, again), (1, 0), "the other one has run");
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_reply_by_the_deadline_is_ambiguous() {
-    let rig = Rig::new();
-    let peer = Peer::mute();
-    let link = rig.open(1, &peer).await;
-    let start = Instant::now();
-    let error = send(&mut rig.handle(), &set()).await.expect_err("nobody answers");
-    assert_eq!(start.elapsed(), DEADLINE);
-    assert_eq!(
-        error.to_string(),
-        "ambiguous: deadline passed; endpoint redis:6379, epoch 1, silent for 5.0s, in flight 1"
-    );
-    assert_eq!(error.outcome(), Some(Outcome::Ambiguous));
-    assert!(matches!(error.retry_method(), redis::RetryMethod::NoRetry));
-    assert_eq!(link.ledger().in_flight(), 0, "it is outstanding no more");
-
-    let start = Instant::now();
-    let mut handle = rig.handle().with_deadline(Duration::from_millis(30));
-    assert_eq!(fate(send(&mut handle, &set()).await), (Outcome::Ambiguous, Reason::DeadlinePassed));
-    assert_eq!(start.elapsed().as_millis(), 30);
-    assert_eq!(peer.received().len(), 2, "nothing was sent twice");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_commands_own_timeout_comes_on_top() {
-    let rig = Rig::new();
-    rig.open(1, &Peer::mute()).await;
-    let start = Instant::now();
-    let reply = send(&mut rig.handle(), redis::cmd("BLPOP").arg("list").arg(10)).await;
-    assert_eq!(fate(reply), (Outcome::Ambiguous, Reason::DeadlinePassed));
-    assert_eq!(start.elapsed(), DEADLINE + Duration::from_secs(10));
-
-    let mut handle = rig.handle();
-    let for_ever = redis::cmd("BLPOP").arg("list").arg(0).take();
-    let waited = timeout(Duration::from_secs(36_000), for_ever.query_async::<String>(&mut handle)).await;
-    assert!(waited.is_err(), "for ever is longer than ten hours");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_is_held_no_longer_than_others() {
-    let rig = Rig::with(CommandSettings { hold_window: LIMIT, ..CommandSettings::default() });
-    let start = Instant::now();
-    let reply = send(&mut rig.handle(), redis::cmd("BLPOP").arg("list").arg(0)).await;
-    assert_eq!(fate(reply), (Outcome::NotSent, Reason::DeadlinePassed));
-    assert_eq!(start.elapsed(), DEADLINE);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_command_in_flight_on_a_link_that_ends_is_ambiguous_and_not_sent_again() {
     let rig = Rig::new();
@@ -388,30 +256,6 @@ async fn garbage_is_no_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_was_slept_through_is_put_off() {
-    let rig = Rig::new();
-    let peer = Peer::mute();
-    rig.open(1, &peer).await;
-    let mut handle = rig.handle();
-    let call = tokio::spawn(async move { send(&mut handle, &set()).await });
-    settle().await;
-    advance(DEADLINE + Duration::from_secs(10)).await;
-    sleep(Duration::from_millis(100)).await;
-    assert!(!call.is_finished(), "the reply may be waiting in the socket");
-    peer.pay("+OK");
-    assert_eq!(call.await.expect("no panic").as_deref(), Ok("OK"));
-    assert_eq!(rig.shared.counters.late_deadlines.value(), 1);
-
-    let mut handle = rig.handle();
-    let call = tokio::spawn(async move { send(&mut handle, &set()).await });
-    settle().await;
-    advance(DEADLINE + Duration::from_secs(10)).await;
-    let late = Instant::now();
-    assert_eq!(fate(call.await.expect("no panic")), (Outcome::Ambiguous, Reason::DeadlinePassed));
-    assert_eq!(late.elapsed().as_millis(), 250, "but not for long");
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_a_shared_link_cannot_carry_is_not_sent() {
     let rig = Rig::new();
     let peer = ok();
@@ -441,6 +285,24 @@ async fn wait_speaks_of_the_link_that_the_writes_went_over() {
     let reply = wait.query_async::<i32>(&mut handle).await;
     assert_eq!(fate(reply), (Outcome::NotSent, Reason::LinkReplaced));
     assert_eq!(second.received(), [""; 0]);
+}
+
+/// Also where something else has gone over the new link since.
+#[tokio::test(start_paused = true)]
+async fn wait_speaks_of_all_that_went_before() {
+    let rig = Rig::new();
+    let (first, second) = (ok(), Peer::saying(":1"));
+    rig.open(1, &first).await;
+    let mut handle = rig.handle();
+    send(&mut handle, &set()).await.expect("a write");
+    rig.open(2, &second).await;
+    send(&mut handle, redis::cmd("GET").arg("key")).await.expect("a read");
+    let wait = redis::cmd("WAIT").arg(1).arg(100).take();
+    assert_eq!(fate(send(&mut handle, &wait).await), (Outcome::NotSent, Reason::LinkReplaced));
+    assert_eq!(second.received(), ["GET key"]);
+    // It has been said, and what is asked about now went over this link.
+    send(&mut handle, &set()).await.expect("a write");
+    send(&mut handle, &wait).await.expect("an answer");
 }
 
 #[tokio::test(start_paused = true)]

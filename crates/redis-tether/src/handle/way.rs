@@ -2,6 +2,7 @@
 //! request once and says what came of it; whether there is a second try is decided in `handle/detour.rs`. It does not keep
 //! the link alive.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,13 +75,21 @@ impl Way {
     pub(super) async fn carry<R: Request>(
         &mut self,
         request: R,
-        flight: Flight,
+        mut flight: Flight,
         clock: &mut Clock,
         counters: &Counters,
     ) -> Carried<R::Reply> {
         let written = self.ledger.bytes_written();
         let blocked_until = || self.ledger.blocked_until();
-        let reply = clock.run(request.send(&mut self.connection), blocked_until, counters).await;
+        flight.sent();
+        let reply = {
+            // Pinned here, so that it is kept once.
+            let sending = pin!(request.send(&mut self.connection));
+            clock.run(sending, blocked_until, counters).await
+        };
+        if reply.is_some() {
+            flight.answered();
+        }
         let carried = match reply {
             None => self.trouble(What::Overdue),
             Some(reply) => match request.judge(&reply) {
