@@ -3,10 +3,12 @@
 //! reads it. Nothing here does I/O, apart from `Config::from_env` reading the environment.
 
 mod display;
+mod document;
 mod draft;
 mod endpoint;
 mod env;
 mod error;
+mod file;
 mod pacing;
 mod password;
 mod recovery;
@@ -22,7 +24,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
@@ -34,8 +36,14 @@ pub use settings::{CommandSettings, DetectionSettings, DialSettings, HoldMode, P
 ///
 /// A `Config` comes from code ([`Config::new`], then change the fields that matter), from a URL
 /// ([`Config::from_url`]), from the environment ([`Config::from_env`]), from a StackExchange.Redis connection string
-/// ([`Config::from_stackexchange`]), or, being a serde struct, from any file the application loads: durations are
-/// written as people write them (`250ms`, `3s`), unknown fields are refused, and whatever is left out has its default.
+/// ([`Config::from_stackexchange`]), or, being read and written by serde, from any file the application loads: durations are
+/// written as people write them (`250ms`, `3s`), unknown fields are refused, and whatever is left out has its default. In
+/// place of the whole may stand a URL or a StackExchange.Redis string.
+///
+/// Reading checks the endpoint and the range of each setting; how they go together, [`Config::validate`] does, when a tether
+/// starts. The error names the setting and what is allowed, and never shows what may be a misplaced password, though an
+/// error of the file format may quote the line it stands on (TOML's does). The format must say what its values are, as JSON,
+/// TOML, YAML and CBOR do; numbers may be text, as an environment has them.
 ///
 /// The defaults suit a service that talks to a primary a network hop away; the host, the credentials and perhaps
 /// `commands.deadline` are all that most applications set.
@@ -55,11 +63,11 @@ pub use settings::{CommandSettings, DetectionSettings, DialSettings, HoldMode, P
 /// assert_eq!(config.to_string(), "redis://:***@redis:6379/0?deadline=1s");
 /// # Ok::<(), redis_tether::ConfigError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where the server is. Default: `localhost`, port 6379, which inside a container is the container itself.
+    /// Where the server is. Default: `localhost`, port 6379, where a server on a developer's machine listens. Inside a
+    /// container that is the container itself.
     pub endpoint: Endpoint,
 
     /// The ACL user. Default: none, which signs in as `default`. A username other than `default` needs a password.
@@ -70,10 +78,11 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
 
-    /// The number of the database. 0 to 2,147,483,647, within what the server has; default 0.
+    /// The number of the database. 0 to 2,147,483,647, within what the server has; default 0, where a connection begins, so
+    /// that nothing need be sent or allowed to select it.
     pub db: u32,
 
-    /// RESP2 (the default) or RESP3.
+    /// RESP2 (the default, since every server and proxy speaks it) or RESP3.
     pub protocol: Protocol,
 
     /// The name of the connection in `CLIENT LIST`: printable ASCII without spaces. Default: none. A server that denies
@@ -81,15 +90,15 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_name: Option<String>,
 
-    /// How connections are verified. Default: `auto`.
+    /// How connections are verified. Default: `auto`, which asks as much as the server or proxy turns out to take.
     pub verify: Verify,
 
     /// After how many failed rounds of dials in a row a fresh incarnation starts, with the addresses resolved anew. 1 to
-    /// 1,000, default 3.
+    /// 1,000, default 3: more than a hiccup, and soon enough that a stale address costs little.
     pub failures_before_resolve: u32,
 
     /// At what age a healthy connection is replaced; up to 10 % earlier, drawn for each connection, so that a fleet does not
-    /// renew in step. 1 s to 30 days; default: never.
+    /// renew in step. 1 s to 30 days; default: never, since a good connection is best left alone.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
 

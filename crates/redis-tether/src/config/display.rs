@@ -26,8 +26,11 @@ impl fmt::Display for Config {
                 write!(f, "{endpoint}/{}", self.db)?;
             }
             Endpoint::Unix { path } => {
-                let path = percent_encode(path.as_os_str().as_encoded_bytes(), ENCODED_IN_PATH);
-                write!(f, "redis+unix://{path}")?;
+                f.write_str("redis+unix://")?;
+                match self.endpoint.check() {
+                    Ok(()) => percent_encode(path.as_os_str().as_encoded_bytes(), ENCODED_IN_PATH).fmt(f)?,
+                    Err(_) => fmt::Display::fmt(&self.endpoint, f)?,
+                }
                 self.collect_identity(&mut parameters);
             }
         }

@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::document::Document;
 use super::error::ConfigError;
 
 /// The port of Redis and Valkey, taken wherever none is given.
@@ -14,12 +15,13 @@ pub const DEFAULT_PORT: u16 = 6379;
 
 /// Where the server is.
 ///
-/// In a file: `{ host = "redis", port = 6379 }` (the port may be left out) or `{ path = "/run/redis.sock" }`.
+/// In a file: `{ host = "redis", port = 6379 }` (the port may be left out) or `{ path = "/run/redis.sock" }`, or as a URL
+/// that says no more than that: `redis://redis:6379`, `unix:///run/redis.sock`.
 ///
 /// `localhost` and `127.0.0.1` mean the machine this process runs on, and inside a container that is the container
 /// itself: there, name the server's service (`redis` in a compose file, `redis.namespace.svc` in Kubernetes).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "EndpointFields", into = "EndpointFields")]
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// A host and a port, reached over TCP.
@@ -51,6 +53,17 @@ impl Endpoint {
         Self::Unix { path: path.into() }
     }
 
+    /// As a file has it. Checked at once, so that no part of a file is kept unchecked as a host.
+    pub(super) fn from_document(document: Document) -> Result<Self, ConfigError> {
+        let endpoint = match document {
+            Document::Table(entries) => EndpointFields::read(entries)?.endpoint()?,
+            Document::Text(text) => super::url::read_endpoint(&text).map_err(|cause| cause.in_field("endpoint"))?,
+            other => return Err(other.refused("endpoint", FORMS)),
+        };
+        endpoint.check().map_err(|cause| cause.in_field("endpoint"))?;
+        Ok(endpoint)
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         match self {
             Self::Tcp { host, port } => check_host(host).and_then(|()| check_port(*port)),
@@ -65,48 +78,84 @@ impl Default for Endpoint {
     }
 }
 
-/// `host:port` with an IPv6 address in brackets, or the path of the socket.
+/// `host:port` with an IPv6 address in brackets, or the path of the socket. What stands in place of a host or a path and is
+/// none, a whole URL perhaps, may hold a password: it is printed as `<not a host>` or `<not a path>`.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Tcp { host, port } if check_host(host).is_err() => write!(f, "{NOT_A_HOST}:{port}"),
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix { path } if check_path(path).is_err() => f.write_str(NOT_A_PATH),
             Self::Unix { path } => write!(f, "{}", path.display()),
         }
     }
 }
 
-/// The endpoint as a file spells it. An untagged enum would answer a misspelt key with `did not match any variant`.
-#[derive(Serialize, Deserialize)]
-#[serde(rename = "endpoint", deny_unknown_fields)]
-struct EndpointFields {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    host: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    path: Option<PathBuf>,
-}
-
-impl TryFrom<EndpointFields> for Endpoint {
-    type Error = &'static str;
-
-    fn try_from(fields: EndpointFields) -> Result<Self, Self::Error> {
-        match (fields.host, fields.port, fields.path) {
-            (Some(host), port, None) => Ok(Self::tcp(host, port.unwrap_or(DEFAULT_PORT))),
-            (None, None, Some(path)) => Ok(Self::unix(path)),
-            (None, _, None) => Err("endpoint needs a host, or the path of a unix socket"),
-            (_, _, Some(_)) => Err("endpoint has a path and a host or port: a unix socket has only a path"),
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => {
+                let host = if check_host(host).is_err() { NOT_A_HOST } else { host };
+                f.debug_struct("Tcp").field("host", &host).field("port", port).finish()
+            }
+            Self::Unix { path } => {
+                let path = if check_path(path).is_err() { Path::new(NOT_A_PATH) } else { path };
+                f.debug_struct("Unix").field("path", &path).finish()
+            }
         }
     }
 }
 
-impl From<Endpoint> for EndpointFields {
-    fn from(endpoint: Endpoint) -> Self {
-        match endpoint {
-            Endpoint::Tcp { host, port } => Self { host: Some(host), port: Some(port), path: None },
-            Endpoint::Unix { path } => Self { host: None, port: None, path: Some(path) },
+const NOT_A_HOST: &str = "<not a host>";
+const NOT_A_PATH: &str = "<not a path>";
+
+/// The forms of an endpoint in a file.
+const FORMS: &str =
+    "a table with a host, a port and no more, or a path; or a URL such as redis://host:6379 or unix:///path";
+
+/// The fields of an endpoint in a file.
+#[derive(Default)]
+struct EndpointFields {
+    host: Option<String>,
+    port: Option<u16>,
+    path: Option<String>,
+}
+
+impl EndpointFields {
+    fn read(entries: Vec<(String, Document)>) -> Result<Self, ConfigError> {
+        let mut fields = Self::default();
+        for (name, value) in entries {
+            match name.as_str() {
+                "host" => set("endpoint.host", &mut fields.host, value.into_text("endpoint.host")?)?,
+                "port" => {
+                    let port = parse_port(&value.into_plain("endpoint.port", PORTS)?)?;
+                    set("endpoint.port", &mut fields.port, port)?;
+                }
+                "path" => set("endpoint.path", &mut fields.path, value.into_text("endpoint.path")?)?,
+                _ => return Err(ConfigError::unknown_field("endpoint", &name, "host, port, path")),
+            }
         }
+        Ok(fields)
+    }
+
+    fn endpoint(self) -> Result<Endpoint, ConfigError> {
+        let refused = |problem: &str| {
+            Err(ConfigError::Unreadable { field: "endpoint", value: problem.to_owned(), expected: FORMS.to_owned() })
+        };
+        match (self.host, self.port, self.path) {
+            (Some(host), port, None) => Ok(Endpoint::tcp(host, port.unwrap_or(DEFAULT_PORT))),
+            (None, None, Some(path)) => Ok(Endpoint::unix(path)),
+            (None, _, None) => refused("without a host and without the path of a unix socket"),
+            (_, _, Some(_)) => refused("a path together with a host or a port"),
+        }
+    }
+}
+
+fn set<T>(name: &'static str, field: &mut Option<T>, value: T) -> Result<(), ConfigError> {
+    match field.replace(value) {
+        Some(_) => Err(ConfigError::Repeated { field: name }),
+        None => Ok(()),
     }
 }
 
@@ -139,14 +188,14 @@ pub(super) fn split_host_port(text: &str) -> Result<(String, Option<u16>), Confi
     Ok((canonical_host(host.to_owned()), port))
 }
 
+const PORTS: &str = "a number from 1 to 65535";
+
 /// Never repeats the text: in `user:password` without a host, the password stands where a port belongs.
 pub(super) fn parse_port(text: &str) -> Result<u16, ConfigError> {
     match text.parse() {
-        Ok(0) | Err(_) => Err(ConfigError::Unreadable {
-            field: "port",
-            value: "not a port".to_owned(),
-            expected: "a number from 1 to 65535".to_owned(),
-        }),
+        Ok(0) | Err(_) => {
+            Err(ConfigError::Unreadable { field: "port", value: "not a port".to_owned(), expected: PORTS.to_owned() })
+        }
         Ok(port) => Ok(port),
     }
 }
@@ -237,7 +286,7 @@ fn check_port(port: u16) -> Result<(), ConfigError> {
 /// `sun_path` has 108 bytes on Linux, one of them for the closing NUL.
 const PATH_AT_MOST: usize = 107;
 
-fn check_path(path: &std::path::Path) -> Result<(), ConfigError> {
+fn check_path(path: &Path) -> Result<(), ConfigError> {
     let bytes = path.as_os_str().as_encoded_bytes();
     let problem = if bytes.is_empty() {
         "is empty: give the path of the socket, as in unix:///run/redis.sock"

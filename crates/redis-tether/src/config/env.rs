@@ -25,7 +25,8 @@ impl Config {
     ///   else, that is refused, naming both.
     /// - Without it, `REDIS_HOST` names the server. `REDIS_PORT` defaults to 6379, `REDIS_DB` to 0.
     /// - Kubernetes injects `REDIS_PORT=tcp://10.0.0.1:6379` into every pod beside a service called `redis`. With
-    ///   `REDIS_URL` set it is ignored; with `REDIS_HOST` set only its port counts; alone it is the endpoint.
+    ///   `REDIS_URL` set such a value (`tcp://`, `udp://` or `sctp://` and whatever follows) is ignored; with
+    ///   `REDIS_HOST` set only its port counts; alone it is the endpoint.
     ///   Prefer `REDIS_HOST=redis` then: a name can be resolved again, an address cannot.
     ///
     /// # Errors
@@ -73,41 +74,49 @@ fn given(vars: impl Fn(&str) -> Option<String>, variable: &str) -> Option<String
 
 fn read_host_and_port(host: Option<String>, port: Option<String>) -> Result<Draft, ConfigError> {
     let port = port.as_deref().map(Port::read).transpose()?;
-    let (host, given_port) = match (host, port) {
-        (Some(host), Some(Port::Number(port) | Port::Injected { port, .. })) => (host, Some(port)),
-        (Some(host), None) => (host, None),
-        (None, Some(Port::Injected { host, port })) => (host, Some(port)),
+    let (variable, host, given_port) = match (host, port) {
+        (Some(host), Some(Port::Number(port))) => (HOST, host, Some(port)),
+        (Some(host), Some(Port::Injected(address))) => (HOST, host, Some(read_injected(address)?.1)),
+        (Some(host), None) => (HOST, host, None),
+        (None, Some(Port::Injected(address))) => {
+            let (host, port) = read_injected(address)?;
+            (PORT, host, Some(port))
+        }
         (None, Some(Port::Number(_)) | None) => return Err(ConfigError::NoEndpointInEnvironment),
     };
     let endpoint = Endpoint::tcp(host, given_port.unwrap_or(DEFAULT_PORT));
-    endpoint.check().map_err(|cause| cause.in_variable(HOST))?;
+    endpoint.check().map_err(|cause| cause.in_variable(variable))?;
     Ok(Draft { config: Config::at(endpoint), given_port, given_db: None })
 }
 
 /// What `REDIS_PORT` may hold.
-enum Port {
+enum Port<'a> {
     Number(u16),
-    /// By Kubernetes, for a service called `redis`.
-    Injected {
-        host: String,
-        port: u16,
-    },
+    /// By Kubernetes, for a service called `redis`: not yet read, since it does not always count.
+    Injected(&'a str),
 }
 
-impl Port {
-    fn read(text: &str) -> Result<Self, ConfigError> {
-        match text.strip_prefix("tcp://") {
-            Some(address) => match split_host_port(address) {
-                Ok((host, Some(port))) => Ok(Self::Injected { host, port }),
-                _ => Err(ConfigError::Unreadable {
-                    field: "port",
-                    value: "a tcp:// address without a valid host and port".to_owned(),
-                    expected: "tcp://10.0.0.1:6379".to_owned(),
-                }),
-            },
-            None => parse_port(text).map(Self::Number),
+/// The protocols of a Kubernetes service.
+const INJECTED: [&str; 3] = ["tcp://", "udp://", "sctp://"];
+
+impl<'a> Port<'a> {
+    fn read(text: &'a str) -> Result<Self, ConfigError> {
+        if INJECTED.iter().any(|protocol| text.starts_with(protocol)) {
+            return Ok(Self::Injected(text));
         }
-        .map_err(|cause| cause.in_variable(PORT))
+        parse_port(text).map(Self::Number).map_err(|cause| cause.in_variable(PORT))
+    }
+}
+
+fn read_injected(address: &str) -> Result<(String, u16), ConfigError> {
+    match address.strip_prefix("tcp://").map(split_host_port) {
+        Some(Ok((host, Some(port)))) => Ok((host, port)),
+        _ => Err(ConfigError::Unreadable {
+            field: "port",
+            value: "not a tcp:// address with a valid host and port".to_owned(),
+            expected: "6379 or tcp://10.0.0.1:6379".to_owned(),
+        }
+        .in_variable(PORT)),
     }
 }
 
@@ -115,7 +124,7 @@ fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<Strin
     let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
     let port = match port.as_deref().map(Port::read).transpose()? {
         Some(Port::Number(port)) => Some(port),
-        Some(Port::Injected { .. }) | None => None,
+        Some(Port::Injected(_)) | None => None,
     };
     match &mut draft.config.endpoint {
         Endpoint::Tcp { host: own, port: own_port } => {

@@ -12,6 +12,7 @@ use thiserror::Error;
 pub enum ConfigError {
     /// A setting lies outside what is allowed.
     #[error("{field} is {value}, allowed is {allowed}")]
+    #[non_exhaustive]
     OutOfRange {
         /// The setting, as it is called in a file: `commands.deadline`. For a StackExchange.Redis string, the option.
         field: &'static str,
@@ -23,6 +24,7 @@ pub enum ConfigError {
 
     /// The text of a setting could not be read.
     #[error("{field} is {value}, expected {expected}")]
+    #[non_exhaustive]
     Unreadable {
         /// The setting, option or part of the URL.
         field: &'static str,
@@ -34,6 +36,7 @@ pub enum ConfigError {
 
     /// Two settings exclude each other.
     #[error("{field} ({value}) {rule} {other} ({other_value})")]
+    #[non_exhaustive]
     Contradiction {
         /// The one setting.
         field: &'static str,
@@ -49,6 +52,7 @@ pub enum ConfigError {
 
     /// The host is missing or is not a host name or address.
     #[error("host {problem}")]
+    #[non_exhaustive]
     Host {
         /// What is wrong with it, and what to write.
         problem: &'static str,
@@ -56,15 +60,17 @@ pub enum ConfigError {
 
     /// The unix socket's path cannot be used.
     #[error("unix socket path {problem}")]
+    #[non_exhaustive]
     Path {
         /// What is wrong with it, and what to write.
         problem: &'static str,
     },
 
-    /// The username, password or client name cannot be used. Never says what it is.
+    /// The username, password or client name cannot be used, or a parameter is not text. Never says what it is.
     #[error("{field} {problem}")]
+    #[non_exhaustive]
     Text {
-        /// `username`, `password` or `client_name`.
+        /// `username`, `password` or `client_name`; of a URL, any parameter.
         field: &'static str,
         /// What is wrong with it, and what to write.
         problem: &'static str,
@@ -72,6 +78,7 @@ pub enum ConfigError {
 
     /// The text is not a URL.
     #[error("malformed URL: {problem}")]
+    #[non_exhaustive]
     MalformedUrl {
         /// What is wrong with it, and what to write.
         problem: &'static str,
@@ -79,6 +86,7 @@ pub enum ConfigError {
 
     /// The URL's scheme is none of ours.
     #[error("unknown URL scheme, allowed are {allowed}")]
+    #[non_exhaustive]
     UnknownScheme {
         /// The schemes that are understood.
         allowed: &'static str,
@@ -86,6 +94,7 @@ pub enum ConfigError {
 
     /// The configuration asks for TLS.
     #[error("{asked_by} asks for TLS, and TLS support is not in this version")]
+    #[non_exhaustive]
     TlsUnsupported {
         /// What asked for it: `rediss://` or `ssl=true`.
         asked_by: &'static str,
@@ -93,6 +102,7 @@ pub enum ConfigError {
 
     /// The configuration asks for Sentinel or Cluster.
     #[error("{asked_by} asks for {topology}, which is not in this version: name one endpoint, as in redis://host:6379")]
+    #[non_exhaustive]
     TopologyUnsupported {
         /// What asked for it: `redis+sentinel://` or `serviceName`.
         asked_by: &'static str,
@@ -107,17 +117,19 @@ pub enum ConfigError {
     )]
     SeveralEndpoints,
 
-    /// A URL parameter or StackExchange.Redis option that is not known.
+    /// A field of a file, URL parameter or StackExchange.Redis option that is not known.
     #[error("{name} is not known, allowed are {allowed}")]
+    #[non_exhaustive]
     UnknownName {
         /// Which one: its name, or its position where the name might be a piece of a password.
         name: String,
-        /// All known names, separated by commas.
+        /// The names that are known there, separated by commas.
         allowed: String,
     },
 
     /// A StackExchange.Redis option that would change what commands do and has no counterpart here.
     #[error("{option} is not supported: {reason}")]
+    #[non_exhaustive]
     UnsupportedOption {
         /// The option.
         option: &'static str,
@@ -127,6 +139,7 @@ pub enum ConfigError {
 
     /// One setting is given twice.
     #[error("{field} is given twice")]
+    #[non_exhaustive]
     Repeated {
         /// The setting.
         field: &'static str,
@@ -141,6 +154,7 @@ pub enum ConfigError {
 
     /// Two environment variables say different things.
     #[error("{first} and {second} disagree: set one of them, or both to the same")]
+    #[non_exhaustive]
     VariablesDisagree {
         /// The variable that takes precedence.
         first: &'static str,
@@ -148,8 +162,19 @@ pub enum ConfigError {
         second: &'static str,
     },
 
+    /// What a field of a file holds was refused.
+    #[error("{field}: {cause}")]
+    #[non_exhaustive]
+    Field {
+        /// The field: `endpoint`.
+        field: &'static str,
+        /// Why.
+        cause: Box<ConfigError>,
+    },
+
     /// What an environment variable holds was refused.
     #[error("{variable}: {cause}")]
+    #[non_exhaustive]
     Variable {
         /// The variable.
         variable: &'static str,
@@ -161,6 +186,20 @@ pub enum ConfigError {
 impl ConfigError {
     pub(super) fn unreadable(field: &'static str, text: &str, expected: impl Into<String>) -> Self {
         Self::Unreadable { field, value: shown(text), expected: expected.into() }
+    }
+
+    /// A field of a file, by the path of the section it stands in: empty at the top.
+    pub(super) fn unknown_field(path: &str, name: &str, allowed: impl Into<String>) -> Self {
+        let name = match shown_name(name) {
+            Some(name) if path.is_empty() => format!("field `{name}`"),
+            Some(name) => format!("field `{path}.{name}`"),
+            None => "a field (its name is not repeated, since it does not look like one)".to_owned(),
+        };
+        Self::UnknownName { name, allowed: allowed.into() }
+    }
+
+    pub(super) fn in_field(self, field: &'static str) -> Self {
+        Self::Field { field, cause: Box::new(self) }
     }
 
     pub(super) fn in_variable(self, variable: &'static str) -> Self {
@@ -182,4 +221,14 @@ pub(super) fn shown(text: &str) -> String {
     } else {
         "not readable (and not repeated here, since it may hold a secret)".to_owned()
     }
+}
+
+/// The longest name that an error repeats; no setting's is longer.
+const NAME_AT_MOST: usize = 32;
+
+/// The name of a field or parameter that is not known, if it looks like one. Where it does not, it may be a piece of a
+/// secret.
+pub(super) fn shown_name(name: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    (!name.is_empty() && name.len() <= NAME_AT_MOST && name.chars().all(plain)).then_some(name)
 }

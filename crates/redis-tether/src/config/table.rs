@@ -1,6 +1,6 @@
 //! One row for each setting that is a duration, a count or a word: its name, its range, and how it is read and
-//! written. URL parameters, `Display` and validation all work from this table, so that none of them can miss a
-//! setting; a test holds the table against the fields that serde sees.
+//! written. URL parameters, files, `Display` and validation all work from this table, so that none of them can
+//! miss a setting; a test holds the table against the fields that serde writes.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::settings::{HoldMode, Protocol, Verify};
 
 /// A row of the table.
 pub(super) struct Setting {
-    /// The name by its place in a file: `commands.deadline`. Errors use it, URLs accept it.
+    /// The name by its place in a file: `commands.deadline`. Files are read by it, errors use it, URLs accept it.
     pub(super) name: &'static str,
     /// The name in a URL: `deadline`.
     pub(super) short: &'static str,
@@ -59,23 +59,33 @@ impl Setting {
 
     /// Reads the value from text. The range is checked later, with everything else.
     pub(super) fn parse(&self, config: &mut Config, text: &str) -> Result<(), ConfigError> {
+        let unreadable = || ConfigError::unreadable(self.name, text, self.expected());
         match self.value {
             Value::Span { write, .. } | Value::OptionalSpan { write, .. } => {
-                write(config, parse_span(self.name, text)?);
+                write(config, humantime::parse_duration(text).map_err(|_| unreadable())?);
             }
-            Value::Count { write, .. } => {
-                let count = text
-                    .parse()
-                    .map_err(|_| ConfigError::unreadable(self.name, text, "a whole number, as in 10000"))?;
-                write(config, count);
-            }
-            Value::Word { write, words, .. } => {
+            Value::Count { write, .. } => write(config, text.parse().map_err(|_| unreadable())?),
+            Value::Word { write, .. } => {
                 if !write(config, &text.to_ascii_lowercase()) {
-                    return Err(ConfigError::unreadable(self.name, text, words));
+                    return Err(unreadable());
                 }
             }
         }
         Ok(())
+    }
+
+    /// What is understood, in words.
+    pub(super) fn expected(&self) -> &'static str {
+        match self.value {
+            Value::Span { .. } | Value::OptionalSpan { .. } => "a duration with its unit, as in 250ms or 3s",
+            Value::Count { .. } => "a whole number, as in 10000",
+            Value::Word { words, .. } => words,
+        }
+    }
+
+    /// Whether it may be off.
+    pub(super) fn is_optional(&self) -> bool {
+        matches!(self.value, Value::OptionalSpan { .. })
     }
 
     /// Refuses a value outside the range.
@@ -95,11 +105,6 @@ impl Setting {
 /// A duration without the spaces that humantime puts between its units, so that a URL needs no escapes for it.
 pub(super) fn print_span(span: Duration) -> String {
     humantime::format_duration(span).to_string().replace(' ', "")
-}
-
-fn parse_span(field: &'static str, text: &str) -> Result<Duration, ConfigError> {
-    humantime::parse_duration(text)
-        .map_err(|_| ConfigError::unreadable(field, text, "a duration with its unit, as in 250ms or 3s"))
 }
 
 pub(super) fn check_span(

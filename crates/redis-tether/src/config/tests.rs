@@ -1,5 +1,5 @@
 //! Tests of the configuration: a table for each form it comes in, and properties over arbitrary input. They use the
-//! public surface only, apart from the table of settings, which they hold against what serde sees.
+//! public surface only, apart from the table of settings, which they hold against what serde writes.
 
 mod env;
 mod file;

@@ -4,13 +4,12 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use ::url::form_urlencoded;
 use percent_encoding::percent_decode_str;
 
 use super::Config;
 use super::draft::{Draft, parse_db};
-use super::endpoint::{DEFAULT_PORT, split_host_port};
-use super::error::ConfigError;
+use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
+use super::error::{ConfigError, shown_name};
 use super::password::Password;
 use super::settings::HoldMode;
 use super::table::{SETTINGS, Setting};
@@ -26,7 +25,8 @@ impl Config {
     /// - Parameters: `user`, `pass`, `db`, `client_name`, `fail_fast=true` and every setting, by the name it has in a
     ///   file (`commands.deadline=2s`) or by its own (`deadline=2s`, `suspect_after=250ms`). `resolve.interval` is
     ///   `resolve_interval`, `dial.timeout` is `dial_timeout`, and the lanes of the pacing are `unreachable_first` and
-    ///   the like. Durations have their unit with them.
+    ///   the like. Durations have their unit with them. `%26` is `&`; a `+` stands for itself.
+    /// - Of a unix socket, the slashes before the path may be one or three: `unix:/path`.
     ///
     /// # Errors
     /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of TLS
@@ -36,7 +36,8 @@ impl Config {
     }
 }
 
-/// Reads a URL or, where the text does not begin with a scheme and `://`, a StackExchange.Redis connection string.
+/// Reads a URL or, where the text is none, a StackExchange.Redis connection string. Text is a URL if it begins with a scheme
+/// and `://`, or with one of the schemes above and a colon that no port follows: `unix:/run/redis.sock`.
 impl FromStr for Config {
     type Err = ConfigError;
 
@@ -48,8 +49,36 @@ impl FromStr for Config {
 /// As [`Config::from_str`], for the environment.
 pub(super) fn read_any(text: &str) -> Result<Draft, ConfigError> {
     let text = text.trim();
-    let is_url = text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme));
-    if is_url { read(text) } else { super::stackexchange::read(text) }
+    if is_url(text) { read(text) } else { super::stackexchange::read(text) }
+}
+
+/// A URL that names an endpoint and says nothing else, for the `endpoint` of a file.
+pub(super) fn read_endpoint(text: &str) -> Result<Endpoint, ConfigError> {
+    let text = text.trim();
+    if !is_url(text) {
+        return Err(ConfigError::MalformedUrl {
+            problem: "an endpoint that is text is a URL, redis://host:6379 or unix:///path; other forms are tables",
+        });
+    }
+    let Draft { config, given_db, .. } = read(text)?;
+    if config.username.is_some() || config.password.is_some() || given_db.is_some() || text.contains('?') {
+        return Err(ConfigError::MalformedUrl {
+            problem: "an endpoint has no credentials, database or parameters: give them as settings of their own, or the \
+                      whole URL in place of the whole configuration",
+        });
+    }
+    Ok(config.endpoint)
+}
+
+fn is_url(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    if rest.starts_with("//") {
+        return is_scheme(scheme);
+    }
+    // `redis` is a scheme, and the name of many a host.
+    let port = rest.split(',').next().unwrap_or_default().trim_end();
+    let is_port = !port.is_empty() && port.chars().all(|c| c.is_ascii_digit());
+    !is_port && !matches!(Scheme::read(scheme), Err(ConfigError::UnknownScheme { .. }))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -63,9 +92,21 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
         .split_once(':')
         .ok_or(ConfigError::MalformedUrl { problem: "it has no scheme, write redis://host:6379" })?;
     let scheme = Scheme::read(scheme)?;
-    let rest = rest
-        .strip_prefix("//")
-        .ok_or(ConfigError::MalformedUrl { problem: "its scheme is not followed by //, write redis://host:6379" })?;
+    let rest = match (rest.strip_prefix("//"), scheme) {
+        (Some(rest), _) => rest,
+        // As RFC 8089 has it for files: without an authority, its slashes may go, too.
+        (None, Scheme::Unix) if rest.starts_with('/') => rest,
+        (None, Scheme::Unix) => {
+            return Err(ConfigError::MalformedUrl {
+                problem: "its scheme is not followed by a path, write unix:///path",
+            });
+        }
+        (None, Scheme::Tcp) => {
+            return Err(ConfigError::MalformedUrl {
+                problem: "its scheme is not followed by //, write redis://host:6379",
+            });
+        }
+    };
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(split);
     match scheme {
@@ -166,7 +207,10 @@ fn decode<'a>(field: &'static str, text: &'a str) -> Result<Cow<'a, str>, Config
 
 fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
     let mut seen = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+    for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        // A form would have spaces as +, but this is none: a + stands for itself, as in the passwords that are base64.
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let name = percent_decode_str(name).decode_utf8_lossy();
         let Some(parameter) = Parameter::called(&name) else {
             // After a password, an unknown name may be the part of it that follows an unencoded &.
             let after_password = seen.contains(&"password");
@@ -177,7 +221,7 @@ fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
             return Err(ConfigError::Repeated { field });
         }
         seen.push(field);
-        parameter.read(draft, &value)?;
+        parameter.read(draft, &decode(field, value)?)?;
     }
     Ok(())
 }
@@ -269,17 +313,13 @@ fn set_db(draft: &mut Draft, text: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The longest name an error repeats; no setting's is longer.
-const NAME_AT_MOST: usize = 32;
-
 fn unknown_parameter(name: &str, position: Option<usize>) -> ConfigError {
-    let is_name = name.len() <= NAME_AT_MOST
-        && !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    let name = match position {
-        None if is_name => format!("parameter `{name}`"),
-        None => "a parameter (its name is not repeated, since it does not look like one)".to_owned(),
-        Some(position) => format!("parameter {position} (its name may be part of a password: percent-encode & as %26)"),
+    let name = match (position, shown_name(name)) {
+        (None, Some(name)) => format!("parameter `{name}`"),
+        (None, None) => "a parameter (its name is not repeated, since it does not look like one)".to_owned(),
+        (Some(position), _) => {
+            format!("parameter {position} (its name may be part of a password: percent-encode & as %26)")
+        }
     };
     let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast"];
     allowed.extend(SETTINGS.iter().map(|setting| setting.short));

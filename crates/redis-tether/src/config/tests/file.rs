@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::table::SETTINGS;
-use super::super::{Config, Endpoint, HoldMode, Password};
+use super::super::{CommandSettings, Config, Endpoint, HoldMode, Password, Verify};
 use super::{SECRET, assert_no_secret};
 
 fn read(value: Value) -> Result<Config, String> {
@@ -31,7 +31,11 @@ fn what_is_left_out_has_its_default() {
 fn endpoints() {
     let cases = [
         (json!({ "host": "[::1]", "port": 1 }), Endpoint::tcp("::1", 1)),
+        (json!({ "host": "redis", "port": "6380" }), Endpoint::tcp("redis", 6380)),
         (json!({ "path": "/run/redis.sock" }), Endpoint::unix("/run/redis.sock")),
+        (json!("redis://redis:6380"), Endpoint::tcp("redis", 6380)),
+        (json!("valkey://[::1]/"), Endpoint::tcp("::1", 6379)),
+        (json!("unix:///run/@redis.sock"), Endpoint::unix("/run/@redis.sock")),
     ];
     for (value, endpoint) in cases {
         assert_eq!(read(json!({ "endpoint": value })).expect("an endpoint").endpoint, endpoint);
@@ -41,24 +45,141 @@ fn endpoints() {
 #[test]
 fn refused() {
     let cases = [
-        (json!({ "hots": 1 }), "unknown field `hots`"),
-        (json!({ "endpoint": { "hots": "x" } }), "unknown field `hots`"),
-        (json!({ "endpoint": { "port": 1 } }), "needs a host"),
-        (json!({ "endpoint": { "host": "h", "path": "/p" } }), "only a path"),
-        (json!({ "endpoint": { "host": "h", "port": 65536 } }), "expected u16"),
-        (json!({ "commands": { "dedline": "1s" } }), "unknown field `dedline`"),
-        (json!({ "detection": { "x": 1 } }), "unknown field `x`"),
-        (json!({ "dial": { "x": 1 } }), "unknown field `x`"),
-        (json!({ "resolve": { "x": 1 } }), "unknown field `x`"),
-        (json!({ "pacing": { "x": 1 } }), "unknown field `x`"),
-        (json!({ "pacing": { "rejected": { "x": 1 } } }), "unknown field `x`"),
-        (json!({ "commands": { "deadline": 5 } }), "a duration"),
-        (json!({ "commands": { "deadline": "5" } }), "invalid value"),
-        (json!({ "verify": "maybe" }), "unknown variant `maybe`"),
+        (json!([]), "configuration is a list, expected a table of settings, a URL or"),
+        (
+            json!({ "hots": 1 }),
+            "field `hots` is not known, allowed are endpoint, username, password, db, client_name, ",
+        ),
+        (json!({ "commands.deadline": "1s" }), "field `commands.deadline` is not known, allowed are endpoint"),
+        (json!({ "endpoint": { "hots": "x" } }), "field `endpoint.hots` is not known, allowed are host, port, path"),
+        (json!({ "endpoint": null }), "endpoint is empty, expected a table with a host"),
+        (json!({ "endpoint": { "port": 1 } }), "endpoint is without a host and without the path of a unix socket"),
+        (json!({ "endpoint": { "host": "h", "path": "/p" } }), "endpoint is a path together with a host or a port"),
+        (json!({ "endpoint": { "host": 7 } }), "endpoint.host is a number, expected text"),
+        (json!({ "endpoint": { "host": "redis://h" } }), "endpoint: host is a whole URL"),
+        (json!({ "endpoint": { "path": "redis.sock" } }), "endpoint: unix socket path is relative"),
+        (json!({ "endpoint": { "host": "h", "port": 0 } }), "port is not a port, expected a number from 1 to 65535"),
+        (json!({ "endpoint": { "host": "h", "port": 65536 } }), "expected a number from 1 to 65535"),
+        (json!({ "endpoint": { "host": "h", "port": [1] } }), "endpoint.port is a list, expected a number from 1"),
+        (json!({ "endpoint": "redis" }), "an endpoint that is text is a URL, redis://host:6379 or unix:///path"),
+        (json!({ "endpoint": "redis://u:p@h" }), "an endpoint has no credentials, database or parameters"),
+        (json!({ "endpoint": "redis://:p@h" }), "an endpoint has no credentials"),
+        (json!({ "endpoint": "redis://h/0" }), "an endpoint has no credentials, database"),
+        (json!({ "endpoint": "unix:///s?pass=p" }), "an endpoint has no credentials"),
+        (json!({ "endpoint": "redis://h?deadline=5s" }), "an endpoint has no credentials, database or parameters"),
+        (json!({ "endpoint": "rediss://h" }), "rediss:// asks for TLS"),
+        (json!({ "username": 7 }), "username is a number, expected text"),
+        (json!({ "db": -1 }), "db is not a number, expected a whole number from 0"),
+        (json!({ "db": 1.5 }), "db is a number with a point, expected a whole number"),
+        (json!({ "commands": null }), "commands is empty, expected a table of settings"),
+        (json!({ "pacing": { "rejected": "1s" } }), "pacing.rejected is text"),
+        (
+            json!({ "commands": { "dedline": "1s" } }),
+            "field `commands.dedline` is not known, allowed are deadline, hold,",
+        ),
+        (json!({ "commands": { "deadline": { "secs": 1 } } }), "commands.deadline is a table, expected a duration"),
+        (json!({ "commands": { "max_held": true } }), "commands.max_held is true or false, expected a whole number"),
+        (json!({ "commands": { "max_held": 0 } }), "commands.max_held is 0, allowed is 1 to 10000000"),
+        (json!({ "dial": { "keepalive_retries": 4_294_967_299_u64 } }), "dial.keepalive_retries is"),
+        (json!({ "detection": { "x": 1 } }), "field `detection.x` is not known"),
+        (json!({ "dial": { "x": 1 } }), "field `dial.x` is not known"),
+        (json!({ "resolve": { "x": 1 } }), "field `resolve.x` is not known"),
+        (json!({ "pacing": { "x": 1 } }), "field `pacing.x` is not known, allowed are unreachable, rejected"),
+        (json!({ "pacing": { "rejected": { "x": 1 } } }), "field `pacing.rejected.x` is not known, allowed are first,"),
+        (json!({ "commands": { "deadline": 5 } }), "commands.deadline is `5`, expected a duration with its unit"),
+        (json!({ "commands": { "deadline": "5" } }), "commands.deadline is `5`, expected a duration with its unit"),
+        (json!({ "verify": "maybe" }), "verify is `maybe`, expected auto, hello, role, ping or none"),
     ];
     for (value, expected) in cases {
         let message = read(value.clone()).expect_err("this file should have been refused");
         assert!(message.contains(expected), "{value}: {message}");
+    }
+    for twice in [r#"{"db":1,"db":1}"#, r#"{"endpoint":{"host":"h","host":"h"}}"#, r#"{"dial":{},"dial":{}}"#] {
+        let message = serde_json::from_str::<Config>(twice).expect_err("given twice").to_string();
+        assert!(message.contains("is given twice"), "{message}");
+    }
+}
+
+#[test]
+fn text_in_place_of_the_whole_is_a_url_or_a_connection_string() {
+    for text in
+        ["redis://u:p@redis:6380/1?deadline=2s", "redis:6380,user=u,password=p,defaultDatabase=1,asyncTimeout=2000"]
+    {
+        let mut expected = Config::new("redis", 6380).with_username("u").with_password("p").with_db(1);
+        expected.commands.deadline = Duration::from_secs(2);
+        assert_eq!(read(json!(text)), Ok(expected), "{text}");
+    }
+}
+
+/// Environments have nothing but text, some formats have null, and serde_json may hand numbers over as a table.
+#[test]
+fn numbers_and_nothing_come_in_several_forms() {
+    let expected = Config::new("h", 1).with_db(3);
+    for db in [json!(3), json!("3"), json!({ "$serde_json::private::Number": "3" })] {
+        let endpoint = json!({ "host": "h", "port": 1 });
+        assert_eq!(
+            read(json!({ "endpoint": endpoint, "db": db, "password": null, "max_age": null })),
+            Ok(expected.clone())
+        );
+    }
+}
+
+/// A part of a configuration is read as in its place, for applications that have it in a file of their own.
+#[test]
+fn parts() {
+    let commands: CommandSettings = serde_json::from_value(json!({ "max_held": 7 })).expect("a section");
+    assert_eq!(commands, CommandSettings { max_held: 7, ..CommandSettings::default() });
+    assert_eq!(serde_json::from_value::<Verify>(json!("ping")).expect("a word"), Verify::Ping);
+    assert_eq!(
+        serde_json::from_value::<Endpoint>(json!({ "host": "h" })).expect("an endpoint"),
+        Endpoint::tcp("h", 6379)
+    );
+    let error = serde_json::from_value::<CommandSettings>(json!(URL)).expect_err("no section").to_string();
+    assert_no_secret(&error);
+    assert!(error.contains("commands is text"), "{error}");
+}
+
+/// A whole URL, pasted where something less belongs.
+const URL: &str = "redis://:s3ntinel-Passw0rd@redis:6379";
+
+/// Wherever a URL is pasted, as a value or as a name, neither the error nor what is printed shows its password.
+#[test]
+fn a_misplaced_url_stays_secret() {
+    let mut config = Config::new("redis", 6379).with_username("u").with_password("p").with_client_name("c");
+    config.max_age = Some(Duration::from_secs(60));
+    let whole = serde_json::to_value(&config).expect("plain data");
+    let mut places = vec![String::new(), "/endpoint/path".to_owned()];
+    collect_places("", &whole, &mut places);
+    assert!(places.len() > SETTINGS.len() + 10, "{places:?}");
+    for place in places {
+        for pasted in [json!(URL), json!([URL]), json!({ URL: 1 }), json!({ "x": URL }), json!(format!(" {URL}/x"))] {
+            let mut document = whole.clone();
+            match (document.pointer_mut(&place), place.rsplit_once('/')) {
+                (Some(value), _) => *value = pasted.clone(),
+                (None, Some((parent, name))) => document.pointer_mut(parent).expect(parent)[name] = pasted.clone(),
+                (None, None) => unreachable!("the whole is there"),
+            }
+            let result = read(document.clone());
+            let is_text = ["/username", "/password", "/client_name"].contains(&place.as_str());
+            match result {
+                Err(error) => {
+                    assert_no_secret(&error);
+                    let field = place.rsplit('/').next().unwrap_or_default();
+                    let names_it = error.contains(field) || error.contains("is not known");
+                    assert!(names_it, "{place}: {error}");
+                }
+                Ok(config) if place.is_empty() => assert_no_secret(&format!("{config} {config:?}")),
+                Ok(_) => assert!(is_text, "{place} took {pasted}"),
+            }
+        }
+    }
+}
+
+fn collect_places(prefix: &str, value: &Value, places: &mut Vec<String>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let place = format!("{prefix}/{name}");
+        collect_places(&place, value, places);
+        places.push(place);
     }
 }
 
@@ -70,7 +191,7 @@ fn an_unquoted_password_is_refused_without_showing_it() {
         assert!(!message.contains("501"), "{message}");
     }
     let message = read(json!({ "password": 1 })).expect_err("not a string");
-    assert!(message.contains("password must be a string"), "{message}");
+    assert!(message.contains("password is a number, expected text: write it in quotes"), "{message}");
 }
 
 #[test]

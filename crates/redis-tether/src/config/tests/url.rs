@@ -24,6 +24,8 @@ fn endpoints() {
         ("redis+unix:///run/redis.sock", Endpoint::unix("/run/redis.sock")),
         ("valkey+unix:///run/a%20b/../c.sock", Endpoint::unix("/run/a b/../c.sock")),
         ("unix:///run/@redis", Endpoint::unix("/run/@redis")),
+        ("unix:/run/redis.sock", Endpoint::unix("/run/redis.sock")),
+        ("redis+unix:/run/redis.sock", Endpoint::unix("/run/redis.sock")),
     ];
     for (url, endpoint) in cases {
         assert_eq!(read(url).endpoint, endpoint, "{url}");
@@ -49,6 +51,9 @@ fn credentials() {
         ("redis://u:p@h?user=u&pass=p", Some("u"), Some("p")),
         ("redis://u@h?pass=p", Some("u"), Some("p")),
         ("unix:///s?user=u&pass=p%40", Some("u"), Some("p@")),
+        ("unix:///s?pass=a+b/c==&user=u+v", Some("u+v"), Some("a+b/c==")),
+        ("redis://h?pass=a%2Bb%3D%26%20", None, Some("a+b=& ")),
+        ("redis://h?%70ass=a+b&&", None, Some("a+b")),
     ];
     for (url, username, password) in cases {
         let config = read(url);
@@ -141,6 +146,9 @@ fn refused() {
         ("redis://u@h", "username is given without a password"),
         ("redis://u:%ff@h", "password is not UTF-8"),
         ("unix://h/path", "three slashes"),
+        ("unix:run/redis.sock", "write unix:///path"),
+        ("redis:/h", "write redis://host:6379"),
+        ("redis://h?pass=%ff", "password is not UTF-8"),
         ("unix://", "unix socket path is empty"),
         ("unix:///s#x", "fragment"),
         (
@@ -237,8 +245,26 @@ fn display_is_the_url_with_what_is_not_default() {
 
 #[test]
 fn from_str_takes_both_forms() {
-    for text in ["redis://redis:6380/1", "redis:6380,defaultDatabase=1"] {
+    for text in ["redis://redis:6380/1", "redis:6380,defaultDatabase=1", "redis:6380 , defaultDatabase=1"] {
         let config: Config = text.parse().expect(text);
         assert_eq!(config, Config::new("redis", 6380).with_db(1), "{text}");
+    }
+    assert_eq!("unix:/tmp/x".parse(), Ok(Config::unix("/tmp/x")));
+    assert_eq!("unix:6379".parse(), Ok(Config::new("unix", 6379)));
+}
+
+/// A scheme and a colon make a URL, unless a port follows: the error then shows how a URL is written.
+#[test]
+fn a_scheme_without_its_slashes_is_a_mistyped_url() {
+    for (text, expected) in [
+        ("redis:/redis:6379", "write redis://host:6379"),
+        ("redis:", "write redis://host:6379"),
+        ("unix:redis.sock", "write unix:///path"),
+        ("rediss:redis", "TLS"),
+        ("redis:s3ntinel-Passw0rd@redis", "write redis://host:6379"),
+        ("host:/redis", "port is not a port"),
+    ] {
+        let message = message(text.parse());
+        assert!(message.contains(expected), "{text}: {message}");
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::table::SETTINGS;
 use super::super::{Config, ConfigError, Endpoint};
-use super::message;
+use super::{SECRET, assert_no_secret, message};
 
 fn changed(change: impl FnOnce(&mut Config)) -> Result<Config, ConfigError> {
     let mut config = Config::default();
@@ -107,6 +107,21 @@ fn endpoints() {
         let message = message(config.validate().map(|()| config));
         assert!(message.contains(expected), "{message}");
     }
+}
+
+/// What is not checked yet may be a whole URL: it is not printed.
+#[test]
+fn what_is_no_host_and_no_path_is_not_printed() {
+    let url = format!("redis://:{SECRET}@redis:6379");
+    for config in [Config::new(url.clone(), 6379), Config::new(format!("u:{SECRET}@h"), 1), Config::unix(url)] {
+        assert_no_secret(&format!("{config} {config:?} {config:#?} {} {:?}", config.endpoint, config.endpoint));
+        assert!(config.to_string().contains("<not a "), "{config}");
+        message(config.validate().map(|()| config));
+    }
+    assert_eq!(Config::new("a b", 1).endpoint.to_string(), "<not a host>:1");
+    assert_eq!(Endpoint::unix("redis.sock").to_string(), "<not a path>");
+    assert_eq!(format!("{:?}", Endpoint::tcp("redis", 1)), r#"Tcp { host: "redis", port: 1 }"#);
+    assert_eq!(format!("{:?}", Endpoint::unix("/s")), r#"Unix { path: "/s" }"#);
 }
 
 #[test]
