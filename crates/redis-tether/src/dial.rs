@@ -195,7 +195,7 @@ impl Dialer {
     fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
         match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
             (Problem::Rejected(rejection), _) | (Problem::Closed(_), Some(rejection)) => {
-                Failure::Final(rejection.at(address).without(self.config.password.as_ref()))
+                Failure::Final(rejection.without(self.config.password.as_ref()).at(address))
             }
             (Problem::Closed(detail), None) => {
                 let rejection = match ledger.end() {

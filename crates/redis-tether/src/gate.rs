@@ -12,7 +12,6 @@
 mod entry;
 pub(crate) mod hold;
 mod outage;
-pub(crate) mod patience;
 mod release;
 mod waiting;
 

@@ -159,7 +159,8 @@ impl Ledger {
         self.traffic.written()
     }
 
-    /// Enters a command (or a pipeline) that is about to be sent. It counts as outstanding until the [`Flight`] is dropped.
+    /// Enters a command (or a pipeline) that is about to be sent. It counts as outstanding until the [`Flight`] is dropped,
+    /// which must not be before the future that sends it.
     ///
     /// The count is incremented with sequential consistency: a drain that flips the gate and then finds the ledger idle
     /// is sure that whoever enters a command later sees the flip.
@@ -177,9 +178,10 @@ impl Ledger {
         self.flights.idle().await;
     }
 
-    /// Whether a blocking command explains silence.
+    /// Whether a blocking command keeps the peer from answering. `false` also where one explains silence whose caller went away,
+    /// and something was read since: that may have been its answer, and only a question can tell.
     pub(crate) fn blocked(&self) -> bool {
-        self.flights.blocked(Instant::now(), self.reads())
+        self.flights.block(Instant::now(), self.reads())
     }
 
     /// Until when a blocking command may explain silence at the latest. `None` if none does now, or one does for ever.

@@ -141,6 +141,7 @@ mod handle;
 mod ledger;
 mod link;
 mod outcome;
+mod patience;
 mod resolve;
 mod shared;
 mod stats;

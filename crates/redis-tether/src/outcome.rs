@@ -286,14 +286,19 @@ impl OutcomeExt for RedisError {
     }
 
     fn command_error(&self) -> Option<&CommandError> {
-        let source = std::error::Error::source(self)?;
-        // redis-rs shows the shared pointer in which it keeps the error, not the error.
-        let error = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
-            Some(shared) => &**shared as &(dyn std::error::Error + 'static),
-            None => source,
-        };
-        error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
+        io_error(self)?.get_ref()?.downcast_ref()
     }
+}
+
+/// The I/O error that redis-rs has wrapped.
+pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
+    let source = std::error::Error::source(error)?;
+    // It shows the shared pointer in which it keeps the error, not the error.
+    let error = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+        Some(shared) => &**shared as &(dyn std::error::Error + 'static),
+        None => source,
+    };
+    error.downcast_ref()
 }
 
 /// `MULTI` itself was refused: what came after it was no transaction, and may have run. redis-rs counts commands from the

@@ -9,7 +9,7 @@ use std::time::Duration;
 use redis_tether::redis::{RedisResult, cmd};
 use redis_tether::{Event, Handle, Tether};
 use redis_tether_testkit::FakeServer;
-use tokio::time::{advance, sleep};
+use tokio::time::{Instant, advance, sleep, timeout};
 
 use crate::world::*;
 
@@ -289,5 +289,31 @@ fn a_blocking_pop_of_ten_seconds() {
         let events = drain(&mut events);
         assert!(events.is_empty(), "{events:?}");
         assert_eq!(world.dials(), 1);
+    });
+}
+
+/// The server knows nothing of a caller that gives up, and blocks the link to the end. Replies to others that were read
+/// since the command was sent do not mean that it is over.
+#[test]
+fn a_blocking_pop_that_is_given_up_among_writes() {
+    with_seeds(10, async |seed| {
+        let world = World::new(1);
+        let tether = world.settled(seed, ms(3_000 + seed * 311)).await;
+        let course = disturb(&world, &tether, async || {
+            let (mut first, mut handle) = (tether.handle(), tether.handle());
+            let pop = async {
+                let pop = cmd("BLPOP").arg("nothing").arg(10).take();
+                timeout(ms(1_000), pop.query_async::<Option<(String, String)>>(&mut handle)).await
+            };
+            let (written, popped) = tokio::join!(biased; set(&mut first, "ahead of it"), pop);
+            written.expect("it was sent first");
+            assert!(popped.is_err(), "it did not block: {popped:?}");
+            let mut waiting = tether.handle();
+            let began = Instant::now();
+            set(&mut waiting, "behind it").await.expect("its deadline begins after the blocking command's timeout");
+            assert!(began.elapsed() >= ms(8_900), "it did not wait: {:?}", began.elapsed());
+        })
+        .await;
+        assert_eq!((suspicions(&course), course.dials), (0, 0), "{:?}", course.events);
     });
 }

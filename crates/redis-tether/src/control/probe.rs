@@ -144,12 +144,13 @@ fn may_ask(link: &Link) -> bool {
 /// on with other replies, or a blocking command explains why it does not, or it was us who slept, the probe waits on; but
 /// not for longer than until the next one.
 async fn probe(link: &Link, detection: &DetectionSettings) -> Option<ConnectionMsg> {
-    let (asked, flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
+    let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
     let mut connection = link.connection();
     let mut answer = pin!(verify(&mut connection, link.verify_level()));
     let mut due = asked + detection.probe_timeout;
     while due <= asked + detection.probe_interval {
         if let Ok(answer) = timeout_at(due, answer.as_mut()).await {
+            flight.answered();
             drop(flight);
             link.ledger().vouch();
             return answered(link.epoch(), answer);

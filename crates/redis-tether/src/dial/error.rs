@@ -1,8 +1,6 @@
-//! Why a dial failed, in one line, without secrets.
+//! Why a dial failed, in one line. Secrets are taken out before, where the peer's words are read (`dial/rejection.rs`).
 
 use redis_tether_core::{Address, FailureKind};
-
-use crate::config::Password;
 
 /// A failed attempt at one address.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -23,17 +21,6 @@ impl DialError {
         self.kind
     }
 
-    /// Takes the password out, should the peer have repeated it.
-    pub(crate) fn without(mut self, password: Option<&Password>) -> DialError {
-        // One shorter than this would turn up in innocent words and make the line unreadable; servers that repeat arguments are
-        // cut off before them anyway, where the rejection is read.
-        const SHORTEST: usize = 4;
-        if let Some(password) = password.map(Password::expose).filter(|text| text.len() >= SHORTEST) {
-            self.detail = self.detail.replace(password, "***");
-        }
-        self
-    }
-
     /// What whoever reads the line may not know.
     fn hint(&self) -> &'static str {
         match &self.address {
@@ -52,10 +39,15 @@ impl DialError {
     }
 }
 
-/// What a peer says is printed in logs: one line of bounded length without control characters.
+/// What a peer says is printed in logs: one line of bounded length.
 fn one_line(text: &str) -> String {
     const LONGEST: usize = 200;
-    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(LONGEST).collect()
+    printable(text).take(LONGEST).collect()
+}
+
+/// Without control characters. Servers do the same to line ends in what they repeat.
+pub(super) fn printable(text: &str) -> impl Iterator<Item = char> {
+    text.chars().map(|char| if char.is_control() { ' ' } else { char })
 }
 
 #[cfg(test)]

@@ -7,7 +7,10 @@ use redis::{ErrorKind, RedisError, ServerError};
 use redis_tether_core::{Address, FailureKind};
 
 use super::DialError;
+use super::error::printable;
+use crate::config::Password;
 use crate::ledger::LinkEnd;
+use crate::outcome;
 
 /// Why a peer is no good.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,11 +30,10 @@ impl Rejection {
         let kind = match error.kind() {
             ErrorKind::Parse => FailureKind::Protocol,
             ErrorKind::InvalidClientConfig => FailureKind::Config,
-            ErrorKind::Io => {
-                let source = std::error::Error::source(error);
-                let io = source.and_then(|source| source.downcast_ref::<io::Error>());
-                io.map_or(FailureKind::Closed, |error| kind_of_io(error.kind()))
-            }
+            ErrorKind::Io => match outcome::io_error(error) {
+                Some(error) => return Rejection::by_io(error),
+                None => FailureKind::Closed,
+            },
             _ => FailureKind::Other,
         };
         Rejection { kind, detail: error.to_string() }
@@ -76,6 +78,19 @@ impl Rejection {
         };
         let detail = if detail.is_empty() { code.to_owned() } else { format!("{code} {detail}") };
         Rejection { kind, detail }
+    }
+
+    /// Takes the password out, should the peer have repeated it. To be done before anything is cut off, since half a password
+    /// would not be found.
+    pub(crate) fn without(mut self, password: Option<&Password>) -> Rejection {
+        // One shorter than this would turn up in innocent words and make the line unreadable; servers that repeat arguments are
+        // cut off before them anyway, in `by_reply`.
+        const SHORTEST: usize = 4;
+        if let Some(password) = password.map(Password::expose).filter(|text| text.len() >= SHORTEST) {
+            let password: String = printable(password).collect();
+            self.detail = printable(&self.detail).collect::<String>().replace(&password, "***");
+        }
+        self
     }
 
     pub(crate) fn at(self, address: &Address) -> DialError {
@@ -141,5 +156,45 @@ fn kind_of_io(kind: io::ErrorKind) -> FailureKind {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected | io::ErrorKind::WriteZero => FailureKind::Closed,
         io::ErrorKind::InvalidData => FailureKind::Protocol,
         _ => FailureKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(said: &str, password: &str) -> String {
+        let address = Address::Tcp("10.0.0.1:6379".parse().expect("an address"));
+        let rejection = Rejection { kind: FailureKind::Other, detail: said.to_owned() };
+        rejection.without(Some(&Password::new(password))).at(&address).to_string()
+    }
+
+    #[test]
+    fn no_part_of_a_repeated_password_survives_where_the_line_is_cut() {
+        const PASSWORD: &str = "correct-horse-battery";
+        for before in 170..210 {
+            let line = line(&format!("{}{PASSWORD}", "x".repeat(before)), PASSWORD);
+            assert!(!line.contains("corr"), "{before}: {line}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_password_with_control_characters_is_found() {
+        for said in ["ERR no user a\tb\nc here", "ERR no user a b c here"] {
+            assert!(line(said, "a\tb\nc").ends_with("ERR no user *** here"), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn an_io_error_inside_one_of_redis_rs_keeps_its_kind() {
+        for (kind, expected) in [
+            (io::ErrorKind::TimedOut, FailureKind::TimedOut),
+            (io::ErrorKind::HostUnreachable, FailureKind::Unreachable),
+            (io::ErrorKind::InvalidData, FailureKind::Protocol),
+        ] {
+            let error = RedisError::from(io::Error::new(kind, "its own words"));
+            let rejection = Rejection { kind: expected, detail: "its own words".to_owned() };
+            assert_eq!(Rejection::by_error(&error), rejection);
+        }
     }
 }

@@ -1,31 +1,26 @@
 //! Bounding a wait by a timer that may itself be late.
 
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// A timer this late says that our runtime stood still, not that the peer did.
-const LATE: Duration = Duration::from_millis(50);
+use crate::patience::Patience;
 
-/// What is granted then, once: time to read what has arrived meanwhile.
-const GRACE: Duration = Duration::from_millis(250);
-
-/// What `future` yields within `limit`, or `None`.
+/// What `future` yields within `limit`, or `None`. If the timer is late, the future is granted one moment more.
 pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    tokio::pin!(future);
-    let due = Instant::now() + limit;
-    tokio::select! {
-        biased;
-        output = &mut future => return Some(output),
-        () = sleep_until(due) => {}
-    }
-    if due.elapsed() <= LATE {
-        return None;
-    }
-    tokio::select! {
-        biased;
-        output = &mut future => Some(output),
-        () = sleep_until(Instant::now() + GRACE) => None,
+    let mut future = pin!(future);
+    let mut timer = pin!(sleep_until(Instant::now() + limit));
+    // Once, however short the limit.
+    let mut patience = Patience::new(Duration::ZERO);
+    loop {
+        tokio::select! {
+            biased;
+            output = &mut future => return Some(output),
+            () = &mut timer => {}
+        }
+        let later = patience.later(timer.deadline())?;
+        timer.as_mut().reset(later);
     }
 }

@@ -9,12 +9,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::entry::{Entered, GivenUp};
 use super::hold::Ticket;
-use super::patience::Patience;
 use super::{Admission, Gate, NotAdmitted};
 use crate::config::HoldMode;
 use crate::foreign;
 use crate::ledger::FlightKind;
 use crate::outcome::Reason;
+use crate::patience::Patience;
 
 pub(super) type Settled = Result<Admission, NotAdmitted>;
 

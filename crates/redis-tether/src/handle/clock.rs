@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::command::Demand;
-use crate::gate::patience::Patience;
+use crate::patience::Patience;
 use crate::stats::Counters;
 
 /// See the head of this file.

@@ -1,6 +1,9 @@
 //! The blocking commands on a link, in the order in which they were sent. While the server keeps one of them waiting it
-//! answers nothing behind it either, so they explain silence, and this says for how long. Flights enter and leave; the
-//! ledger asks. Nothing here waits or wakes.
+//! answers nothing behind it either, so they explain silence, and this says for how long. Flights enter them, strike them
+//! out and abandon them; the ledger asks. Nothing here waits or wakes.
+//!
+//! Only its sender knows a blocking command's answer: on a link that many share there is nearly always something read. One
+//! whose sender went away without the answer is an *orphan*. The server knows nothing of that and goes on with it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +23,8 @@ pub(super) struct Blocker(u64);
 pub(super) struct Blockers {
     // How many are queued, so that a link without any asks no lock.
     queued: AtomicU64,
+    // How many were orphaned so far.
+    orphaned: AtomicU64,
     queue: Mutex<Queue>,
 }
 
@@ -33,15 +38,17 @@ struct Queue {
 struct Entry {
     number: u64,
     limit: Option<Duration>,
-    // When the server can have begun with it: when it was entered, or when the one before it was done with.
+    // When the server can have begun with it: when it was entered, or when what went before it was done with.
     since: Instant,
-    // The link's reads at that moment.
-    reads: u64,
-    // The caller went away without an answer. The server knows nothing of that and keeps the link blocked.
-    orphaned: Option<Orphaned>,
+    // The link's reads when it was entered, if the peer owed a word then. Until there are more, that is what it owes, and this
+    // is no explanation.
+    debt: Option<u64>,
+    orphan: Option<Orphan>,
 }
 
-struct Orphaned {
+struct Orphan {
+    // Which of the link's orphans it is, counted from one.
+    number: u64,
     at: Instant,
     // The link's reads at that moment.
     reads: u64,
@@ -50,60 +57,98 @@ struct Orphaned {
 impl Entry {
     /// Until when it explains silence; `None` for as long as it is there.
     fn until(&self) -> Option<Instant> {
-        match (self.limit, &self.orphaned) {
+        match (self.limit, &self.orphan) {
             (Some(limit), _) => self.since.checked_add(limit.saturating_add(GRACE)),
             (None, None) => None,
             // Nobody waits for it any more, and it may block the link for ever: that is no excuse.
-            (None, Some(orphaned)) => Some(orphaned.at),
+            (None, Some(orphan)) => Some(orphan.at),
         }
+    }
+
+    /// Whether its answer may have come although nobody was there to take it.
+    fn is_in_doubt(&self, reads: u64) -> bool {
+        self.orphan.as_ref().is_some_and(|orphan| reads > orphan.reads)
     }
 }
 
 impl Blockers {
     pub(super) fn new() -> Blockers {
-        Blockers { queued: AtomicU64::new(0), queue: Mutex::new(Queue::default()) }
+        Blockers { queued: AtomicU64::new(0), orphaned: AtomicU64::new(0), queue: Mutex::new(Queue::default()) }
     }
 
-    pub(super) fn enter(&self, limit: Option<Duration>, reads: u64) -> Blocker {
+    /// One is about to be sent. `debt` is [`Traffic::debt`](super::traffic::Traffic::debt).
+    pub(super) fn enter(&self, limit: Option<Duration>, debt: Option<u64>) -> Blocker {
         let mut queue = self.lock();
         queue.next += 1;
         let number = queue.next;
-        queue.entries.push_back(Entry { number, limit, since: Instant::now(), reads, orphaned: None });
+        queue.entries.push_back(Entry { number, limit, since: Instant::now(), debt, orphan: None });
         self.publish(&queue);
         Blocker(number)
     }
 
-    pub(super) fn leave(&self, blocker: Blocker, reads: u64) {
+    /// Its sender has the answer, or never sent it.
+    pub(super) fn strike_out(&self, blocker: &Blocker) {
+        self.strike(|entry| entry.number == blocker.0);
+    }
+
+    /// Its sender went away without the answer.
+    pub(super) fn abandon(&self, blocker: &Blocker, reads: u64) {
         let mut queue = self.lock();
-        queue.leave(blocker.0, reads);
-        self.publish(&queue);
+        let Some(entry) = queue.entries.iter_mut().find(|entry| entry.number == blocker.0) else { return };
+        let number = self.orphaned.load(Ordering::Relaxed) + 1;
+        entry.orphan = Some(Orphan { number, at: Instant::now(), reads });
+        // Under the lock, so nobody else counts. Whoever sees the count sends behind the orphan.
+        self.orphaned.store(number, Ordering::Release);
+    }
+
+    /// How many were orphaned so far.
+    pub(super) fn orphaned(&self) -> u64 {
+        self.orphaned.load(Ordering::Acquire)
+    }
+
+    /// A command was answered that was entered when `orphaned` had been orphaned. It was sent behind those, and replies come
+    /// in order, so the server is done with them. (Of others on the way to the link at the same time nobody knows which of
+    /// them was sent first.)
+    pub(super) fn pass(&self, orphaned: u64) {
+        if orphaned > 0 && self.queued.load(Ordering::Acquire) > 0 {
+            self.strike(|entry| entry.orphan.as_ref().is_some_and(|orphan| orphan.number <= orphaned));
+        }
     }
 
     /// Whether the link's silence at `now` is explained.
     pub(super) fn explain(&self, now: Instant, reads: u64) -> bool {
-        if self.queued.load(Ordering::Acquire) == 0 {
-            return false;
-        }
-        let mut queue = self.lock();
-        let explained = queue.explain(now, reads);
-        self.publish(&queue);
-        explained
+        self.explanation(now, reads, |_| ()).is_some()
     }
 
     /// Until when the link's silence at `now` is explained; `None` if it is not, or without an end.
     pub(super) fn explained_until(&self, now: Instant, reads: u64) -> Option<Instant> {
-        if self.queued.load(Ordering::Acquire) == 0 {
-            return None;
-        }
-        let mut queue = self.lock();
-        let explained = queue.explain(now, reads);
-        self.publish(&queue);
-        queue.entries.front().filter(|_| explained)?.until()
+        self.explanation(now, reads, Entry::until).flatten()
+    }
+
+    /// Whether it is, and a question would be kept waiting for certain.
+    pub(super) fn block(&self, now: Instant, reads: u64) -> bool {
+        self.explanation(now, reads, |entry| !entry.is_in_doubt(reads)).unwrap_or(false)
     }
 
     /// Until when the silence before the last unexplained one was explained.
     pub(super) fn excused_until(&self) -> Option<Instant> {
         self.lock().excused_until
+    }
+
+    fn explanation<T>(&self, now: Instant, reads: u64, look: impl FnOnce(&Entry) -> T) -> Option<T> {
+        if self.queued.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut queue = self.lock();
+        let found = queue.explanation(now, reads).map(look);
+        self.publish(&queue);
+        found
+    }
+
+    fn strike(&self, is_done: impl Fn(&Entry) -> bool) {
+        let mut queue = self.lock();
+        queue.strike(Instant::now(), is_done);
+        self.publish(&queue);
     }
 
     fn publish(&self, queue: &Queue) {
@@ -116,44 +161,37 @@ impl Blockers {
 }
 
 impl Queue {
-    fn leave(&mut self, number: u64, reads: u64) {
-        let Some(place) = self.entries.iter().position(|entry| entry.number == number) else {
-            return;
-        };
-        // An answer is at least one read. Without any, the caller has given up on a command that goes on.
-        if reads == self.entries[place].reads {
-            self.entries[place].orphaned = Some(Orphaned { at: Instant::now(), reads });
-        } else if place == 0 {
-            self.advance(Instant::now(), reads);
-        } else {
-            self.entries.remove(place);
-        }
-    }
-
-    fn explain(&mut self, now: Instant, reads: u64) -> bool {
-        while let Some(front) = self.entries.front() {
-            if front.orphaned.as_ref().is_some_and(|orphaned| reads > orphaned.reads) {
-                self.advance(now, reads);
-                continue;
+    /// The one that explains the silence at `now`, if one does.
+    fn explanation(&mut self, now: Instant, reads: u64) -> Option<&Entry> {
+        loop {
+            let front = self.entries.front_mut()?;
+            if let Some(debt) = front.debt {
+                if reads == debt {
+                    return None;
+                }
+                // What it was sent behind is answered, so the server turned to it by now.
+                front.debt = None;
+                front.since = front.since.max(now);
             }
             let Some(until) = front.until().filter(|until| *until <= now) else {
-                return true;
+                return self.entries.front();
             };
             self.excused_until = self.excused_until.max(Some(until));
-            if front.orphaned.is_none() {
-                return false;
-            }
-            self.advance(until, reads);
+            front.orphan.as_ref()?;
+            let number = front.number;
+            self.strike(until, |entry| entry.number == number);
         }
-        false
     }
 
-    /// The foremost is done with: the server turns to the next one.
-    fn advance(&mut self, now: Instant, reads: u64) {
-        self.entries.pop_front();
-        if let Some(front) = self.entries.front_mut() {
+    /// Takes out what is done with, at `now`: if it was the foremost, the server turns to the next one.
+    fn strike(&mut self, now: Instant, is_done: impl Fn(&Entry) -> bool) {
+        let foremost = self.entries.front().map(|entry| entry.number);
+        self.entries.retain(|entry| !is_done(entry));
+        if let Some(front) = self.entries.front_mut().filter(|front| Some(front.number) != foremost) {
             front.since = front.since.max(now);
-            front.reads = reads;
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,11 +22,15 @@ pub(crate) enum FlightKind {
     Blocking(Option<Duration>),
 }
 
-/// One outstanding command (or pipeline). Dropping it strikes it out.
+/// One outstanding command (or pipeline). Dropping it strikes it out. The server may be at it still, if it was
+/// [sent](Flight::sent) and not [answered](Flight::answered).
 #[derive(Debug)]
 pub(crate) struct Flight {
     ledger: Arc<Ledger>,
     blocker: Option<Blocker>,
+    is_sent: bool,
+    // How many blocking commands had been orphaned when it was entered: it is sent behind them.
+    behind: u64,
 }
 
 impl Flight {
@@ -34,11 +38,26 @@ impl Flight {
         let flights = &ledger.flights;
         let blocker = match kind {
             FlightKind::Plain => None,
-            FlightKind::Blocking(limit) => Some(flights.blockers.enter(limit, ledger.reads())),
+            FlightKind::Blocking(limit) => Some(flights.blockers.enter(limit, ledger.traffic.debt())),
         };
+        let behind = flights.blockers.orphaned();
         flights.count.fetch_add(1, Ordering::SeqCst);
         ledger.busy.raise();
-        Flight { ledger: Arc::clone(ledger), blocker }
+        Flight { ledger: Arc::clone(ledger), blocker, is_sent: false, behind }
+    }
+
+    /// It is given to the link now.
+    pub(crate) fn sent(&mut self) {
+        self.is_sent = true;
+    }
+
+    /// Its reply came, whatever it says. It is outstanding until it is dropped all the same.
+    pub(crate) fn answered(&mut self) {
+        let blockers = &self.ledger.flights.blockers;
+        if let Some(blocker) = self.blocker.take() {
+            blockers.strike_out(&blocker);
+        }
+        blockers.pass(self.behind);
     }
 }
 
@@ -46,7 +65,11 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let flights = &self.ledger.flights;
         if let Some(blocker) = self.blocker.take() {
-            flights.blockers.leave(blocker, self.ledger.reads());
+            if self.is_sent {
+                flights.blockers.abandon(&blocker, self.ledger.reads());
+            } else {
+                flights.blockers.strike_out(&blocker);
+            }
         }
         if flights.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             flights.idle.raise();
@@ -69,8 +92,14 @@ impl Flights {
         self.count.load(Ordering::SeqCst)
     }
 
-    pub(super) fn blocked(&self, now: Instant, reads: u64) -> bool {
+    /// Whether a blocking command explains silence.
+    pub(super) fn explain(&self, now: Instant, reads: u64) -> bool {
         self.blockers.explain(now, reads)
+    }
+
+    /// Whether one keeps the peer from answering for certain.
+    pub(super) fn block(&self, now: Instant, reads: u64) -> bool {
+        self.blockers.block(now, reads)
     }
 
     pub(super) fn blocked_until(&self, now: Instant, reads: u64) -> Option<Instant> {

@@ -41,7 +41,7 @@ impl Ledger {
     /// Since when it has, counted alike.
     pub(crate) fn silent_since(&self, now: Instant) -> Option<Instant> {
         let owed_since = self.traffic.owed_since()?;
-        if self.flights.blocked(now, self.reads()) {
+        if self.flights.explain(now, self.reads()) {
             return None;
         }
         Some(owed_since.max(self.flights.excused_until().unwrap_or(owed_since)))
@@ -50,7 +50,7 @@ impl Ledger {
     /// Since when nothing has been read, for somebody who has waited for an answer since `asked`. `None` if a blocking
     /// command explains it.
     pub(crate) fn unanswered_since(&self, asked: Instant, now: Instant) -> Option<Instant> {
-        if self.flights.blocked(now, self.reads()) {
+        if self.flights.explain(now, self.reads()) {
             return None;
         }
         [self.traffic.last_read(), self.flights.excused_until()].into_iter().flatten().chain([asked]).max()

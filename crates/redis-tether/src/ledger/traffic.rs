@@ -68,4 +68,11 @@ impl Traffic {
         let _ = self.written();
         self.owed_since.at(self.origin)
     }
+
+    /// The reads so far, if the peer owes a word: once there are more, it has spoken.
+    pub(super) fn debt(&self) -> Option<u64> {
+        // The count first: a read in between must show as one more, for after it nothing may be owed.
+        let reads = self.reads();
+        self.owed_since().map(|_| reads)
+    }
 }

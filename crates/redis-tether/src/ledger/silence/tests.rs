@@ -1,5 +1,5 @@
-//! What the books say of silence: what the peer owes, what a blocking command explains, where only a probe can tell, and
-//! that no read is missed by those who listen for it.
+//! What the books say of silence: what the peer owes, where only a probe can tell, and that no read is missed by those
+//! who listen for it. What blocking commands explain is in `ledger/blockers/tests.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -97,87 +97,6 @@ async fn outstanding_commands_are_in_doubt_until_a_probe_is_answered() {
     assert!(ledger.is_in_doubt(), "nor of what was written since");
     drop(first);
     assert!(!ledger.is_in_doubt(), "nobody waits for anything");
-}
-
-const TEN: Option<Duration> = Some(Duration::from_secs(10));
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_explains_silence_until_its_timeout() {
-    let (ledger, _witness) = books();
-    let _waiting = ledger.begin(FlightKind::Blocking(TEN));
-    ledger.note_written(14);
-    let asked = Instant::now();
-    advance(Duration::from_millis(10_499)).await;
-    assert!(ledger.blocked());
-    assert_eq!(silence(&ledger), None);
-    assert_eq!(ledger.found_unanswered(asked, WINDOW), None);
-    advance(Duration::from_millis(1)).await;
-    assert!(!ledger.blocked());
-    assert_eq!(silence(&ledger), Some(0), "silence counts from where its explanation ended");
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250));
-    assert_eq!(ledger.found_unanswered(asked, WINDOW), Some(WINDOW));
-}
-
-#[tokio::test(start_paused = true)]
-async fn blocking_commands_wait_one_after_another() {
-    let (ledger, _witness) = books();
-    let first = ledger.begin(FlightKind::Blocking(TEN));
-    let _second = ledger.begin(FlightKind::Blocking(TEN));
-    ledger.note_written(28);
-    advance(Duration::from_secs(10)).await;
-    ledger.note_read(b"*-1\r\n");
-    drop(first);
-    ledger.note_written(14);
-    advance(Duration::from_millis(10_499)).await;
-    assert_eq!(silence(&ledger), None);
-    advance(Duration::from_millis(1)).await;
-    assert_eq!(silence(&ledger), Some(0));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_without_a_timeout_explains_silence_for_ever() {
-    let (ledger, _witness) = books();
-    let waiting = ledger.begin(FlightKind::Blocking(None));
-    ledger.note_written(14);
-    advance(Duration::from_secs(86_400)).await;
-    assert_eq!(silence(&ledger), None);
-    drop(waiting);
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250), "nobody waits for it any more, and it blocks the link");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answered_blocking_command_explains_nothing_any_more() {
-    let (ledger, _witness) = books();
-    let waiting = ledger.begin(FlightKind::Blocking(Some(Duration::from_secs(3600))));
-    ledger.note_written(14);
-    advance(Duration::from_secs(1)).await;
-    ledger.note_read(b"*2\r\n");
-    drop(waiting);
-    ledger.note_written(14);
-    advance(Duration::from_millis(250)).await;
-    assert_eq!(silence(&ledger), Some(250));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_blocking_command_whose_caller_left_goes_on_at_the_server() {
-    let (ledger, _witness) = books();
-    drop(ledger.begin(FlightKind::Blocking(TEN)));
-    ledger.note_written(28);
-    advance(Duration::from_secs(5)).await;
-    assert_eq!(silence(&ledger), None);
-    ledger.note_read(b"*2\r\n");
-    ledger.note_written(14);
-    advance(Duration::from_secs(1)).await;
-    assert_eq!(silence(&ledger), Some(1000), "its answer came after all");
-}
-
-#[tokio::test(start_paused = true)]
-async fn absurd_timeouts_explain_for_ever_and_do_not_overflow() {
-    let (ledger, _witness) = books();
-    let _waiting = ledger.begin(FlightKind::Blocking(Some(Duration::MAX)));
-    assert!(ledger.blocked());
 }
 
 /// An answer that is waited for can be missing although other replies came behind what was written.

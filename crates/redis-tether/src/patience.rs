@@ -1,6 +1,7 @@
 //! Late timers. A timer that fires long after it was due says that this process stood still: throttled, stopped, or its
 //! only worker was busy. What was waited for may have arrived meanwhile and only not been looked at, so the verdict is
-//! put off for a moment, in which the sockets are read. Handles and held commands keep one [`Patience`] a command.
+//! put off for a moment, in which the sockets are read. Handles and held commands keep one [`Patience`] a command; dials
+//! keep one for each of their waits.
 
 use std::time::Duration;
 
@@ -28,12 +29,18 @@ impl Patience {
 
     /// A timer that was due at `due` has fired. If it is late, says until when to wait before judging.
     pub(crate) fn put_off(&mut self, due: Instant, counters: &Counters) -> Option<Instant> {
+        let later = self.later(due)?;
+        counters.late_deadlines.increment();
+        Some(later)
+    }
+
+    /// The same for a wait that is no command's and is not counted.
+    pub(crate) fn later(&mut self, due: Instant) -> Option<Instant> {
         let now = Instant::now();
         if now.saturating_duration_since(due) <= LATE {
             return None;
         }
         self.left = self.left.checked_sub(GRACE)?;
-        counters.late_deadlines.increment();
         Some(now + GRACE)
     }
 }
