@@ -81,6 +81,7 @@ async fn killing(which: fn(&Tree) -> &ActorCell) -> (Tether, FakeServer, FakeLis
     let status = tether.status().borrow().clone();
     assert_eq!((status.phase, status.epoch), (Phase::Connected, epoch), "the link was adopted");
     assert_eq!((tether.stats().dials, tether.stats().links), (1, 1), "{:#?}", diary.so_far());
+    assert_eq!(diary.count(|event| matches!(event, Event::Resumed { .. })), 0, "nothing was held");
     (tether, server, listener)
 }
 

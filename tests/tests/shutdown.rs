@@ -100,6 +100,8 @@ async fn a_tether_that_is_being_drained_is_not_ready() {
     assert_eq!((status.borrow().phase, status.borrow().readiness()), (Phase::Stopping, Readiness::Down));
     let error = tether.ready(PATIENCE).await.expect_err("it is about to stop");
     assert_eq!(error.status.phase, Phase::Stopping, "at once, and not when it has stopped");
+    let orders = [tether.reconnect().is_err(), tether.pin().is_err(), tether.unpin().is_err()];
+    assert_eq!(orders, [true; 3], "what will not be done is not taken");
     assert!(!command.is_finished(), "it is being drained");
     within(PATIENCE, "the shutdown", shutdown).await.expect("no panic");
     command.await.expect("no panic").expect("it was drained");

@@ -216,6 +216,7 @@ fn step(cx: &mut Context<'_>, mut state: State, event: Event) -> State {
             return state;
         }
         Event::AttemptReady { epoch, .. } if state.has_taken(epoch) => return state,
+        Event::Reconnect => cx.memory.reconnect_asked = Some(cx.now),
         Event::Started => cx.memory.note_interrupted(cx.now, state.paced(), cx.rng),
         _ => {}
     }

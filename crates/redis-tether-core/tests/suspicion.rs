@@ -324,3 +324,31 @@ fn incarnations_that_die_over_and_over_meet_one_side_dial_a_second() {
     }
     assert!(world.dials().len() <= 5, "{} side dials in {:?}", world.dials().len(), world.now - begun);
 }
+
+/// Operators ask for a new link when the present one looks bad.
+#[test]
+fn a_reconnect_by_hand_outlives_the_suspicion() {
+    for asked_before in [true, false] {
+        let mut world = World::serving(1, AGE);
+        let epoch = world.live().epoch;
+        world.set(1, Server::Slow(ms(3_000)));
+        world.run_for(ms(250));
+        if asked_before {
+            world.tell(Event::Reconnect);
+        }
+        world.silence();
+        if !asked_before {
+            world.tell(Event::Reconnect);
+        }
+        world.run_for(ms(300));
+        world.set(1, Server::Primary);
+        world.hear();
+        assert_eq!((world.phase(), world.live().epoch), (Phase::Up, epoch), "it has spoken");
+        world.run_for(ms(250) + TRIP);
+        assert!(world.live().epoch > epoch, "asked before: {asked_before}");
+        assert_eq!(world.teardowns(), [Teardown::Drain]);
+        let epoch = world.live().epoch;
+        world.run_for(AGE);
+        assert_eq!(world.live().epoch, epoch, "once is enough");
+    }
+}

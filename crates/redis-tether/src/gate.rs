@@ -207,6 +207,15 @@ impl Gate {
         self.lock().link.clone()
     }
 
+    /// What went wrong elsewhere than in an attempt to make a link, for failed commands to show. While a link serves they
+    /// fail for other reasons.
+    pub(crate) fn note_failure(&self, failure: &Arc<str>) {
+        let mut inner = self.lock();
+        if inner.state.published().is_none() {
+            inner.failure = Some(Arc::clone(failure));
+        }
+    }
+
     /// What a failed command shows of the attempts to make a link. Opening resets it.
     pub(crate) fn note(&self, attempt: u32, failure: Option<&Arc<str>>) {
         let mut inner = self.lock();

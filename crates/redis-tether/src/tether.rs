@@ -106,7 +106,8 @@ impl Tether {
         self.control.board.status()
     }
 
-    /// Everything that happens from now on. A subscriber that lags more than 256 events behind loses the oldest, and is
+    /// Everything that happens from now on. An event may come a moment before the [`status`](Tether::status) shows it. A
+    /// subscriber that lags more than 256 events behind loses the oldest, and is
     /// told how many.
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
@@ -163,7 +164,7 @@ impl Tether {
         if let Some(wait) = last.and_then(|last| RECONNECT_INTERVAL.checked_sub(last.elapsed())) {
             return Err(ReconnectError::TooSoon { wait });
         }
-        self.tell(SupervisorMsg::Reconnect)?;
+        self.order(SupervisorMsg::Reconnect)?;
         *last = Some(Instant::now());
         Ok(())
     }
@@ -174,7 +175,7 @@ impl Tether {
     /// # Errors
     /// [`Stopped`] when the tether ended.
     pub fn pin(&self) -> Result<(), Stopped> {
-        self.tell(SupervisorMsg::Pin)
+        self.order(SupervisorMsg::Pin)
     }
 
     /// Allows automatic moves again.
@@ -182,7 +183,7 @@ impl Tether {
     /// # Errors
     /// [`Stopped`] when the tether ended.
     pub fn unpin(&self) -> Result<(), Stopped> {
-        self.tell(SupervisorMsg::Unpin)
+        self.order(SupervisorMsg::Unpin)
     }
 
     /// Ends the tether. New commands fail at once, held ones too; those in flight get their replies, within the drain
@@ -214,6 +215,14 @@ impl Tether {
     #[must_use]
     pub fn actor(&self) -> ActorCell {
         self.supervisor.get_cell()
+    }
+
+    /// What an operator asks for. A tether that is stopping would take it and never do it.
+    fn order(&self, message: SupervisorMsg) -> Result<(), Stopped> {
+        match self.control.board.status().borrow().phase {
+            Phase::Stopping | Phase::Stopped => Err(Stopped),
+            _ => self.tell(message),
+        }
     }
 
     fn tell(&self, message: SupervisorMsg) -> Result<(), Stopped> {

@@ -70,6 +70,9 @@ async fn starting_while_the_name_does_not_exist_succeeds() {
     diary.until("a failed lookup", |event| matches!(event, Event::ResolveFailed { .. })).await;
     dns.fail(NAME);
     diary.until("another", |event| matches!(event, Event::ResolveFailed { .. })).await;
+    let mut handle = tether.handle().failing_fast();
+    let error = handle.get::<_, String>("key").await.expect_err("there is nobody").to_string();
+    assert!(error.contains(&format!("resolving {NAME}")), "a typo in the name is told to whoever sends: {error}");
     dns.set(NAME, vec![listener.addr().ip()]);
     let known = Instant::now();
     works(&tether).await;
@@ -84,7 +87,8 @@ async fn ready_says_why_not() {
     let tether = start(config(listener.addr())).await;
     let limit = Duration::from_millis(300);
     let error = tether.ready(limit).await.expect_err("the server is loading");
-    assert_eq!((error.waited, error.status.phase), (limit, Phase::Connecting));
+    assert_eq!(error.status.phase, Phase::Connecting);
+    assert!(error.waited >= limit, "{:?}", error.waited);
     assert!(error.to_string().contains("loading"), "{error}");
     server.finish_loading();
     let status = tether.ready(PATIENCE).await.expect("the server is well");

@@ -86,6 +86,6 @@ impl Demoted {
         cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
         // Fit since now: should it refuse again soon, the pacing goes on where it was.
         let live = Live { since: cx.now, ..self.live };
-        State::Up(Up::new(live))
+        State::Up(Up::again(cx, live))
     }
 }

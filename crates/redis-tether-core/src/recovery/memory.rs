@@ -31,6 +31,8 @@ pub struct Memory {
     /// and it outlives each of them, or a name whose answers rotate would begin it anew with every answer.
     pub(super) relocations: Pacing,
     pub(super) side_dial_not_before: Duration,
+    /// When somebody asked for a new link, until one is published or has been tried for in vain.
+    pub(super) reconnect_asked: Option<Duration>,
     pin: Pin,
 }
 
@@ -81,6 +83,7 @@ impl Memory {
             last_swap: None,
             relocations: Pacing::new(settings.pacing),
             side_dial_not_before: Duration::ZERO,
+            reconnect_asked: None,
             pin: Pin::Off,
         }
     }
@@ -212,6 +215,7 @@ impl Memory {
     }
 
     pub(super) fn note_published(&mut self, address: &Address, now: Duration) {
+        self.reconnect_asked = None;
         if self.pin == Pin::Next {
             self.pin = Pin::To(address.clone());
         }

@@ -136,7 +136,7 @@ impl Suspect {
         cx.memory.side_dial_not_before = cx.now + cx.settings.side_dial_interval;
         cx.out.push(Effect::Resume { epoch: self.live.epoch });
         cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
-        State::Up(Up::new(self.live))
+        State::Up(Up::again(cx, self.live))
     }
 
     fn attempt_ready(mut self, cx: &mut Context<'_>, epoch: Epoch, met: Met) -> State {

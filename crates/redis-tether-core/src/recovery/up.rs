@@ -46,9 +46,16 @@ enum RelocationReason {
 }
 
 impl Up {
-    /// `live` serves from now on, or again.
+    /// `live` serves from now on.
     pub(super) fn new(live: Live) -> Self {
         Up { live, naming: Naming::Unheard, relocation: None, look_at: None }
+    }
+
+    /// `live` serves again. It may have been while it did not that somebody asked for another.
+    pub(super) fn again(cx: &mut Context<'_>, live: Live) -> Self {
+        let mut up = Up::new(live);
+        up.look_if_owed(cx);
+        up
     }
 
     pub(super) fn next_due(&self) -> Option<Duration> {
@@ -63,6 +70,7 @@ impl Up {
                 cx.memory.note_fit(self.live.since);
                 cx.out.push(Effect::Resume { epoch: self.live.epoch });
                 cx.out.push(Effect::ResolveAt(ResolvePace::Settled));
+                self.look_if_owed(cx);
             }
             Event::Resolved { .. } => self.answered(cx),
             Event::AttemptReady { epoch, .. } => return self.relocate(cx, epoch),
@@ -78,10 +86,7 @@ impl Up {
             Event::LinkRefused { epoch } if epoch == self.live.epoch => return self.demote(cx),
             Event::Probed { epoch, sight: Sight::Unfit } if epoch == self.live.epoch => return self.demote(cx),
             Event::Tick => self.tick(cx),
-            Event::Reconnect => {
-                cx.out.push(Effect::ResolveAfter(Duration::ZERO));
-                self.look_at = Some(cx.now + cx.settings.fresh_answer_wait);
-            }
+            Event::Reconnect => self.look_if_owed(cx),
             Event::LinkEnded { .. }
             | Event::LinkHeard { .. }
             | Event::LinkSilent { .. }
@@ -91,6 +96,16 @@ impl Up {
             | Event::Unpin => {}
         }
         State::Up(self)
+    }
+
+    /// Looks for another link once there is a fresh answer, if somebody asked for one.
+    fn look_if_owed(&mut self, cx: &mut Context<'_>) {
+        // A wish that could not be met for so long is forgotten: whoever had it would be surprised by now.
+        let asked = cx.memory.reconnect_asked;
+        if asked.is_some_and(|asked| cx.now < asked + cx.settings.swap_interval) {
+            cx.out.push(Effect::ResolveAfter(Duration::ZERO));
+            self.look_at = Some(cx.now + cx.settings.fresh_answer_wait);
+        }
     }
 
     fn answered(&mut self, cx: &mut Context<'_>) {
@@ -180,7 +195,11 @@ impl Up {
         match relocation.reason {
             // The name goes on pointing elsewhere: so does the search, at its own pace.
             RelocationReason::DnsEvidence => {}
-            RelocationReason::Requested | RelocationReason::MaxAge => self.stay(cx),
+            RelocationReason::Requested => {
+                cx.memory.reconnect_asked = None;
+                self.stay(cx);
+            }
+            RelocationReason::MaxAge => self.stay(cx),
         }
     }
 

@@ -260,6 +260,7 @@ impl SupervisorState {
         self.control.shared.counters.lookups.increment();
         let error: Arc<str> = error.to_string().into();
         self.control.board.update(|status| status.last_error = Some(error.clone()));
+        self.control.gate().note_failure(&error);
         self.control.board.send(Event::ResolveFailed { error });
     }
 

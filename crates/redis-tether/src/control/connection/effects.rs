@@ -77,8 +77,11 @@ impl ConnectionState {
 
     fn resume(&mut self, epoch: Epoch, down_for: Duration) -> Option<AlreadyOver> {
         let link = self.links.get(&epoch)?.clone();
+        let was_held = !self.control.gate().publishes(epoch);
         if self.open(&link) {
-            self.control.board.send(Event::Resumed { epoch, held_for: down_for });
+            if was_held {
+                self.control.board.send(Event::Resumed { epoch, held_for: down_for });
+            }
             return None;
         }
         let end = link.ledger().end()?.clone();
