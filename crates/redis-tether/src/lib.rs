@@ -64,6 +64,13 @@
 //! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
 //! no retry of ours.
 //!
+//! # What it does not do
+//!
+//! - It does not make replication synchronous: a write that a primary confirmed just before it crashed, or while another had been
+//!   promoted, may be lost. That is Redis's to prevent (`WAIT`, `min-replicas-to-write`).
+//! - A link over which replies come, but hardly any (a byte a second, while new connections are well), is not silent and is
+//!   not replaced; its commands run into their deadlines. [`Tether::reconnect`] replaces it.
+//!
 //! # Defaults
 //!
 //! | setting | default | why |
