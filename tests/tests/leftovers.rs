@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, Tether, Transport};
+use redis_tether_testkit::FakeServer;
 use redis_tether_tests::fakes::{config, fake};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -223,25 +224,42 @@ fn while_the_resolver_hangs() {
     });
 }
 
-/// Two links: the one that serves, and the one that it replaced, with a command in flight.
+/// Serves over a second link, with a command in flight on the first, which is drained for at most so long.
+async fn draining(server: &FakeServer, addr: SocketAddr, count: &Count, limit: Duration) -> Tether {
+    let mut config = config(addr);
+    config.drain_timeout = limit;
+    let tether = start(config, count, Connects::Really).await;
+    tether.ready(PATIENCE).await.expect("the server is well");
+    let (blocked, mut handle) = (server.commands("BLPOP"), tether.handle());
+    // It is the application's task, and counts for nobody: it ends with the link.
+    drop(tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await }));
+    server.wait_for_command("BLPOP", blocked + 1).await.expect("it arrives");
+    let mut diary = Diary::of(&tether);
+    tether.reconnect().expect("the first one");
+    diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
+    tether
+}
+
 #[test]
 fn while_a_link_is_drained() {
     let servers = two_threads();
     let (server, listener) = servers.block_on(fake());
     rounds(async || {
         let count = Count::default();
-        let mut config = config(listener.addr());
-        config.drain_timeout = Duration::from_millis(20);
-        let tether = start(config, &count, Connects::Really).await;
-        tether.ready(PATIENCE).await.expect("the server is well");
-        let (blocked, mut handle) = (server.commands("BLPOP"), tether.handle());
-        let blocking = tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await });
-        server.wait_for_command("BLPOP", blocked + 1).await.expect("it arrives");
-        let mut diary = Diary::of(&tether);
-        tether.reconnect().expect("the first one");
-        diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
-        // It is the application's task, and counts for nobody: it ends with the link.
-        drop(blocking);
+        let tether = draining(&server, listener.addr(), &count, Duration::from_millis(20)).await;
+        (tether, count)
+    });
+}
+
+/// No actor owns the link that is drained, and nobody waits for as long as it may take.
+#[test]
+fn after_it_was_killed_while_a_link_is_drained() {
+    let servers = two_threads();
+    let (server, listener) = servers.block_on(fake());
+    rounds(async || {
+        let count = Count::default();
+        let tether = draining(&server, listener.addr(), &count, 3 * PATIENCE).await;
+        tether.actor().kill();
         (tether, count)
     });
 }

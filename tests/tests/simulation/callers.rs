@@ -14,6 +14,7 @@ use crate::trace::Trace;
 /// One command, or pipeline, as its caller saw it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
+    pub(crate) kind: Kind,
     /// The words by which the parts of it are found in the servers' logs.
     pub(crate) words: Vec<String>,
     pub(crate) issued: Duration,
@@ -28,7 +29,7 @@ pub(crate) enum Fate {
     Done,
     /// It was done, and the reply was not that of a first execution.
     Wrong(String),
-    /// The outcome, and for a pipeline the parts that were refused.
+    /// The outcome, and the parts that servers gave an error for.
     Failed(Option<Outcome>, Vec<usize>, String),
     /// The caller went away before there was an answer.
     Dropped,
@@ -63,8 +64,9 @@ pub(crate) struct Caller {
     pub(crate) deadline: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Kind {
+/// What callers send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
     Set,
     Push,
     Increment,
@@ -106,7 +108,7 @@ impl Caller {
             self.trace.note(format!("{word} {kind:?} of {:.3}s: {fate:?}", issued.as_secs_f64()));
         }
         let (ended, deadline) = (self.trace.now(), self.deadline);
-        self.calls.add(Call { words, issued, ended, deadline, fate });
+        self.calls.add(Call { kind, words, issued, ended, deadline, fate });
     }
 
     fn random_below(&mut self, limit: Duration) -> Duration {

@@ -2,11 +2,12 @@
 //! what servers and network have seen. It knows nothing of the tether's inside, and changes nothing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use redis_tether::{Address, Epoch, Event, Outcome, Role};
 
-use crate::callers::{Call, Fate};
+use crate::callers::{Call, Fate, Kind};
 use crate::faults::Stall;
 use crate::world::{World, address};
 
@@ -184,21 +185,28 @@ fn executions(world: &World) -> BTreeMap<Vec<u8>, usize> {
 fn judge_executions(executions: &BTreeMap<Vec<u8>, usize>, call: &Call) -> Verdict {
     for (part, word) in call.words.iter().enumerate() {
         let count = executions.get(word.as_bytes()).copied().unwrap_or_default();
-        let allowed = match &call.fate {
-            Fate::Done => 1..=1,
-            Fate::Wrong(_) => return Err("the answer is not that of a first execution".to_owned()),
-            Fate::Dropped | Fate::Failed(Some(Outcome::Ambiguous), ..) => 0..=1,
-            Fate::Failed(Some(Outcome::NotSent), ..) => 0..=0,
-            Fate::Failed(Some(_), refused, _) if refused.is_empty() || refused.contains(&part) => 0..=0,
-            // The parts of a pipeline that were not refused.
-            Fate::Failed(Some(_), ..) => 1..=1,
-            Fate::Failed(None, ..) => return Err("nobody can tell whether it was executed".to_owned()),
-        };
+        let allowed = allowed(call, part)?;
         if !allowed.contains(&count) {
             return Err(format!("{word} was executed {count} times, and may have been {allowed:?} times"));
         }
     }
     Ok(())
+}
+
+/// How often this part may have been executed, by what the caller was told.
+fn allowed(call: &Call, part: usize) -> Result<RangeInclusive<usize>, String> {
+    match &call.fate {
+        Fate::Done => Ok(1..=1),
+        Fate::Wrong(_) => Err("the answer is not that of a first execution".to_owned()),
+        // All of it: a transaction of which one part was refused runs not at all.
+        Fate::Failed(Some(Outcome::NotSent | Outcome::Refused), ..) => Ok(0..=0),
+        // Each part of a pipeline is on its own, and was answered.
+        Fate::Failed(Some(_), refused, _) if call.kind == Kind::Pipeline && !refused.is_empty() => {
+            if refused.contains(&part) { Ok(0..=0) } else { Ok(1..=1) }
+        }
+        Fate::Dropped | Fate::Failed(Some(_), ..) => Ok(0..=1),
+        Fate::Failed(None, ..) => Err("nobody can tell whether it was executed".to_owned()),
+    }
 }
 
 /// No call takes longer than its deadline, but for the time in which we stood still ourselves and what that grants.
@@ -210,4 +218,28 @@ fn judge_time(call: &Call, stalls: &[Stall]) -> Verdict {
         return Err(format!("took {took:?}, with a deadline of {:?} and {allowance:?} for stalls", call.deadline));
     }
     Ok(())
+}
+
+/// The verdict on a call of three parts, of which the middle one was refused and those in `executed` were executed.
+fn on_refusal(kind: Kind, outcome: Outcome, executed: &[usize]) -> Verdict {
+    let words: Vec<String> = (0..3).map(|part| format!("word-{part}")).collect();
+    let executions = executed.iter().map(|part| (words[*part].clone().into_bytes(), 1)).collect();
+    let fate = Fate::Failed(Some(outcome), vec![1], "refused".to_owned());
+    let (issued, ended, deadline) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    judge_executions(&executions, &Call { kind, words, issued, ended, deadline, fate })
+}
+
+#[test]
+fn a_refused_transaction_runs_not_at_all() {
+    on_refusal(Kind::Transaction, Outcome::Refused, &[]).expect("none ran");
+    on_refusal(Kind::Transaction, Outcome::Refused, &[0]).expect_err("one ran");
+    // `MULTI` itself may have been refused, and then it was none.
+    on_refusal(Kind::Transaction, Outcome::Ambiguous, &[0, 2]).expect("they may have run");
+}
+
+#[test]
+fn a_pipeline_runs_but_for_what_was_refused() {
+    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0, 2]).expect("those that were not refused ran");
+    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0]).expect_err("one was answered and did not run");
+    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0, 1, 2]).expect_err("the refused one ran");
 }

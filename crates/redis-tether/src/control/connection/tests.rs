@@ -1,4 +1,7 @@
-//! What only the crate itself can bring about in a connection actor: links that end in the moment in which they are opened.
+//! What only the crate itself can bring about in a connection actor: links that end in the moment in which they are opened,
+//! and reports that come while there is no actor to hear them.
+
+mod shown;
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::gate::ClosedCause;
 use crate::transport::{BoxFuture, BoxedStream, Transport};
-use crate::{Config, Handle, Tether};
+use crate::{Config, Handle, Resolve, SystemResolver, Tether};
 
 /// Virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,11 +40,16 @@ struct World {
 
 impl World {
     async fn connected() -> World {
+        World::resolving(SystemResolver::new()).await
+    }
+
+    async fn resolving(resolver: impl Resolve) -> World {
         let (net, server) = (SimNet::new(), FakeServer::new());
         let addr = SocketAddr::from(([10, 0, 0, 1], 6379));
         net.bind(addr, server.clone());
         let config = Config::new(addr.ip().to_string(), addr.port());
-        let tether = Tether::builder(config).transport(InMemory(net.clone())).seed(7).start().await.expect("valid");
+        let builder = Tether::builder(config).transport(InMemory(net.clone())).resolver(resolver).seed(7);
+        let tether = builder.start().await.expect("valid");
         tether.ready(PATIENCE).await.expect("the server is well");
         World { net, addr, server, tether }
     }
@@ -197,5 +205,33 @@ async fn a_mute_link_is_not_handed_commands_because_its_connection_actor_died() 
     until(&mut events, "the end of the suspicion", |event| matches!(event, Event::Resumed { .. })).await;
     command.await.expect("no panic").expect("it was slow, and nothing was lost");
     assert_eq!(world.link().epoch(), epoch);
+    world.tether.shutdown().await;
+}
+
+/// The refusal closes the gate, and nobody is there to hear why. The successor sees to it that it opens again.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_no_connection_actor_heard_of_is_got_over() {
+    let world = World::connected().await;
+    let (epoch, mut events) = (world.link().epoch(), world.tether.events());
+    // One that keeps dying is not restarted at once.
+    for _ in 0..3 {
+        world.report(ConnectionMsg::Panic);
+        until(&mut events, "the restart", |event| matches!(event, Event::Restarted { .. })).await;
+    }
+    world.report(ConnectionMsg::Panic);
+    world.server.demote();
+    let mut handle = world.tether.handle();
+    let command = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
+    sleep(ms(1)).await;
+    let state = world.tether.control.gate().outage().state;
+    assert!(matches!(state, Some(ClosedCause::Refused(_))), "{state:?}");
+    assert_eq!(so_far(&mut events), [], "there is somebody");
+    world.server.promote();
+    let outcome = timeout(ms(500), command).await.expect("waited for the command to be let go").expect("no panic");
+    outcome.expect("the server is well again");
+    assert_eq!(world.link().epoch(), epoch, "nothing was lost");
+    let restarted = so_far(&mut events);
+    assert!(matches!(restarted.first(), Some(Event::Restarted { .. })), "{restarted:?}");
+    assert_eq!(world.tether.status().borrow().phase, Phase::Connected);
     world.tether.shutdown().await;
 }

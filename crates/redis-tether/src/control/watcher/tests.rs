@@ -112,6 +112,64 @@ async fn of_two_wishes_the_earlier_counts() {
     tether.shutdown().await;
 }
 
+/// What a tether did, in order.
+#[derive(Clone, Default)]
+struct Order(Arc<Mutex<Vec<Step>>>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    LookedUp,
+    Dialled,
+}
+
+impl Order {
+    fn note(&self, step: Step) {
+        self.0.lock().expect("no panic").push(step);
+    }
+
+    fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+impl Resolve for Order {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        self.note(Step::LookedUp);
+        let address = SocketAddr::from(([10, 0, 0, 1], query.port));
+        Box::pin(async move { Ok(vec![address]) })
+    }
+}
+
+impl Transport for Order {
+    fn connect(&self, _address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
+        self.note(Step::Dialled);
+        Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) })
+    }
+}
+
+/// The pace of an outage is so slow that it has no part in this: each lookup is one that an incarnation gave cause for.
+#[tokio::test(start_paused = true)]
+async fn before_every_fresh_incarnation_dials_there_is_a_lookup() {
+    const FAILURES: u32 = 4;
+    let order = Order::default();
+    let mut config = Config::new("redis.test", 6379);
+    config.failures_before_resolve = FAILURES;
+    config.resolve.fast_for = ms(1);
+    config.resolve.outage_interval = Duration::from_secs(3_600);
+    let builder = Tether::builder(config).resolver(order.clone()).transport(order.clone()).seed(7);
+    let tether = builder.start().await.expect("a valid configuration");
+    // The start has lookups of its own, and they are over by then.
+    sleep(ms(5_000)).await;
+    order.take();
+    sleep(ms(30_000)).await;
+    let steps = order.take();
+    let rounds: Vec<_> = steps.split(|step| *step == Step::LookedUp).map(<[Step]>::len).collect();
+    // The first and the last one were cut off.
+    let whole = &rounds[1..rounds.len() - 1];
+    assert!(whole.len() > 10 && whole.iter().all(|dials| *dials == FAILURES as usize), "{rounds:?}");
+    tether.shutdown().await;
+}
+
 /// Names nobody, and calls that an answer.
 struct Empty;
 
