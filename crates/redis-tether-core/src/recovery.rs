@@ -206,6 +206,7 @@ fn step(cx: &mut Context<'_>, mut state: State, event: Event) -> State {
     match event {
         Event::Pin => {
             cx.memory.pin(state.live().map(|live| &live.address));
+            cx.memory.reconnect_asked = None;
             if let State::Up(up) = &mut state {
                 up.stay(cx);
             }

@@ -352,3 +352,21 @@ fn a_reconnect_by_hand_outlives_the_suspicion() {
         assert_eq!(world.live().epoch, epoch, "once is enough");
     }
 }
+
+/// The later order counts.
+#[test]
+fn a_pin_takes_a_reconnect_back() {
+    let mut world = World::serving(1, AGE);
+    let epoch = world.live().epoch;
+    world.answer = vec![];
+    world.tell(Event::Reconnect);
+    world.tell(Event::Pin);
+    world.set(1, Server::Slow(ms(3_000)));
+    world.run_for(ms(250));
+    world.silence();
+    world.run_for(ms(300));
+    world.set(1, Server::Primary);
+    world.hear();
+    world.run_for(AGE);
+    assert_eq!(world.live().epoch, epoch);
+}

@@ -271,7 +271,7 @@ impl OutcomeExt for RedisError {
         match self.kind() {
             ErrorKind::Server(ServerErrorKind::ExecAbort) if self.detail().is_none() => {
                 let causes = self.clone().into_server_errors()?;
-                Some(if causes.iter().any(is_of_multi) { Outcome::Ambiguous } else { Outcome::Refused })
+                Some(if causes.iter().any(has_run_beside) { Outcome::Ambiguous } else { Outcome::Refused })
             }
             ErrorKind::Server(_) | ErrorKind::Extension => {
                 let errors = self.clone().into_server_errors()?;
@@ -301,10 +301,11 @@ pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
     error.downcast_ref()
 }
 
-/// `MULTI` itself was refused: what came after it was no transaction, and may have run. redis-rs counts commands from the
-/// one behind it.
-fn is_of_multi((index, _): &(usize, ServerError)) -> bool {
-    *index == usize::MAX
+/// Whether a cause of an aborted transaction shows that something ran. `MULTI` itself was refused (redis-rs counts commands from
+/// the one behind it): what came after was no transaction. Or it is the pipeline's own `EXEC` that says so, which the
+/// causes of redis-rs's transactions never do: the commands around that one ran.
+fn has_run_beside((index, error): &(usize, ServerError)) -> bool {
+    *index == usize::MAX || error.code() == "EXECABORT"
 }
 
 /// redis-rs gives one error for the failed commands of a pipeline, which has neither details nor, where the first has a code

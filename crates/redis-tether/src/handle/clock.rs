@@ -38,10 +38,10 @@ impl Clock {
         started.checked_add(self.limit?)
     }
 
-    /// Whether the command is overdue before it was sent. One that only comes late because this process stood still is not.
-    pub(super) fn is_overdue(&mut self, counters: &Counters) -> bool {
-        let due = self.due().filter(|due| *due <= Instant::now());
-        due.is_some_and(|due| self.patience.put_off(due, counters).is_none())
+    /// Whether the command is overdue before it was sent. That it comes late because this process stood still is no excuse
+    /// here: nothing is lost by not sending it.
+    pub(super) fn is_overdue(&mut self) -> bool {
+        self.due().is_some_and(|due| due <= Instant::now())
     }
 
     /// Runs `future` until the command is overdue: `None` then. A timer that fires late because this process stood still

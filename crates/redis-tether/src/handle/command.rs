@@ -45,7 +45,7 @@ const CLUSTER_NODE: &str =
 /// A pipeline of which too few or too many replies are asked for.
 pub(super) static MISCOUNTED: Unshareable = unshareable(
     "a pipeline with another number of replies than commands",
-    "ask for all replies behind the offset, those of MULTI and EXEC included",
+    "ask for all replies behind the offset, those of MULTI and EXEC included, and for the last at least",
 );
 
 static WATCH: Unshareable =

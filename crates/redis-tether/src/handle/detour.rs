@@ -78,7 +78,7 @@ impl Handle {
                 past.ticket = ticket;
                 continue;
             }
-            if clock.is_overdue(&self.shared.counters) {
+            if clock.is_overdue() {
                 let facts = self.facts(past.outcome(), Reason::DeadlinePassed);
                 return Err(self.fail(Facts { epoch: Some(link.epoch()), ..facts }));
             }

@@ -89,7 +89,9 @@ impl Request for Many<'_> {
         // The multiplexer counts replies by what it is told to expect: one more or less, and everybody behind is given the
         // reply of somebody else.
         let framing = if self.pipeline.is_transaction() { 2 } else { 0 };
-        if self.offset.checked_add(self.count) != self.pipeline.len().checked_add(framing) {
+        let replies = self.pipeline.len().saturating_add(framing);
+        let wants_none = self.count == 0 && replies > 0;
+        if wants_none || self.offset.checked_add(self.count) != Some(replies) {
             return Demand::Unshareable(&MISCOUNTED);
         }
         demand_of_all(self.pipeline)

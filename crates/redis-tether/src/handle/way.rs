@@ -6,8 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisResult};
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 use tokio::time::Instant;
@@ -87,7 +87,7 @@ impl Way {
             let sending = pin!(request.send(&mut self.connection));
             clock.run(sending, blocked_until, counters).await
         };
-        if reply.is_some() {
+        if reply.as_ref().is_some_and(|reply| !is_own(reply)) {
             flight.answered();
         }
         let carried = match reply {
@@ -122,4 +122,9 @@ impl Way {
         };
         Carried::Trouble(Trouble { link, what })
     }
+}
+
+/// What redis-rs says by itself, of a request that it sends to nobody.
+fn is_own<T>(reply: &RedisResult<T>) -> bool {
+    matches!(reply, Err(error) if error.kind() == ErrorKind::Client)
 }

@@ -104,15 +104,18 @@ async fn who_comes_round_late_is_held_again_where_the_link_takes_no_commands_any
 
 #[tokio::test(start_paused = true)]
 async fn who_comes_round_after_the_deadline_was_not_sent() {
-    let rig = Rig::new();
-    let (mut handle, cmd) = (rig.handle(), set());
-    let mut call = pin!(cmd.query_async::<String>(&mut handle));
-    assert!(poll_once(call.as_mut()).await.is_pending());
-    advance(Duration::from_millis(2_900)).await;
-    let peer = Peer::mute();
-    rig.open(1, &peer).await;
-    advance(DEADLINE - Duration::from_millis(2_880)).await;
-    let reply = timeout(LIMIT, call).await.expect("it ends");
-    assert_eq!(fate(reply), (Outcome::NotSent, Reason::DeadlinePassed));
-    assert_eq!(peer.received(), Vec::<String>::new());
+    for late in [Duration::from_millis(20), Duration::from_secs(50)] {
+        let rig = Rig::new();
+        let (mut handle, cmd) = (rig.handle(), set());
+        let mut call = pin!(cmd.query_async::<String>(&mut handle));
+        assert!(poll_once(call.as_mut()).await.is_pending());
+        let before = Duration::from_millis(2_900);
+        advance(before).await;
+        let peer = ok();
+        rig.open(1, &peer).await;
+        advance(DEADLINE - before + late).await;
+        let reply = timeout(LIMIT, call).await.expect("it ends");
+        assert_eq!(fate(reply), (Outcome::NotSent, Reason::DeadlinePassed), "{late:?} late");
+        assert_eq!(peer.received(), Vec::<String>::new());
+    }
 }

@@ -115,7 +115,15 @@ async fn a_pipeline_with_another_number_of_replies_is_not_sent() {
     let (mut plain, mut atomic) = (pipe(), pipe());
     plain.cmd("GET").arg("mine").cmd("GET").arg("mine too");
     atomic.atomic().cmd("GET").arg("mine");
-    let wrong = [(&plain, 0, 1), (&plain, 1, 2), (&plain, usize::MAX, 3), (&atomic, 0, 1), (&atomic, 1, 1)];
+    let wrong = [
+        (&plain, 0, 1),
+        (&plain, 1, 2),
+        (&plain, usize::MAX, 3),
+        (&plain, 2, 0),
+        (&atomic, 3, 0),
+        (&atomic, 0, 1),
+        (&atomic, 1, 1),
+    ];
     for (pipeline, offset, count) in wrong {
         let mut handle = rig.handle();
         let (outcome, reason) = fate(handle.req_packed_commands(pipeline, offset, count).await);
@@ -150,4 +158,25 @@ async fn what_ran_in_part_is_ambiguous() {
         let error = reply.expect_err("a part of it failed");
         assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
     }
+}
+
+/// A transaction that the caller has written out: what stands around it ran.
+#[tokio::test(start_paused = true)]
+async fn what_stands_around_an_aborted_transaction_has_run() {
+    let rig = Rig::new();
+    let peer = Peer::new(|line| {
+        let reply = match line {
+            "MULTI" => "+OK",
+            "EXEC" => "-EXECABORT Transaction discarded because of previous errors.",
+            "INCR a" => ":1",
+            _ => "+QUEUED",
+        };
+        Some(reply.to_owned())
+    });
+    rig.open(1, &peer).await;
+    let mut pipeline = pipe();
+    pipeline.cmd("INCR").arg("a").cmd("MULTI").cmd("INCR").arg("b").cmd("EXEC");
+    let reply = timeout(LIMIT, pipeline.query_async::<Vec<i64>>(&mut rig.handle())).await.expect("it is answered");
+    let error = reply.expect_err("a part of it failed");
+    assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
 }
