@@ -1,6 +1,6 @@
-//! A client in a process of its own, for tests that stop and slow down the whole process: a tether with the default
-//! settings and a steady load on it. `stays.rs` starts it with a server's port and address and the seconds that it is to run; at the end it writes
-//! one line with what it met, which [`Report`] reads.
+//! A client in a process of its own, for tests that stop and slow down the whole process: a tether with the default settings
+//! and a steady load on it. The client tests of `stays` start it with a server's port and address and the seconds that it is
+//! to run; at the end it writes one line with what it met, which [`Report`] reads.
 
 use std::env;
 use std::error::Error;
