@@ -14,6 +14,13 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Whether two answers of a resolver name the same addresses, in whatever order and however often.
+#[must_use]
+pub fn name_the_same(one: &[Address], other: &[Address]) -> bool {
+    let is_within = |some: &[Address], all: &[Address]| some.iter().all(|address| all.contains(address));
+    is_within(one, other) && is_within(other, one)
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Address::Tcp(address)

@@ -11,7 +11,7 @@ pub mod recovery;
 pub mod reply;
 mod role;
 
-pub use address::Address;
+pub use address::{Address, name_the_same};
 pub use bounds::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
 pub use epoch::Epoch;
 pub use failure::{FailureKind, Lane};

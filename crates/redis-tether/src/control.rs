@@ -11,7 +11,7 @@ pub(crate) mod supervisor;
 mod task;
 pub(crate) mod watcher;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -31,6 +31,7 @@ use crate::foreign;
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
 use crate::link::Link;
+use crate::lock::lock;
 use crate::resolve::Resolve;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
@@ -219,9 +220,4 @@ impl RefusalObserver for Reports {
     fn refused(&self, epoch: Epoch, refusal: Refusal) {
         self.send(ConnectionMsg::Unfit { epoch, detector: Detector::Refusal, reason: refusal.to_string().into() });
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What these mutexes guard is whole after every statement, so a panic elsewhere does not spoil it.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,7 +17,7 @@ mod waiting;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use redis_tether_core::Epoch;
@@ -34,6 +34,7 @@ use self::waiting::Waiter;
 use crate::config::CommandSettings;
 use crate::ledger::Flight;
 use crate::link::Link;
+use crate::lock::lock;
 use crate::outcome::Reason;
 use crate::stats::Counters;
 
@@ -232,8 +233,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing that runs under the lock leaves it half done, so a panic elsewhere does not spoil it.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

@@ -147,6 +147,7 @@ mod gate;
 mod handle;
 mod ledger;
 mod link;
+mod lock;
 mod outcome;
 mod patience;
 mod resolve;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorRef};
@@ -18,6 +18,7 @@ use crate::control::{Control, Reports};
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::handle::Handle;
+use crate::lock::lock;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::shared::Shared;
 use crate::stats::{Counters, Stats};
@@ -160,7 +161,7 @@ impl Tether {
     /// # Errors
     /// [`ReconnectError::TooSoon`] within a second of the last time, [`ReconnectError::Stopped`] when the tether ended.
     pub fn reconnect(&self) -> Result<(), ReconnectError> {
-        let mut last = self.reconnected_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.reconnected_at);
         if let Some(wait) = last.and_then(|last| RECONNECT_INTERVAL.checked_sub(last.elapsed())) {
             return Err(ReconnectError::TooSoon { wait });
         }

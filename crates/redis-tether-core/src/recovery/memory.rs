@@ -7,7 +7,7 @@ use super::search::Paced;
 use super::settings::Settings;
 use super::suspect::Suspicion;
 use crate::pacing::Pacing;
-use crate::{Address, Epoch, FailureKind, Lane};
+use crate::{Address, Epoch, FailureKind, Lane, name_the_same};
 
 /// So many addresses are remembered as tried. A name with more of them loses only the memory of the oldest.
 const TRIED_LIMIT: usize = 16;
@@ -91,8 +91,7 @@ impl Memory {
     /// Whether this is the last answer that it was told, in whatever order.
     #[must_use]
     pub fn knows(&self, answer: &[Address]) -> bool {
-        let known = &self.known;
-        answer.iter().all(|address| known.contains(address)) && known.iter().all(|address| answer.contains(address))
+        name_the_same(&self.known, answer)
     }
 
     pub(super) fn take_epoch(&mut self) -> Epoch {

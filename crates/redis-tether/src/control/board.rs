@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{broadcast, watch};
 
 use super::journal::Journal;
 use crate::event::Event;
 use crate::foreign;
+use crate::lock::lock;
 use crate::status::{Phase, Status};
 
 /// So many events a slow subscriber may lag behind before it loses the oldest, and is told how many.
@@ -88,8 +89,7 @@ impl Board {
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        // Whole after every statement, so a panic elsewhere does not spoil it.
-        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outbox)
     }
 }
 

@@ -314,11 +314,8 @@ impl ConnectionState {
     async fn spawn_probe(&mut self, myself: &ActorRef<ConnectionMsg>, link: Arc<Link>) {
         let epoch = link.epoch();
         let args = ProbeArgs { control: self.control.clone(), link, connection: myself.clone() };
-        match Actor::spawn_linked(None, Probe, args, myself.get_cell()).await {
-            Ok((actor, task)) => {
-                task::track(&self.control.tasks, task);
-                self.probe = Some(LinkProbe { epoch, actor });
-            }
+        match task::spawn_child(&self.control.tasks, Probe, args, myself.get_cell()).await {
+            Ok(actor) => self.probe = Some(LinkProbe { epoch, actor }),
             // Its start does nothing that can fail; should it, this incarnation is not worth keeping.
             Err(error) => myself.stop(Some(format!("the probe did not start: {error}"))),
         }

@@ -2,12 +2,13 @@
 //! that no link takes commands yet. The board calls it with whatever it shows. An attempt that fails is one line among hundreds,
 //! so it is logged at `debug`, and the reminders say why the last one failed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::event::Event;
+use crate::lock::lock;
 use crate::status::{Phase, Status};
 
 /// An outage that is shorter is told of by its events alone.
@@ -57,7 +58,7 @@ impl Journal {
     }
 
     fn is_due(&self, status: &Status) -> bool {
-        let mut reminder = self.reminder.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reminder = lock(&self.reminder);
         if !matches!(status.phase, Phase::Connecting | Phase::Suspect | Phase::Recovering) {
             *reminder = None;
             return false;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use redis_tether_core::Address;
 use redis_tether_core::recovery::ResolvePace;
+use redis_tether_core::{Address, name_the_same};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -185,9 +185,8 @@ impl SupervisorState {
         }
         self.incarnation += 1;
         let args = ConnectionArgs { control: self.control.clone(), supervisor: myself.clone() };
-        match Actor::spawn_linked(None, Connection, args, myself.get_cell()).await {
-            Ok((connection, actor)) => {
-                task::track(&self.control.tasks, actor);
+        match task::spawn_child(&self.control.tasks, Connection, args, myself.get_cell()).await {
+            Ok(connection) => {
                 self.connection.started(connection);
                 self.brief_connection();
                 if self.incarnation > 1 {
@@ -229,11 +228,8 @@ impl SupervisorState {
             port: *port,
             pace: self.pace,
         };
-        match Actor::spawn_linked(None, EndpointWatcher, args, myself.get_cell()).await {
-            Ok((watcher, actor)) => {
-                task::track(&self.control.tasks, actor);
-                self.watcher.started(watcher);
-            }
+        match task::spawn_child(&self.control.tasks, EndpointWatcher, args, myself.get_cell()).await {
+            Ok(watcher) => self.watcher.started(watcher),
             Err(error) => {
                 tracing::error!(%error, "the endpoint watcher did not start, and is started again");
                 let delay = self.watcher.failed_to_start();
@@ -244,7 +240,7 @@ impl SupervisorState {
 
     async fn answered(&mut self, myself: &ActorRef<SupervisorMsg>, addresses: Vec<Address>) {
         self.control.shared.counters.lookups.increment();
-        if !same(&self.known, &addresses) {
+        if !name_the_same(&self.known, &addresses) {
             self.control.board.send(Event::AddressesChanged { addresses: addresses.clone() });
         }
         self.known.clone_from(&addresses);
@@ -329,9 +325,4 @@ impl SupervisorState {
             let _ = myself.send_message(message);
         })
     }
-}
-
-/// Whether two answers name the same addresses, in whatever order.
-fn same(a: &[Address], b: &[Address]) -> bool {
-    a.iter().all(|address| b.contains(address)) && b.iter().all(|address| a.contains(address))
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use ractor::concurrency::JoinHandle;
+use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -35,10 +35,18 @@ pub(crate) fn after(
     at(tasks, Instant::now() + delay, done)
 }
 
-/// Counts an actor among the tasks until it has ended. ractor spawns it, and tells of its end before that is over.
-pub(crate) fn track(tasks: &TaskTracker, actor: JoinHandle<()>) {
+/// Starts an actor under `above`, and counts it among the tasks until it has ended: ractor spawns its task, and tells of its
+/// end before that is over.
+pub(crate) async fn spawn_child<A: Actor>(
+    tasks: &TaskTracker,
+    actor: A,
+    args: A::Arguments,
+    above: ActorCell,
+) -> Result<ActorRef<A::Msg>, SpawnErr> {
+    let (child, task) = Actor::spawn_linked(None, actor, args, above).await?;
     tasks.spawn(async move {
         // However it ended.
-        let _ = actor.await;
+        let _ = task.await;
     });
+    Ok(child)
 }

@@ -3,7 +3,7 @@
 //! being hung up on.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use redis_tether_core::Address;
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::verify::VerifyLevel;
 use crate::config::Verify;
+use crate::lock::lock;
 
 /// For how long a lower level is kept. After that a dial asks in full again: a crash in the middle of the question looks like
 /// a refusal, and a proxy may have been replaced.
@@ -113,7 +114,7 @@ impl Levels {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Address, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 }
 

@@ -99,7 +99,8 @@ impl Gate {
     /// Lets the present batch go, and opens the gate when nobody is left behind it.
     pub(super) fn release(self: &Arc<Self>, inner: &mut Inner) -> Deliveries {
         let mut deliveries = Deliveries(Vec::new());
-        while let State::Releasing(Release { link, batch, .. }) = &mut inner.state {
+        while let State::Releasing(release) = &mut inner.state {
+            let Release { link, batch, .. } = release;
             for (ticket, waiter) in inner.hold.take(batch.size()) {
                 // Entered in the ledger before anybody is woken: from here on a drain sees it.
                 let flight = link.ledger().begin(waiter.kind());
@@ -117,7 +118,7 @@ impl Gate {
                 inner.state = State::Open { link };
             } else if batch.is_done() {
                 inner.batches += 1;
-                *batch = batch.next(inner.batches);
+                release.go_on(inner.batches);
             } else {
                 break;
             }

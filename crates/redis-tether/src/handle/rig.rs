@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -20,6 +20,7 @@ use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkEnd, LinkObserver};
 use crate::link::Link;
+use crate::lock::lock;
 use crate::shared::{RefusalObserver, Shared};
 use crate::stats::Counters;
 
@@ -239,8 +240,4 @@ fn header(buffer: &[u8], at: usize) -> Option<(usize, usize)> {
     let length = line.windows(2).position(|pair| pair == b"\r\n")?;
     let number = std::str::from_utf8(&line[1..length]).ok()?.parse().ok()?;
     Some((number, at + length + 2))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

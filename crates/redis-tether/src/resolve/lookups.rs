@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
 use super::{Query, ResolveError};
+use crate::lock::lock;
 use crate::transport::BoxFuture;
 
 /// How many names are remembered. The oldest goes when there are more; one whose lookup is in flight stays.
@@ -136,7 +137,7 @@ impl Lookups {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Name>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.names)
     }
 }
 
