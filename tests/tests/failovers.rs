@@ -9,6 +9,7 @@ use redis_tether::{Config, Detector, Event, Outcome, Tether};
 use redis_tether_core::recovery::Settings;
 use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, Reply, Server, ServerKind};
+use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::{LIST, Load, Tally};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::most_dials;
@@ -33,10 +34,6 @@ on_each_server!(
     an_old_primary_that_thaws_later,
 );
 
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
 async fn behind(dns: &Dns, port: u16) -> Tether {
     Tether::builder(Config::new(NAME, port)).resolver(rig::resolver(dns)).start().await.expect("a valid configuration")
 }
@@ -45,13 +42,26 @@ async fn deployment(kind: ServerKind) -> Deployment {
     Deployment::start(&server_binary(kind)).await.expect("two servers")
 }
 
-/// The primary has stepped down and nobody has stepped up yet.
-async fn both_nodes_read_only_for_2_s(kind: ServerKind) {
+/// A tether that serves from the primary of two nodes. The name means both of them all the time, so that DNS gives no hint.
+async fn served(kind: ServerKind) -> (Deployment, Tether) {
     let nodes = deployment(kind).await;
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
     let tether = behind(&dns, nodes.port()).await;
     tether.ready(PATIENCE).await.expect("the primary is well");
+    (nodes, tether)
+}
+
+/// Waits for a link to this node.
+async fn until_at(diary: &mut Diary, node: &Server) {
+    let wanted = node.addr().to_string();
+    let is_there = |event: &Event| matches!(event, Event::Connected { address, .. } if address.to_string() == wanted);
+    diary.until("the new primary", is_there).await;
+}
+
+/// The primary has stepped down and nobody has stepped up yet.
+async fn both_nodes_read_only_for_2_s(kind: ServerKind) {
+    let (nodes, tether) = served(kind).await;
     let (mut diary, before) = (Diary::of(&tether), tether.stats());
     let load = Load::start(&tether.handle(), 8);
     load.go_on_for(50).await;
@@ -113,11 +123,7 @@ impl FailoverCost {
 }
 
 async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
-    let nodes = deployment(kind).await;
-    let dns = Dns::new();
-    dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
-    let tether = behind(&dns, nodes.port()).await;
-    tether.ready(PATIENCE).await.expect("the primary is well");
+    let (nodes, tether) = served(kind).await;
     let (mut diary, before) = (Diary::of(&tether), tether.stats());
     let load = Load::start(&tether.handle(), CALLERS);
     load.go_on_for(50).await;
@@ -138,13 +144,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
     nodes.replica.wait_for("the promotion", PATIENCE, is_promoted).await.expect("promoted");
     let promoted = Instant::now();
     let paused = begun.elapsed();
-    let new = nodes.replica.addr().to_string();
-    diary
-        .until(
-            "the new primary",
-            |event| matches!(event, Event::Connected { address, .. } if address.to_string() == new),
-        )
-        .await;
+    until_at(&mut diary, &nodes.replica).await;
     assert!(promoted.elapsed() < SOON, "found {:?} after it was promoted", promoted.elapsed());
 
     load.go_on_for(50).await;
@@ -158,8 +158,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
 /// As a planned failover does it, for longer than a mute link is waited for at its own address.
 async fn writes_that_are_paused_for_2_s(kind: ServerKind) {
     let server = Server::start(&server_binary(kind)).await.expect("a server");
-    let tether = Tether::start(config(server.addr())).await.expect("a valid configuration");
-    tether.ready(PATIENCE).await.expect("the server is well");
+    let tether = connected(config(server.addr())).await;
     let mut diary = Diary::of(&tether);
     let load = Load::start(&tether.handle(), CALLERS);
     load.go_on_for(50).await;
@@ -176,12 +175,7 @@ async fn writes_that_are_paused_for_2_s(kind: ServerKind) {
 
 /// Nothing is written, so nothing is refused: only the probe asks for the role.
 async fn a_demotion_under_reads_only(kind: ServerKind) {
-    let nodes = deployment(kind).await;
-    let dns = Dns::new();
-    // The answer does not change, so that DNS gives no hint.
-    dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
-    let tether = behind(&dns, nodes.port()).await;
-    tether.ready(PATIENCE).await.expect("the primary is well");
+    let (nodes, tether) = served(kind).await;
     let mut diary = Diary::of(&tether);
     let mut handle = tether.handle();
     let reader = tokio::spawn(async move {
@@ -197,13 +191,7 @@ async fn a_demotion_under_reads_only(kind: ServerKind) {
     let demoted = Instant::now();
     diary.until("the probe to notice", |event| matches!(event, Event::Demoted { detector: Detector::Probe, .. })).await;
     assert!(demoted.elapsed() < Duration::from_millis(3500), "noticed after {:?}", demoted.elapsed());
-    let wanted = nodes.replica.addr().to_string();
-    diary
-        .until(
-            "the new primary",
-            |event| matches!(event, Event::Connected { address, .. } if address.to_string() == wanted),
-        )
-        .await;
+    until_at(&mut diary, &nodes.replica).await;
     assert!(!reader.is_finished(), "a read failed: {:?}", reader.await);
     reader.abort();
     tether.shutdown().await;

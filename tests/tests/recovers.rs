@@ -8,6 +8,7 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, FailureKind, LaneSettings, Outcome, OutcomeExt, Phase, Tether};
 use redis_tether_testkit::server::allocate_addresses;
 use redis_tether_testkit::{Dns, FakeListener, FakeServer, Proxy, Server, ServerKind};
+use redis_tether_tests::fakes::{config, fake};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::{fewest_dials, most_dials};
@@ -27,16 +28,6 @@ const SOON: Duration = Duration::from_millis(1500);
 
 /// How soon a fault must be noticed while callers are at work: silence counts from 250 ms on, everything else at once.
 const NOTICED: Duration = Duration::from_secs(1);
-
-fn config(addr: SocketAddr) -> Config {
-    Config::new(addr.ip().to_string(), addr.port())
-}
-
-async fn fake() -> (FakeServer, FakeListener) {
-    let server = FakeServer::new();
-    let listener = server.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-    (server, listener)
-}
 
 /// Two fakes with the same port at different addresses, as behind one name.
 struct Two {
