@@ -30,7 +30,9 @@ pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
-pub use settings::{CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Verify};
+pub use settings::{
+    CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
+};
 
 /// Where the server is and how its connection is kept.
 ///

@@ -2,25 +2,28 @@
 //! ledger, checks the gate and sends; everything that is not that simple goes round through `handle/detour.rs`. It owns no
 //! task, and its timers belong to the caller's runtime.
 
-mod clock;
-mod command;
+pub(crate) mod clock;
+pub(crate) mod command;
 mod detour;
-mod request;
-mod way;
+mod flags;
+mod policy;
+pub(crate) mod request;
+mod retry;
+pub(crate) mod way;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
 use self::clock::Clock;
 use self::command::Demand;
+pub(crate) use self::flags::Flags;
+pub use self::policy::Policy;
 use self::request::{Many, One, Request};
 use self::way::{Carried, Way};
-use crate::config::HoldMode;
 use crate::ledger::FlightKind;
 use crate::shared::Shared;
 
@@ -35,7 +38,8 @@ use crate::shared::Shared;
 ///   `CLUSTERDOWN`) is not handed out: the command is sent again on the next good link. So is one that provably never left.
 ///   `TRYAGAIN` is asked again after 20 ms.
 /// - Any other reply is handed out as it came.
-/// - A command whose reply did not come is [`Ambiguous`](crate::Outcome::Ambiguous) and is never sent again.
+/// - A command whose reply did not come is [`Ambiguous`](crate::Outcome::Ambiguous) and is not sent again, unless the handle's
+///   [`Policy`] says so ([`Retry`](crate::Retry)).
 /// - A pipeline that is no transaction is sent again only if each of its commands was refused; a transaction whose queueing
 ///   was refused ran as a whole not, and is sent again.
 /// - Blocking commands (`BLPOP`, `XREAD BLOCK`, `WAIT` and their kin) may take their own timeout on top of the deadline; one
@@ -67,31 +71,26 @@ pub struct Handle {
     way: Option<Way>,
     // Commands went over another link than that, and no `WAIT` has said so yet.
     has_strayed: bool,
-    deadline: Duration,
-    mode: HoldMode,
+    policy: Policy,
     // What must live as long as any handle does. It is kept, and never looked at.
     _lifeline: Arc<dyn Any + Send + Sync>,
 }
 
 impl Handle {
     pub(crate) fn new(shared: Arc<Shared>, lifeline: Arc<dyn Any + Send + Sync>) -> Handle {
-        let (deadline, mode) = (shared.commands.deadline, shared.commands.hold);
-        Handle { shared, way: None, has_strayed: false, deadline, mode, _lifeline: lifeline }
+        let policy = Policy::of(&shared.commands);
+        Handle { shared, way: None, has_strayed: false, policy, _lifeline: lifeline }
     }
 
-    /// This handle with another deadline for each of its commands; it covers holding, sending again and the reply.
-    /// Default: the configuration's, 5 s unless it says otherwise. A blocking command's own timeout comes on top.
-    #[must_use]
-    pub fn with_deadline(mut self, deadline: Duration) -> Handle {
-        self.deadline = deadline;
-        self
+    /// How this handle treats its commands: as the configuration says, unless it was given a policy of its own.
+    pub fn policy(&self) -> Policy {
+        self.policy
     }
 
-    /// This handle, with commands that are never held: while there is no link they fail at once as not sent. Default: as
-    /// the configuration says, which is to hold unless it says otherwise.
+    /// This handle, with commands that are treated so. Cheap, and of no concern to other handles of the tether.
     #[must_use]
-    pub fn failing_fast(mut self) -> Handle {
-        self.mode = HoldMode::FailFast;
+    pub fn with_policy(mut self, policy: Policy) -> Handle {
+        self.policy = policy;
         self
     }
 
@@ -103,7 +102,7 @@ impl Handle {
         if matches!(demand, Demand::Acknowledgement(_)) && std::mem::take(&mut self.has_strayed) {
             return Err(self.strayed());
         }
-        let mut clock = Clock::new(self.deadline, demand);
+        let mut clock = Clock::new(self.policy.deadline, demand);
         let mut trouble = None;
         if let Some(way) = &mut self.way {
             // Entered before the gate is looked at: either a drain sees it, or we see the drain's flip.
@@ -120,7 +119,7 @@ impl Handle {
     }
 }
 
-fn flight_kind(demand: Demand) -> FlightKind {
+pub(crate) fn flight_kind(demand: Demand) -> FlightKind {
     match demand {
         Demand::Blocking(wait) | Demand::Acknowledgement(wait) => FlightKind::Blocking(wait),
         Demand::Plain | Demand::Unshareable(_) => FlightKind::Plain,
@@ -151,8 +150,7 @@ impl fmt::Debug for Handle {
         f.debug_struct("Handle")
             .field("endpoint", &self.shared.endpoint)
             .field("epoch", &self.way.as_ref().map(|way| way.epoch))
-            .field("deadline", &self.deadline)
-            .field("mode", &self.mode)
+            .field("policy", &self.policy)
             .finish_non_exhaustive()
     }
 }

@@ -159,10 +159,10 @@ mod transport;
 
 pub use config::{
     CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
-    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Verify,
+    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, Verify,
 };
 pub use event::{Detector, Event};
-pub use handle::Handle;
+pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
 pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};

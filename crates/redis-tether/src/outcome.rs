@@ -108,6 +108,7 @@ pub(crate) struct Facts {
     pub(crate) held: usize,
     pub(crate) state: Option<String>,
     pub(crate) attempt: u32,
+    pub(crate) times_sent: u32,
     pub(crate) cause: Option<String>,
 }
 
@@ -124,6 +125,7 @@ impl Facts {
             held: 0,
             state: None,
             attempt: 0,
+            times_sent: 0,
             cause: None,
         }
     }
@@ -189,6 +191,13 @@ impl CommandError {
         self.facts.attempt
     }
 
+    /// How often the command was sent: not at all, once, or more often where servers refused it, or where sending it again
+    /// was asked for ([`Retry`](crate::Retry)). A sending of which provably nothing left does not count.
+    #[must_use]
+    pub fn times_sent(&self) -> u32 {
+        self.facts.times_sent
+    }
+
     /// What the last attempt, the link or the server had to say.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
@@ -215,6 +224,9 @@ impl fmt::Display for CommandError {
         write!(f, "; endpoint {}", facts.endpoint)?;
         if let Some(epoch) = facts.epoch {
             write!(f, ", epoch {epoch}")?;
+        }
+        if facts.times_sent > 1 {
+            write!(f, ", sent {} times", facts.times_sent)?;
         }
         if let Some(silent_for) = facts.silent_for.filter(|silent_for| *silent_for >= WORTH_SAYING) {
             write!(f, ", silent for {:.1}s", silent_for.as_secs_f64())?;

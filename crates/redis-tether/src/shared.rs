@@ -9,6 +9,7 @@ use redis_tether_core::reply::Refusal;
 
 use crate::config::CommandSettings;
 use crate::gate::Gate;
+use crate::handle::Flags;
 use crate::stats::Counters;
 
 /// Who is told that a server refuses what a primary would take. Must not block: handles call it.
@@ -27,6 +28,7 @@ pub(crate) struct Shared {
     /// As the configuration has it, for people to read; without credentials.
     pub(crate) endpoint: Arc<str>,
     pub(crate) refusals: Arc<dyn RefusalObserver>,
+    pub(crate) flags: Flags,
 }
 
 impl fmt::Debug for Shared {

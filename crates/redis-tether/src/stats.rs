@@ -14,6 +14,8 @@ pub(crate) struct Counters {
     pub(crate) released: Counter,
     /// Times that a command was sent again, after it was provably not executed.
     pub(crate) resent: Counter,
+    /// Times that a command was sent again that may have been executed, since its caller had opted in.
+    pub(crate) retried: Counter,
     /// Replies by which a server refused what another one would take.
     pub(crate) refusals: Counter,
     /// Commands that failed without having left.
@@ -69,6 +71,9 @@ pub struct Stats {
     pub released: u64,
     /// Times that a command was sent again, after it was provably not executed.
     pub resent: u64,
+    /// Times that a command was sent again that may have been executed, since its caller had opted in
+    /// ([`Retry`](crate::Retry)).
+    pub retried: u64,
     /// Replies by which a server refused what another one would take.
     pub refusals: u64,
     /// Commands that failed without having left.
@@ -96,6 +101,7 @@ impl Stats {
             held_now: counters.held_now.value(),
             released: counters.released.value(),
             resent: counters.resent.value(),
+            retried: counters.retried.value(),
             refusals: counters.refusals.value(),
             not_sent: counters.not_sent.value(),
             refused: counters.refused.value(),

@@ -17,7 +17,7 @@ use crate::control::supervisor::{SupervisorMsg, TetherSupervisor};
 use crate::control::{Control, Reports};
 use crate::event::Event;
 use crate::gate::Gate;
-use crate::handle::Handle;
+use crate::handle::{Flags, Handle};
 use crate::lock::lock;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::shared::Shared;
@@ -298,6 +298,7 @@ impl TetherBuilder {
             db: i64::from(config.db),
             endpoint: config.endpoint.to_string().into(),
             refusals: reports.clone(),
+            flags: Flags::default(),
         });
         let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&config.dial)));
         let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));

@@ -124,10 +124,9 @@ fn spawn_callers(
 ) -> Vec<JoinHandle<()>> {
     let spawn = |name| {
         let deadline = if rng.bool() { config.commands.deadline } else { Duration::from_millis(rng.u64(1..2_000)) };
-        let mut handle = tether.handle().with_deadline(deadline);
-        if rng.u8(..4) == 0 {
-            handle = handle.failing_fast();
-        }
+        let policy = tether.handle().policy().deadline(deadline);
+        let policy = if rng.u8(..4) == 0 { policy.fail_fast() } else { policy };
+        let handle = tether.handle().with_policy(policy);
         let pause = Duration::from_millis(rng.u64(20..1_000));
         let caller =
             Caller { name, handle, rng: rng.fork(), trace: trace.clone(), calls: calls.clone(), pause, deadline };

@@ -8,7 +8,9 @@ use super::document::Document;
 use super::draft::parse_db;
 use super::error::ConfigError;
 use super::password::Password;
-use super::settings::{CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Verify};
+use super::settings::{
+    CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
+};
 use super::table::{SETTINGS, Setting};
 use super::{Config, Endpoint, PacingSettings};
 
@@ -126,6 +128,7 @@ read_in_place! {
     Protocol: "protocol", protocol;
     Verify: "verify", verify;
     HoldMode: "commands.hold", commands.hold;
+    Retry: "commands.retry", commands.retry;
     CommandSettings: "commands", commands;
     DetectionSettings: "detection", detection;
     DialSettings: "dial", dial;

@@ -50,10 +50,35 @@ pub enum HoldMode {
     FailFast,
 }
 
-/// Deadlines and holding.
+/// Whether a command is sent again that left and whose reply did not come. It may have been executed, and without its reply
+/// nobody can tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Retry {
+    /// It is not: it fails as [`Ambiguous`](crate::Outcome::Ambiguous). The default: nothing is executed twice.
+    #[default]
+    Never,
+    /// It is, if the server says that it changes nothing: the flags of `COMMAND INFO` have `readonly`. Of a pipeline all
+    /// commands must have it.
+    ///
+    /// The server is asked when a command is about to be sent again, over the link that it is to go over; what it says is
+    /// remembered. Where it does not say (an ACL denies `COMMAND`, it does not know the command), or is not asked (it was
+    /// found to answer no more than `PING`, as a proxy does that hangs up on questions), the command is not sent again.
+    ReadOnly,
+    /// It is, whatever it does: for callers whose writes may be done twice (`SET`, `HSET`, `SADD`, or a script that looks
+    /// first). `INCR` counts twice then, and `BLPOP` loses an element.
+    ///
+    /// An error with which a server answers the second time is handed out as it is. Its outcome is that of the last
+    /// sending: `Refused` does not say that an earlier one did nothing.
+    All,
+}
+
+/// Deadlines, holding and sending again.
 ///
 /// # Defaults
-/// `deadline` 5 s, `hold` hold, `hold_window` 3 s, `max_held` 10,000, `max_held_bytes` 64 MiB.
+/// `deadline` 5 s, `hold` hold, `hold_window` 3 s, `max_held` 10,000, `max_held_bytes` 64 MiB, `retry` never,
+/// `max_retries` 3.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CommandSettings {
@@ -82,6 +107,13 @@ pub struct CommandSettings {
     /// How many bytes of encoded commands are held at most; more fail at once. 1 KiB to 1 GiB, default 64 MiB, since
     /// the count alone would permit gigabytes.
     pub max_held_bytes: usize,
+
+    /// Whether a command whose fate is unknown is sent again. Default: never.
+    pub retry: Retry,
+
+    /// How often one command may be sent again of which each sending before may have been executed, where `retry` allows it. 1 to
+    /// 100, default 3: a command that is about whenever a server fails may be what makes it fail.
+    pub max_retries: u32,
 }
 
 impl Default for CommandSettings {
@@ -92,6 +124,8 @@ impl Default for CommandSettings {
             hold_window: Duration::from_secs(3),
             max_held: 10_000,
             max_held_bytes: 64 * 1024 * 1024,
+            retry: Retry::Never,
+            max_retries: 3,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::error::ConfigError;
-use super::settings::{HoldMode, Protocol, Verify};
+use super::settings::{HoldMode, Protocol, Retry, Verify};
 
 /// A row of the table.
 pub(super) struct Setting {
@@ -200,6 +200,8 @@ pub(super) static SETTINGS: &[Setting] = &[
     span!("commands.hold_window", "hold_window", commands.hold_window),
     count!("commands.max_held", "max_held", commands.max_held: usize, 1, 10_000_000),
     count!("commands.max_held_bytes", "max_held_bytes", commands.max_held_bytes: usize, 1 << 10, 1 << 30),
+    word!("commands.retry", "retry", commands.retry: Retry),
+    count!("commands.max_retries", "max_retries", commands.max_retries: u32, 1, 100),
     span!("detection.suspect_after", "suspect_after", detection.suspect_after),
     span!("detection.dead_after", "dead_after", detection.dead_after),
     span!("detection.probe_interval", "probe_interval", detection.probe_interval),
@@ -286,5 +288,21 @@ impl HoldMode {
 
     fn from_word(word: &str) -> Option<Self> {
         [Self::Hold, Self::FailFast].into_iter().find(|mode| mode.word() == word)
+    }
+}
+
+impl Retry {
+    const WORDS: &'static str = "never, read_only or all";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::ReadOnly => "read_only",
+            Self::All => "all",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Never, Self::ReadOnly, Self::All].into_iter().find(|retry| retry.word() == word)
     }
 }

@@ -14,17 +14,17 @@ use crate::stats::Counters;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     /// `None`: it takes as long as it takes, as the caller has asked of the server.
     limit: Option<Duration>,
     deadline: Duration,
     started: Option<Instant>,
-    pub(super) patience: Patience,
+    pub(crate) patience: Patience,
 }
 
 impl Clock {
     /// A blocking command's own timeout comes on top of the deadline.
-    pub(super) fn new(deadline: Duration, demand: Demand) -> Clock {
+    pub(crate) fn new(deadline: Duration, demand: Demand) -> Clock {
         let limit = match demand {
             Demand::Plain | Demand::Unshareable(_) => Some(deadline),
             Demand::Blocking(wait) | Demand::Acknowledgement(wait) => wait.map(|wait| wait.saturating_add(deadline)),
@@ -33,14 +33,14 @@ impl Clock {
     }
 
     /// When the command is overdue. A limit that no clock reaches is none.
-    pub(super) fn due(&mut self) -> Option<Instant> {
+    pub(crate) fn due(&mut self) -> Option<Instant> {
         let started = *self.started.get_or_insert_with(Instant::now);
         started.checked_add(self.limit?)
     }
 
     /// Whether the command is overdue before it was sent. That it comes late because this process stood still is no excuse
     /// here: nothing is lost by not sending it.
-    pub(super) fn is_overdue(&mut self) -> bool {
+    pub(crate) fn is_overdue(&mut self) -> bool {
         self.due().is_some_and(|due| due <= Instant::now())
     }
 
@@ -49,7 +49,7 @@ impl Clock {
     ///
     /// `blocked_until` says until when a blocking command keeps the server from answering, if one does: those behind it have
     /// their deadline after that.
-    pub(super) async fn run<F: Future>(
+    pub(crate) async fn run<F: Future>(
         &mut self,
         mut future: Pin<&mut F>,
         blocked_until: impl Fn() -> Option<Instant>,

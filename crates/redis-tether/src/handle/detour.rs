@@ -1,6 +1,6 @@
 //! The way round: what a command does that could not just be sent and answered. It waits at the gate, is sent again where
 //! that is provably no second execution, or fails with all that is known. Only here are commands sent a second time, and
-//! only these: refused as a whole, or never left.
+//! only these: refused as a whole, never left, or those whose caller allows it (`handle/retry.rs`).
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::command::{Demand, Unshareable};
 use super::request::Request;
+use super::retry::Harmless;
 use super::way::{Carried, LinkFacts, Trouble, Way, What};
 use super::{Handle, flight_kind};
 use crate::gate::hold::Ticket;
@@ -25,19 +26,29 @@ const SHORTLY: Duration = Duration::from_millis(20);
 
 /// What a command has behind it.
 #[derive(Default)]
-struct Past {
+pub(super) struct Past {
     /// Its place in the queue.
     ticket: Option<Ticket>,
     /// Its part of a released batch. The next batch goes when the command is done, or has reported why it is not.
     turn: Option<Turn>,
     epoch: Option<Epoch>,
     refusal: Option<Refusal>,
+    /// How often something of it may have left.
+    times_sent: u32,
+    /// How often it was to be sent again though it may have been executed.
+    pub(super) retries: u32,
+    /// How the last sending failed, where that is to be told if the command may not be sent again after all.
+    unknown: Option<Facts>,
 }
 
 impl Past {
     /// What becomes of a command that is not sent (again).
     fn outcome(&self) -> Outcome {
-        if self.refusal.is_some() { Outcome::Refused } else { Outcome::NotSent }
+        match self.refusal {
+            _ if self.retries > 0 => Outcome::Ambiguous,
+            Some(_) => Outcome::Refused,
+            None => Outcome::NotSent,
+        }
     }
 }
 
@@ -58,11 +69,11 @@ impl Handle {
         mut clock: Clock,
         trouble: Option<Trouble<R::Reply>>,
     ) -> RedisResult<R::Reply> {
-        let mut past = Past::default();
-        let (mut trouble, mut is_again) = (trouble, false);
+        let mut past = Past { times_sent: u32::from(trouble.is_some()), ..Past::default() };
+        let mut trouble = trouble;
         loop {
             if let Some(trouble) = trouble.take() {
-                match self.consider(trouble, demand, &mut clock, &mut past) {
+                match self.consider(trouble, request, demand, &mut clock, &mut past) {
                     Next::Return(reply) => return reply,
                     Next::Again => past.turn = None,
                     Next::AgainShortly => {
@@ -70,7 +81,6 @@ impl Handle {
                         tokio::time::sleep(SHORTLY).await;
                     }
                 }
-                is_again = true;
             }
             let Admission { link, flight, ticket, turn } = self.admission(request, demand, &mut clock, &past).await?;
             if ticket.is_some() && !self.shared.gate.publishes(link.epoch()) {
@@ -80,10 +90,8 @@ impl Handle {
             }
             if clock.is_overdue() {
                 let facts = self.facts(past.outcome(), Reason::DeadlinePassed);
-                return Err(self.fail(Facts { epoch: Some(link.epoch()), ..facts }));
-            }
-            if is_again {
-                self.shared.counters.resent.increment();
+                let (epoch, times_sent) = (Some(link.epoch()), past.times_sent);
+                return Err(self.fail(Facts { epoch, times_sent, ..facts }));
             }
             (past.ticket, past.turn) = (ticket, turn);
             let has_strayed = !self.is_on(&link);
@@ -95,6 +103,19 @@ impl Handle {
             self.has_strayed |= has_strayed;
             // What is under way must not keep a link from being ended.
             drop(link);
+            if let Some(facts) = past.unknown.take() {
+                match self.policy.calls_harmless(request, way, &mut clock, &self.shared).await {
+                    Harmless::Yes => self.shared.counters.retried.increment(),
+                    Harmless::No => return Err(self.fail(facts)),
+                    Harmless::LinkLost => {
+                        (past.unknown, past.turn) = (Some(facts), None);
+                        continue;
+                    }
+                }
+            } else if past.epoch.is_some() {
+                self.shared.counters.resent.increment();
+            }
+            past.times_sent += 1;
             match way.carry(request, flight, &mut clock, &self.shared.counters).await {
                 Carried::Answer(reply) => return reply,
                 Carried::Trouble(new) => trouble = Some(new),
@@ -109,15 +130,27 @@ impl Handle {
         clock: &mut Clock,
         past: &Past,
     ) -> RedisResult<Admission> {
-        let deadline = clock.due().or_else(|| Instant::now().checked_add(self.deadline));
-        let ask =
-            Ask { kind: flight_kind(demand), bytes: request.bytes(), mode: self.mode, deadline, ticket: past.ticket };
+        let deadline = clock.due().or_else(|| Instant::now().checked_add(self.policy.deadline));
+        let ask = Ask {
+            kind: flight_kind(demand),
+            bytes: request.bytes(),
+            mode: self.policy.hold,
+            deadline,
+            ticket: past.ticket,
+        };
         let admitted = self.shared.gate.admit(ask, &mut clock.patience).await;
         admitted.map_err(|not_admitted| self.fail(self.not_admitted(not_admitted, past)))
     }
 
     /// Tells what has to be told about the link, and decides whether there is another try.
-    fn consider<T>(&self, trouble: Trouble<T>, demand: Demand, clock: &mut Clock, past: &mut Past) -> Next<T> {
+    fn consider<R: Request>(
+        &self,
+        trouble: Trouble<R::Reply>,
+        request: R,
+        demand: Demand,
+        clock: &mut Clock,
+        past: &mut Past,
+    ) -> Next<R::Reply> {
         let Trouble { link, what } = trouble;
         past.epoch = Some(link.epoch);
         past.refusal = None;
@@ -140,18 +173,36 @@ impl Handle {
             }
             What::HalfRun(refusal, words) => {
                 self.report(link.epoch, refusal);
-                let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link);
-                Next::Return(Err(self.fail(Facts { cause: Some(words), ..facts })))
+                let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link, past);
+                self.unknown(Facts { cause: Some(words), ..facts }, request, demand, past)
             }
-            What::NeverLeft if matches!(demand, Demand::Acknowledgement(_)) => {
-                Next::Return(Err(self.fail(self.on_link(Outcome::NotSent, Reason::LinkLost, link))))
+            What::NeverLeft => {
+                past.times_sent -= 1;
+                if matches!(demand, Demand::Acknowledgement(_)) {
+                    let facts = self.on_link(Outcome::NotSent, Reason::LinkLost, link, past);
+                    return Next::Return(Err(self.fail(facts)));
+                }
+                Next::Again
             }
-            What::NeverLeft => Next::Again,
-            What::Lost => Next::Return(Err(self.fail(self.on_link(Outcome::Ambiguous, Reason::LinkLost, link)))),
+            What::Lost => {
+                let facts = self.on_link(Outcome::Ambiguous, Reason::LinkLost, link, past);
+                self.unknown(facts, request, demand, past)
+            }
             What::Overdue => {
-                Next::Return(Err(self.fail(self.on_link(Outcome::Ambiguous, Reason::DeadlinePassed, link))))
+                let facts = self.on_link(Outcome::Ambiguous, Reason::DeadlinePassed, link, past);
+                Next::Return(Err(self.fail(facts)))
             }
         }
+    }
+
+    /// It may have been executed: the end of it, unless there is to be another try.
+    fn unknown<R: Request>(&self, facts: Facts, request: R, demand: Demand, past: &mut Past) -> Next<R::Reply> {
+        if !self.policy.tries_again(request, demand, past, &self.shared) {
+            return Next::Return(Err(self.fail(facts)));
+        }
+        past.retries += 1;
+        past.unknown = Some(facts);
+        Next::Again
     }
 
     /// A server refuses what a primary would take: nobody else is to be sent there, and the control side hears of it once.
@@ -191,17 +242,19 @@ impl Handle {
             held: outage.held,
             state: outage.state.map(|state| state.to_string()),
             attempt: outage.attempt,
+            times_sent: past.times_sent,
             cause: failure.or(refusal),
             ..self.facts(past.outcome(), reason)
         }
     }
 
-    fn on_link(&self, outcome: Outcome, reason: Reason, link: LinkFacts) -> Facts {
+    fn on_link(&self, outcome: Outcome, reason: Reason, link: LinkFacts, past: &Past) -> Facts {
         Facts {
             epoch: Some(link.epoch),
             silent_for: link.silent_for,
             in_flight: link.in_flight,
             held: self.shared.gate.outage().held,
+            times_sent: past.times_sent,
             cause: link.end,
             ..self.facts(outcome, reason)
         }

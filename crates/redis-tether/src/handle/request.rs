@@ -2,18 +2,20 @@
 //! for the command. The handle's one path is written against [`Request`]; nothing here waits or decides on a second try.
 
 use std::future::Future;
+use std::iter;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
 use redis_tether_core::reply::{ErrorClass, Refusal, classify};
 
 use super::command::{Demand, MISCOUNTED, demand_of, demand_of_all};
+use super::flags::Words;
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
 const ARGUMENT_OVERHEAD: usize = 16;
 
 /// Something to send. Cheap to copy: it borrows what the caller has built.
-pub(super) trait Request: Copy + Send + Sync {
+pub(crate) trait Request: Copy + Send + Sync {
     type Reply: Send;
 
     fn demand(self) -> Demand;
@@ -24,11 +26,17 @@ pub(super) trait Request: Copy + Send + Sync {
     fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Self::Reply>> + Send;
 
     fn judge(self, reply: &RedisResult<Self::Reply>) -> Judgement;
+
+    /// The reply as the caller gets it.
+    fn handed_out(self, reply: RedisResult<Self::Reply>) -> RedisResult<Self::Reply>;
+
+    /// What the commands are called.
+    fn words(&self) -> impl Iterator<Item = Words<'_>>;
 }
 
 /// What a reply means.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Judgement {
+pub(crate) enum Judgement {
     /// It is the caller's.
     Answer,
     /// It is the caller's, and shows that the link leads to the wrong server.
@@ -45,7 +53,7 @@ pub(super) enum Judgement {
 
 /// A command.
 #[derive(Clone, Copy)]
-pub(super) struct One<'a>(pub(super) &'a Cmd);
+pub(crate) struct One<'a>(pub(super) &'a Cmd);
 
 impl Request for One<'_> {
     type Reply = Value;
@@ -72,14 +80,23 @@ impl Request for One<'_> {
             Err(error) => judge_failure(error),
         }
     }
+
+    #[inline]
+    fn handed_out(self, reply: RedisResult<Value>) -> RedisResult<Value> {
+        reply
+    }
+
+    fn words(&self) -> impl Iterator<Item = Words<'_>> {
+        iter::once(Words::of(self.0))
+    }
 }
 
 /// A pipeline, of which `count` replies are wanted after the first `offset`.
 #[derive(Clone, Copy)]
-pub(super) struct Many<'a> {
-    pub(super) pipeline: &'a Pipeline,
-    pub(super) offset: usize,
-    pub(super) count: usize,
+pub(crate) struct Many<'a> {
+    pub(crate) pipeline: &'a Pipeline,
+    pub(crate) offset: usize,
+    pub(crate) count: usize,
 }
 
 impl Request for Many<'_> {
@@ -117,6 +134,19 @@ impl Request for Many<'_> {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => self.judge_aborted(error),
             Err(error) => judge_failure(error),
         }
+    }
+
+    /// Where `EXEC` itself is refused, redis-rs would say of its answer that it is none.
+    fn handed_out(self, reply: RedisResult<Vec<Value>>) -> RedisResult<Vec<Value>> {
+        let values = reply?;
+        match values.as_slice() {
+            [Value::ServerError(error)] if self.pipeline.is_transaction() => Err(error.clone().into()),
+            _ => Ok(values),
+        }
+    }
+
+    fn words(&self) -> impl Iterator<Item = Words<'_>> {
+        self.pipeline.cmd_iter().map(Words::of)
     }
 }
 

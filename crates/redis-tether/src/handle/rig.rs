@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::Handle;
+use super::{Flags, Handle, Policy};
 use crate::config::CommandSettings;
 use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::gate::Gate;
@@ -78,6 +78,7 @@ impl Rig {
             db: 3,
             endpoint: Arc::from("redis:6379"),
             refusals: recorder.clone(),
+            flags: Flags::default(),
         };
         Rig { shared: Arc::new(shared), recorder }
     }
@@ -88,6 +89,10 @@ impl Rig {
 
     pub(crate) fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shared), Arc::new(()))
+    }
+
+    pub(crate) fn handle_with(&self, policy: Policy) -> Handle {
+        self.handle().with_policy(policy)
     }
 
     /// A link to `peer`, not yet published. It is asked nothing.

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use redis::{AsyncCommands, RedisError, pipe};
 use redis_tether_core::reply::Refusal;
@@ -18,6 +19,7 @@ use crate::outcome::{CommandError, Outcome, OutcomeExt, Reason};
 
 mod late;
 mod pipelines;
+mod retry;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const DEADLINE: Duration = Duration::from_secs(5);

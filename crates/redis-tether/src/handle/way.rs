@@ -14,19 +14,22 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::request::{Judgement, Request};
+use crate::dial::verify::VerifyLevel;
 use crate::ledger::{Flight, Ledger};
 use crate::link::Link;
 use crate::stats::Counters;
 
 #[derive(Clone)]
-pub(super) struct Way {
-    pub(super) epoch: Epoch,
-    pub(super) ledger: Arc<Ledger>,
+pub(crate) struct Way {
+    pub(crate) epoch: Epoch,
+    pub(crate) ledger: Arc<Ledger>,
+    /// What the peer was found to answer.
+    pub(crate) level: VerifyLevel,
     connection: MultiplexedConnection,
 }
 
 /// What came of one sending.
-pub(super) enum Carried<T> {
+pub(crate) enum Carried<T> {
     /// The caller's answer.
     Answer(RedisResult<T>),
     /// Not that simple.
@@ -34,12 +37,12 @@ pub(super) enum Carried<T> {
 }
 
 /// A sending that did not just bring an answer.
-pub(super) struct Trouble<T> {
-    pub(super) link: LinkFacts,
-    pub(super) what: What<T>,
+pub(crate) struct Trouble<T> {
+    pub(crate) link: LinkFacts,
+    pub(crate) what: What<T>,
 }
 
-pub(super) enum What<T> {
+pub(crate) enum What<T> {
     /// Nothing ran, and another server would run it.
     Elsewhere(Refusal, RedisResult<T>),
     /// Nothing ran, and this server will run it in a moment.
@@ -58,21 +61,22 @@ pub(super) enum What<T> {
 
 /// What was known of the link when a command failed on it.
 #[derive(Debug)]
-pub(super) struct LinkFacts {
-    pub(super) epoch: Epoch,
-    pub(super) silent_for: Option<Duration>,
-    pub(super) in_flight: u64,
-    pub(super) end: Option<String>,
+pub(crate) struct LinkFacts {
+    pub(crate) epoch: Epoch,
+    pub(crate) silent_for: Option<Duration>,
+    pub(crate) in_flight: u64,
+    pub(crate) end: Option<String>,
 }
 
 impl Way {
-    pub(super) fn over(link: &Link) -> Way {
-        Way { epoch: link.epoch(), ledger: Arc::clone(link.ledger()), connection: link.connection() }
+    pub(crate) fn over(link: &Link) -> Way {
+        let (ledger, level) = (Arc::clone(link.ledger()), link.verify_level());
+        Way { epoch: link.epoch(), ledger, level, connection: link.connection() }
     }
 
     /// Sends once. The flight is struck out when the reply is there, or this future is dropped.
     #[inline]
-    pub(super) async fn carry<R: Request>(
+    pub(crate) async fn carry<R: Request>(
         &mut self,
         request: R,
         mut flight: Flight,
@@ -92,14 +96,18 @@ impl Way {
         }
         let carried = match reply {
             None => self.trouble(What::Overdue),
-            Some(reply) => match request.judge(&reply) {
-                Judgement::Answer => Carried::Answer(reply),
-                Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),
-                Judgement::Elsewhere(refusal) => self.trouble(What::Elsewhere(refusal, reply)),
-                Judgement::Shortly => self.trouble(What::Shortly(reply)),
-                Judgement::HalfRun(refusal, words) => self.trouble(What::HalfRun(refusal, words)),
-                Judgement::Lost => self.trouble(self.lost(written)),
-            },
+            Some(reply) => {
+                let judgement = request.judge(&reply);
+                let reply = request.handed_out(reply);
+                match judgement {
+                    Judgement::Answer => Carried::Answer(reply),
+                    Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),
+                    Judgement::Elsewhere(refusal) => self.trouble(What::Elsewhere(refusal, reply)),
+                    Judgement::Shortly => self.trouble(What::Shortly(reply)),
+                    Judgement::HalfRun(refusal, words) => self.trouble(What::HalfRun(refusal, words)),
+                    Judgement::Lost => self.trouble(self.lost(written)),
+                }
+            }
         };
         drop(flight);
         carried

@@ -235,7 +235,7 @@ fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<String>) {
 fn each_row_of_the_table_is_its_own_field() {
     for setting in SETTINGS {
         let mut config = Config::default();
-        let candidates = ["7m", "77", "resp3", "ping", "fail_fast"];
+        let candidates = ["7m", "77", "resp3", "ping", "fail_fast", "read_only"];
         let set = candidates.iter().any(|text| setting.parse(&mut config, text).is_ok());
         assert!(set, "{} takes none of the candidates", setting.name);
         let changed = serde_json::to_value(&config).expect("plain data");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Config, ConfigError, Endpoint, HoldMode, Protocol, Verify};
+use super::super::{Config, ConfigError, Endpoint, HoldMode, Protocol, Retry, Verify};
 use super::{SECRET, assert_no_secret, message};
 
 fn read(url: &str) -> Config {
@@ -81,7 +81,7 @@ fn databases() {
 fn parameters() {
     let config = read(
         "redis://h?protocol=3&client_name=orders-1&verify=PING&deadline=2s&hold_window=1s500ms&max_held=7\
-         &max_held_bytes=2048&fail_fast=true&suspect_after=100ms&detection.dead_after=4s&probe_interval=1s\
+         &max_held_bytes=2048&retry=read_only&max_retries=2&fail_fast=true&suspect_after=100ms&detection.dead_after=4s&probe_interval=1s\
          &probe_timeout=99ms&failures_before_resolve=9&dial_timeout=2s&connect_timeout=500ms&resolve_interval=3s\
          &max_age=1h&drain_timeout=1s&pacing.rejected.first=60ms&keepalive_retries=4",
     );
@@ -93,6 +93,8 @@ fn parameters() {
     expected.commands.hold_window = Duration::from_millis(1500);
     expected.commands.max_held = 7;
     expected.commands.max_held_bytes = 2048;
+    expected.commands.retry = Retry::ReadOnly;
+    expected.commands.max_retries = 2;
     expected.detection.suspect_after = Duration::from_millis(100);
     expected.detection.dead_after = Duration::from_secs(4);
     expected.detection.probe_interval = Duration::from_secs(1);

@@ -63,6 +63,17 @@ async fn a_transaction_that_was_refused_for_other_reasons_is_handed_out() {
     assert_eq!(rig.recorder.refusals().len(), 1, "the link is reported all the same");
 }
 
+/// redis-rs would say of it that it is no answer to a transaction.
+#[tokio::test(start_paused = true)]
+async fn what_the_server_says_of_exec_itself_is_handed_out() {
+    let line = "-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.";
+    let rig = Rig::new();
+    rig.open(1, &Peer::new(move |words| Some(if words == "EXEC" { line } else { "+QUEUED" }.to_owned()))).await;
+    let error = transaction().query_async::<(i32,)>(&mut rig.handle()).await.expect_err("it was discarded");
+    assert_eq!((error.code(), error.outcome()), (Some("EXECABORT"), Some(Outcome::Refused)), "{error}");
+    assert!(error.to_string().contains("OOM command not allowed"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pipeline_is_sent_again_only_if_all_of_it_was_refused() {
     let writes = |peer: Peer| async move {
