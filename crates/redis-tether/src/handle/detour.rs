@@ -108,7 +108,7 @@ impl Handle {
                     Harmless::Yes => self.shared.counters.retried.increment(),
                     Harmless::No => return Err(self.fail(facts)),
                     Harmless::LinkLost => {
-                        (past.unknown, past.turn) = (Some(facts), None);
+                        past.unknown = Some(facts);
                         continue;
                     }
                 }
@@ -178,6 +178,7 @@ impl Handle {
             }
             What::NeverLeft => {
                 past.times_sent -= 1;
+
                 if matches!(demand, Demand::Acknowledgement(_)) {
                     let facts = self.on_link(Outcome::NotSent, Reason::LinkLost, link, past);
                     return Next::Return(Err(self.fail(facts)));

@@ -250,6 +250,23 @@ async fn a_command_that_never_left_goes_over_the_next_link() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_never_left_was_not_sent() {
+    let rig = Rig::new();
+    let link = rig.open(1, &Peer::mute()).await;
+    let mut handle = rig.handle();
+    let cmd = set();
+    let mut call = pin!(cmd.query_async::<String>(&mut handle));
+    std::future::poll_fn(|cx| {
+        assert!(call.as_mut().poll(cx).is_pending());
+        Poll::Ready(())
+    })
+    .await;
+    link.abort(LinkEnd::Closed);
+    let error = timeout(LIMIT, call).await.expect("the command ends").expect_err("there is no other link");
+    assert_eq!((ours(&error).outcome(), ours(&error).times_sent()), (Outcome::NotSent, 0), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_is_no_answer() {
     let rig = Rig::new();
     rig.open(1, &Peer::saying("garbage")).await;
