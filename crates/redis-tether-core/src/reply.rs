@@ -1,6 +1,6 @@
 //! What an error reply means: did anything run, and is this server the wrong one to ask? The handle asks this of every
-//! error reply it sees, the library's outcome trait asks it of every error it is shown. Pure text in, a verdict out; it
-//! never looks at the command and never decides how long to wait.
+//! error reply it sees, the library's outcome trait asks it of every error it is shown. Pure text in, a verdict out; of the
+//! command it knows no more than whether it ran a script ([`Asked`]), and it never decides how long to wait.
 //!
 //! The replies that are treated specially, by their code (the first word) and their detail (the rest):
 //!
@@ -15,10 +15,17 @@
 //! | `TRYAGAIN` | shortly | keys of one slot are on two nodes for a moment, nothing ran |
 //! | `EXECABORT ... because of: <reply>` | as that reply, else refused | `EXEC` itself was refused, the transaction is discarded |
 //! | any with `script: `, and `ERR Error running script` | partial | the script ran up to there; with one of the first four codes the link is wrong as well |
+//! | any of the above from a script, in words that are not the server's | refused | the script made it up (`redis.error_reply`): it is its answer |
+//! | `READONLY` from a script that declares nothing | partial | the script ran, caught the refusal (`redis.pcall`) and returned it |
+//! | `ERR` with a proxy's words for a server that it lost, Envoy's `upstream failure` | lost | the proxy had sent it on, and no reply came |
+//! | `IOERR` | lost | `MIGRATE` lost the other instance: the key may be on both |
 //! | all others | refused | a command that answers with an error has changed nothing |
 //!
 //! `MISCONF`, `NOREPLICAS`, `NOAUTH`, `NOPERM`, `OOM`, `BUSY`, `MOVED` and the like are among the others: another try
 //! would meet the same answer, or somebody must act first.
+//!
+//! That a script made up an error of a code that nobody else uses cannot be seen. It is refused like the others, though what
+//! the script did before has happened.
 
 use std::fmt;
 
@@ -91,6 +98,8 @@ pub enum ErrorClass {
     /// A script ran up to this error: what it did before has happened. The refusal, if there is one, says that the
     /// link leads to the wrong server all the same.
     Partial(Option<Refusal>),
+    /// A proxy, or a server on behalf of `MIGRATE`, sent it on and lost the other side: it may have run.
+    Lost,
 }
 
 impl ErrorClass {
@@ -100,25 +109,113 @@ impl ErrorClass {
         match self {
             ErrorClass::Elsewhere(refusal) => Some(refusal),
             ErrorClass::Partial(refusal) => refusal,
-            ErrorClass::Shortly | ErrorClass::Refused => None,
+            ErrorClass::Shortly | ErrorClass::Refused | ErrorClass::Lost => None,
         }
     }
 }
 
-/// Classifies an error reply. `code` is its first word without the leading dash, `detail` what follows the code.
+/// What an error reply answers. A script may return whatever it likes, a server's own words included, so its errors
+/// prove less than those of other commands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Asked {
+    /// Anything that is no script.
+    Command,
+    /// A function, or a script that declares what it does (`#!lua`): a replica refuses one that may write before it begins.
+    DeclaredScript,
+    /// A script that declares nothing, or of which nothing is known but its digest: a replica runs it up to its first write.
+    Script,
+}
+
+impl Asked {
+    /// By the command's name and its first argument, which of a script is its text.
+    #[must_use]
+    pub fn by(name: &[u8], argument: Option<&[u8]>) -> Asked {
+        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+        if !matches!(name.first(), Some(b'E' | b'e' | b'F' | b'f')) {
+            Asked::Command
+        } else if is("FCALL") || is("FCALL_RO") {
+            Asked::DeclaredScript
+        } else if is("EVAL") || is("EVAL_RO") {
+            let declares = argument.is_some_and(|text| text.starts_with(b"#!"));
+            if declares { Asked::DeclaredScript } else { Asked::Script }
+        } else if is("EVALSHA") || is("EVALSHA_RO") {
+            Asked::Script
+        } else {
+            Asked::Command
+        }
+    }
+}
+
+/// Classifies an error reply to anything that is no script, or of which that is not known. `code` is its first word without
+/// the leading dash, `detail` what follows the code.
 #[must_use]
 pub fn classify(code: &str, detail: Option<&str>) -> ErrorClass {
+    classify_for(Asked::Command, code, detail)
+}
+
+/// Classifies an error reply to what was asked. `code` and `detail` as for [`classify`].
+#[must_use]
+pub fn classify_for(asked: Asked, code: &str, detail: Option<&str>) -> ErrorClass {
     let detail = detail.unwrap_or_default();
     if is_from_inside_a_script(code, detail) {
         return ErrorClass::Partial(refusal_anywhere(code, detail));
+    }
+    if asked != Asked::Command && !is_in_the_servers_words(code, detail) {
+        return ErrorClass::Refused;
     }
     match code {
         "TRYAGAIN" => ErrorClass::Shortly,
         "EXECABORT" => classify_discarded(detail),
         _ => match refusal(code, detail) {
+            Some(Refusal::ReadOnly) if asked == Asked::Script && !detail.contains(WRITE_FLAG) => {
+                ErrorClass::Partial(Some(Refusal::ReadOnly))
+            }
             Some(refusal) => ErrorClass::Elsewhere(refusal),
+            None if is_of_a_lost_server(code, detail) => ErrorClass::Lost,
             None => ErrorClass::Refused,
         },
+    }
+}
+
+/// How a server says that it refused a script before it began.
+const WRITE_FLAG: &str = "script with write flag";
+
+/// Whether a server says it so, of those that refuse scripts with these codes. What a script makes up reads otherwise, unless
+/// it means to be taken for one.
+fn is_in_the_servers_words(code: &str, detail: &str) -> bool {
+    let (code, detail) = if code == "ERR" { split_reply(detail) } else { (code, detail) };
+    let words: &[&str] = match code {
+        "READONLY" => &["You can't write against a read only", WRITE_FLAG],
+        "LOADING" => &["is loading the dataset"],
+        "MASTERDOWN" => &["Link with MASTER is down"],
+        "CLUSTERDOWN" => &["The cluster is down", "Hash slot not served"],
+        "TRYAGAIN" => &["Multiple keys request during rehashing"],
+        _ => return true,
+    };
+    words.iter().any(|words| detail.contains(words))
+}
+
+/// What proxies answer when the server to which they had sent a command is gone or does not answer: Envoy, twemproxy (which
+/// gives the system's word for what happened to its socket) and Predixy. That there was no connection to send it on is
+/// said otherwise, and is a refusal.
+fn is_of_a_lost_server(code: &str, detail: &str) -> bool {
+    const WORDS: [&str; 7] = [
+        "upstream failure",
+        "upstream protocol error",
+        "Connection timed out",
+        "Connection reset by peer",
+        "Broken pipe",
+        "server connection close",
+        "deliver request fail",
+    ];
+    match code {
+        "ERR" => WORDS.contains(&detail.trim_end()),
+        // Envoy gives no code.
+        "upstream" => matches!(detail, "failure" | "protocol error"),
+        // `MIGRATE`: the key may be on both instances.
+        "IOERR" => !detail.contains("connecting"),
+        _ => false,
     }
 }
 
@@ -160,82 +257,4 @@ fn split_reply(reply: &str) -> (&str, &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn class_of(line: &str) -> ErrorClass {
-        let (code, detail) = line.split_once(' ').map_or((line, None), |(code, detail)| (code, Some(detail)));
-        classify(code, detail)
-    }
-
-    #[test]
-    fn refusals_that_another_server_would_not_give() {
-        for (line, refusal) in [
-            ("READONLY You can't write against a read only replica.", Refusal::ReadOnly),
-            ("READONLY", Refusal::ReadOnly),
-            ("LOADING Redis is loading the dataset in memory", Refusal::Loading),
-            ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Refusal::MasterDown),
-            ("CLUSTERDOWN The cluster is down", Refusal::ClusterDown),
-            ("ERR READONLY You can't write against a read only replica.", Refusal::ReadOnly),
-            ("ERR -LOADING Redis is loading the dataset in memory", Refusal::Loading),
-            (
-                "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
-                Refusal::Unblocked,
-            ),
-            (
-                "EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.",
-                Refusal::ReadOnly,
-            ),
-            ("READONLY Can not run script with write flag on readonly replica.", Refusal::ReadOnly),
-        ] {
-            assert_eq!(class_of(line), ErrorClass::Elsewhere(refusal), "{line}");
-        }
-    }
-
-    #[test]
-    fn what_waits_a_moment() {
-        assert_eq!(class_of("TRYAGAIN Multiple keys request during rehashing of slot"), ErrorClass::Shortly);
-    }
-
-    #[test]
-    fn a_script_has_run_up_to_its_error() {
-        for (line, refusal) in [
-            (
-                "READONLY You can't write against a read only replica. script: 1b2, on @user_script:1.",
-                Some(Refusal::ReadOnly),
-            ),
-            (
-                "ERR Error running script (call to f_1b2): @user_script:1: @user_script: 1: -READONLY You can't write.",
-                Some(Refusal::ReadOnly),
-            ),
-            ("WRONGTYPE Operation against a key script: my_function, on @user_function:3.", None),
-            ("ERR value is not an integer script: 1b2, on @user_script:1.", None),
-        ] {
-            assert_eq!(class_of(line), ErrorClass::Partial(refusal), "{line}");
-        }
-    }
-
-    #[test]
-    fn everything_else_is_the_callers() {
-        for line in [
-            "ERR syntax error",
-            "ERR",
-            "ERR the key READONLY is unknown",
-            "UNBLOCKED client unblocked via CLIENT UNBLOCK",
-            "EXECABORT Transaction discarded because of previous errors.",
-            "EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.",
-            "EXECABORT because of: EXECABORT because of: READONLY x",
-            "MISCONF Redis is configured to save RDB snapshots",
-            "NOREPLICAS Not enough good replicas to write.",
-            "NOAUTH Authentication required.",
-            "NOPERM this user has no permissions to run the 'set' command",
-            "OOM command not allowed when used memory > 'maxmemory'.",
-            "WRONGTYPE Operation against a key holding the wrong kind of value",
-            "MOVED 3999 127.0.0.1:6381",
-            "readonly lower case is no code",
-            "",
-        ] {
-            assert_eq!(class_of(line), ErrorClass::Refused, "{line}");
-        }
-    }
-}
+mod tests;
