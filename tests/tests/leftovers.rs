@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, Tether, Transport};
 use redis_tether_testkit::FakeServer;
@@ -260,6 +261,65 @@ fn after_it_was_killed_while_a_link_is_drained() {
         let count = Count::default();
         let tether = draining(&server, listener.addr(), &count, 3 * PATIENCE).await;
         tether.actor().kill();
+        (tether, count)
+    });
+}
+
+/// Connections of their own, of which one waits for the server, one for messages, and one for nothing but its end. The tasks are
+/// the application's, and end with them.
+async fn with_connections_of_their_own(server: &FakeServer, addr: SocketAddr, count: &Count) -> Tether {
+    let mut config = config(addr);
+    config.drain_timeout = 3 * PATIENCE;
+    let tether = start(config, count, Connects::Really).await;
+    tether.ready(PATIENCE).await.expect("the server is well");
+    let own = async || tether.dedicated().await.expect("the server is well");
+    let (mut pops, subscribed, idle) = (own().await, own().await.into_pub_sub().await, own().await);
+    let mut subscribed = subscribed.expect("the server is well");
+    let blocked = server.commands("BLPOP");
+    drop(tokio::spawn(async move { pops.blpop::<_, (String, String)>("queue", 0.0).await }));
+    drop(tokio::spawn(async move { subscribed.on_message().next().await.map(drop) }));
+    drop(tokio::spawn(async move { idle.lost().await }));
+    server.wait_for_command("BLPOP", blocked + 1).await.expect("it arrives");
+    tether
+}
+
+#[test]
+fn after_it_had_connections_of_their_own() {
+    let servers = two_threads();
+    let (server, listener) = servers.block_on(fake());
+    rounds(async || {
+        let count = Count::default();
+        let tether = with_connections_of_their_own(&server, listener.addr(), &count).await;
+        (tether, count)
+    });
+}
+
+#[test]
+fn after_it_was_killed_and_had_connections_of_their_own() {
+    let servers = two_threads();
+    let (server, listener) = servers.block_on(fake());
+    rounds(async || {
+        let count = Count::default();
+        let tether = with_connections_of_their_own(&server, listener.addr(), &count).await;
+        tether.actor().kill();
+        (tether, count)
+    });
+}
+
+/// Whoever asked for it is not looked after by anybody: a task of the application's.
+#[test]
+fn while_a_connection_of_its_own_is_made() {
+    let servers = two_threads();
+    let (server, listener) = servers.block_on(fake());
+    rounds(async || {
+        server.resume();
+        let count = Count::default();
+        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        server.hang();
+        let (read, asking) = (server.bytes_read(), tether.clone());
+        drop(tokio::spawn(async move { asking.dedicated().await.map(drop) }));
+        server.wait_for_bytes(read + 1).await.expect("it is asked something");
         (tether, count)
     });
 }

@@ -61,6 +61,19 @@ async fn redis_rs_speaks_with_it_over_tcp_in_either_protocol() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn command_info_says_what_reads_and_what_writes() {
+    let mut con = connect(&FakeServer::new()).await;
+    let about = |name: &str, arity, flag: Option<&str>| {
+        let flags = flag.into_iter().map(|flag| Value::SimpleString(flag.to_owned())).collect();
+        Value::Array(vec![Value::BulkString(name.into()), Value::Int(arity), Value::Array(flags)])
+    };
+    let known = vec![about("get", 2, Some("readonly")), about("set", -3, Some("write")), about("ping", -1, None)];
+    let asked = cmd("COMMAND").arg("INFO").arg(&["GET", "set", "ping", "none"]).query_async(&mut con).await;
+    assert_eq!(asked, Ok(Value::Array([known, vec![Value::Nil]].concat())));
+    assert_eq!(cmd("COMMAND").arg("DOCS").query_async(&mut con).await, Ok(Value::Array(Vec::new())));
+}
+
+#[tokio::test(start_paused = true)]
 async fn hello_names_role_and_protocol_and_takes_credentials() {
     let server = FakeServer::new();
     let mut con = connect(&server).await;

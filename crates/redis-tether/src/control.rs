@@ -18,6 +18,7 @@ use ractor::ActorRef;
 use redis_tether_core::recovery::{Live, Memory, Settings};
 use redis_tether_core::reply::Refusal;
 use redis_tether_core::{Address, Epoch};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,8 @@ pub(crate) struct Control {
     pub(crate) shared: Arc<Shared>,
     pub(crate) board: Board,
     pub(crate) dialer: Dialer,
+    /// For connections beside the link that the other one made.
+    pub(crate) aside: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
@@ -51,7 +54,9 @@ pub(crate) struct Control {
     pub(crate) stopped: CancellationToken,
     /// Every task of this tether, those of its actors and drivers included.
     pub(crate) tasks: TaskTracker,
-    /// Those that drain links which were replaced. No actor owns them.
+    /// Where the tether lives, and its tasks run: callers may be elsewhere.
+    pub(crate) runtime: Handle,
+    /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
     pub(crate) drains: TaskTracker,
     origin: Instant,
     saved: Mutex<Saved>,
@@ -75,9 +80,12 @@ impl Control {
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
+        let dialer = Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone());
         Control {
             board: Board::new(config.endpoint.to_string().into()),
-            dialer: Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone()),
+            aside: dialer.aside(),
+            dialer,
+            runtime: Handle::current(),
             saved: Mutex::new(Saved { memory: Memory::new(&settings), live: None }),
             config,
             settings,

@@ -46,10 +46,18 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) struct Dialer {
     config: Arc<Config>,
     transport: Arc<dyn Transport>,
-    gate: Arc<Gate>,
-    observer: Arc<dyn LinkObserver>,
+    books: Books,
     tasks: TaskTracker,
-    levels: Levels,
+    // What one dialer learns of an address, the other one knows.
+    levels: Arc<Levels>,
+}
+
+/// Whose books its links have.
+enum Books {
+    /// Those of links that are to be published, and whose end these hear of.
+    Published(Arc<Gate>, Arc<dyn LinkObserver>),
+    /// Those of connections beside the published link.
+    Aside,
 }
 
 impl Dialer {
@@ -61,8 +69,15 @@ impl Dialer {
         observer: Arc<dyn LinkObserver>,
         tasks: TaskTracker,
     ) -> Dialer {
-        let levels = Levels::new(config.verify);
-        Dialer { config, transport, gate, observer, tasks, levels }
+        let levels = Arc::new(Levels::new(config.verify));
+        Dialer { config, transport, books: Books::Published(gate, observer), tasks, levels }
+    }
+
+    /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
+    pub(crate) fn aside(&self) -> Dialer {
+        let Dialer { config, transport, tasks, levels, .. } = self;
+        let (config, transport) = (Arc::clone(config), Arc::clone(transport));
+        Dialer { config, transport, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -159,7 +174,7 @@ impl Dialer {
         patience: Option<Duration>,
     ) -> Result<Link, Failure> {
         let stream = self.connect(address).await?;
-        let ledger = Ledger::unannounced(epoch, &self.gate, Arc::clone(&self.observer));
+        let ledger = self.books.begin(epoch);
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
         let multiplexed = multiplex(stream, &self.tasks).await;
         let (mut connection, driver) = multiplexed.map_err(|rejection| rejection.at(address))?;
@@ -207,6 +222,15 @@ impl Dialer {
                     _ => Failure::Final(rejection.at(address)),
                 }
             }
+        }
+    }
+}
+
+impl Books {
+    fn begin(&self, epoch: Epoch) -> Arc<Ledger> {
+        match self {
+            Books::Published(gate, observer) => Ledger::unannounced(epoch, gate, Arc::clone(observer)),
+            Books::Aside => Ledger::aside(epoch),
         }
     }
 }

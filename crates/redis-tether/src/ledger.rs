@@ -17,9 +17,10 @@ pub(crate) mod tests;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use redis_tether_core::Epoch;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub(crate) use self::flights::{Flight, FlightKind};
@@ -30,6 +31,8 @@ use self::signal::Signal;
 use self::silence::Findings;
 use self::traffic::Traffic;
 use crate::gate::{ClosedCause, Gate};
+use crate::lock::lock;
+use crate::transport::BoxedStream;
 
 /// Who is told of what a link sees. Its methods are called from the link's driver and from handles: they must not block.
 pub(crate) trait LinkObserver: Send + Sync + 'static {
@@ -73,7 +76,8 @@ impl fmt::Display for LinkEnd {
 pub(crate) struct Ledger {
     epoch: Epoch,
     end: OnceLock<LinkEnd>,
-    // Whether somebody was told of this link, and whether it ended: one word, so that exactly one side sees both.
+    // Whether somebody was told of this link, whether it was replaced and whether it ended: one word, so that exactly one side
+    // sees both announcement and end.
     standing: AtomicU8,
     // Weak, since the gate holds the link and the link its ledger: a cycle would keep the socket open for ever.
     gate: Weak<Gate>,
@@ -84,10 +88,22 @@ pub(crate) struct Ledger {
     busy: Signal,
     listening: AtomicBool,
     first_words: OnceLock<String>,
+    over: Signal,
+    heir: Mutex<Option<oneshot::Sender<BoxedStream>>>,
 }
 
 const ANNOUNCED: u8 = 1;
 const ENDED: u8 = 2;
+const RETIRED: u8 = 4;
+
+/// Is told of links that are nobody's but their owner's.
+struct Nobody;
+
+impl LinkObserver for Nobody {
+    fn link_ended(&self, _epoch: Epoch, _end: LinkEnd) {}
+
+    fn link_heard(&self, _epoch: Epoch) {}
+}
 
 impl Ledger {
     /// The books of a link that somebody knows of: its end is reported.
@@ -101,11 +117,21 @@ impl Ledger {
     /// The books of a link that is still being dialled: its end is the dial's failure and is not reported otherwise, until
     /// it is announced.
     pub(crate) fn unannounced(epoch: Epoch, gate: &Arc<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
+        Ledger::reporting_to(epoch, Arc::downgrade(gate), observer)
+    }
+
+    /// The books of a connection beside the link of this epoch. It was never published, so that its end closes no gate and is
+    /// reported to nobody.
+    pub(crate) fn aside(epoch: Epoch) -> Arc<Ledger> {
+        Ledger::reporting_to(epoch, Weak::new(), Arc::new(Nobody))
+    }
+
+    fn reporting_to(epoch: Epoch, gate: Weak<Gate>, observer: Arc<dyn LinkObserver>) -> Arc<Ledger> {
         Arc::new(Ledger {
             epoch,
             end: OnceLock::new(),
             standing: AtomicU8::new(0),
-            gate: Arc::downgrade(gate),
+            gate,
             observer,
             traffic: Traffic::new(),
             flights: Flights::new(),
@@ -113,6 +139,8 @@ impl Ledger {
             busy: Signal::new(),
             listening: AtomicBool::new(false),
             first_words: OnceLock::new(),
+            over: Signal::new(),
+            heir: Mutex::default(),
         })
     }
 
@@ -145,6 +173,7 @@ impl Ledger {
         }
         let announced = self.standing.fetch_or(ENDED, Ordering::SeqCst) & ANNOUNCED != 0;
         self.busy.raise();
+        self.over.raise();
         if let Some(gate) = self.gate.upgrade() {
             gate.close_epoch(self.epoch, ClosedCause::lost(end.clone()));
         }
@@ -152,6 +181,35 @@ impl Ledger {
             self.observer.link_ended(self.epoch, end);
         }
         true
+    }
+
+    /// The link was replaced: what is outstanding on it may finish, and nobody is to begin anything that rests on it.
+    pub(crate) fn retire(&self) {
+        self.standing.fetch_or(RETIRED, Ordering::SeqCst);
+        self.over.raise();
+    }
+
+    /// Whether the link was replaced or has ended. As with a drain of the gate, a command that is entered in a ledger before
+    /// this is looked at is seen by whoever looks at that ledger after the replacement.
+    pub(crate) fn is_over(&self) -> bool {
+        self.standing.load(Ordering::SeqCst) & (ENDED | RETIRED) != 0
+    }
+
+    /// Waits until it is. Cancel safe; any number may wait.
+    pub(crate) async fn over(&self) {
+        self.over.until(|| self.is_over()).await;
+    }
+
+    /// The transport's stream, once redis-rs lets go of it, instead of having it closed: for a connection that is to speak
+    /// otherwise from now on. To be called while nothing is outstanding, or a part of the conversation is lost.
+    pub(crate) fn reclaim(&self) -> oneshot::Receiver<BoxedStream> {
+        let (heir, stream) = oneshot::channel();
+        *lock(&self.heir) = Some(heir);
+        stream
+    }
+
+    fn heir(&self) -> Option<oneshot::Sender<BoxedStream>> {
+        lock(&self.heir).take()
     }
 
     /// The bytes that the transport has accepted. A command across which this did not change was never sent.

@@ -64,6 +64,43 @@
 //! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
 //! no retry of ours.
 //!
+//! # Connections of their own
+//!
+//! A handle's commands share one link. What speaks of the connection itself (`WATCH`, `SELECT`, `CLIENT SETNAME`), blocking commands
+//! and subscriptions go over a [`Dedicated`] connection, made by [`Tether::dedicated`]: on the current primary, tied to the
+//! epoch of the tether's link, [lost](Dedicated::lost) when that is over. Nothing sent over it is held or sent again.
+//!
+//! # Server errors
+//!
+//! An error that a server answers with is handed out as it came, the link stays, and [`OutcomeExt::outcome`] calls it `Refused`,
+//! since a command that answers with an error has changed nothing. Not so these:
+//!
+//! | error | taken as | what happens to the command | what happens to the link | why |
+//! |---|---|---|---|---|
+//! | `READONLY` | a demotion | held, and sent again on the next good link | left for the primary, once that is found | a replica refuses a write before it runs it |
+//! | `MASTERDOWN` | a demotion | the same | the same | a replica that has lost its primary and may not serve what it has |
+//! | `UNBLOCKED`, because of a change of state | a demotion | the same; `WAIT` and `WAITAOF`, which speak of this link's writes: handed out | the same; the server hangs up as well, on all who share it | it waited for something and was sent away, with nothing taken |
+//! | `LOADING` | not yet | the same | left, and made again once the dataset is there, here or elsewhere | nothing runs until then |
+//! | `CLUSTERDOWN` | not yet | the same | left, and made again at the pace of dials, here or elsewhere | the node serves nothing until its cluster is whole |
+//! | `ERR` followed by one of these | as that | as that | as that | proxies wrap the server's words |
+//! | `TRYAGAIN` | in a moment | asked again every 20 ms until the deadline, then handed out | stays | keys of one slot are on two nodes for a moment, and nothing ran |
+//! | `EXECABORT` | as its causes | sent again if each is one of the above, else handed out as the server's error | as by its causes | nothing of the transaction ran |
+//! | any of these for a part of a pipeline | partly executed | handed out as redis-rs gives it: `Ambiguous`. Sent again if all parts are refused | as by the refusal | the other parts ran |
+//! | an error inside a script (`... script: ...`, `ERR Error running script`) | half run | `Ambiguous`; with `READONLY` and the like a [`CommandError`] ([`Reason::RefusedInScript`]), else as it came | left if it shows a demotion | what came before it has happened |
+//! | `READONLY` for `EVALSHA`, or `EVAL` of a script without `#!` | half run | the same | the same | it may be what `redis.pcall` returned, after other commands |
+//! | `ERR Connection timed out`, `ERR Connection reset by peer`, `ERR Broken pipe`, `ERR server connection close`, `ERR deliver request fail`, `upstream failure`, `upstream protocol error` | no reply | handed out: `Ambiguous` | stays | a proxy (twemproxy, Predixy, Envoy) had sent it on and lost the server |
+//! | `IOERR` | no reply | handed out: `Ambiguous` | stays | `MIGRATE` lost the other instance: the key may be on both |
+//!
+//! Handed out with the others, on purpose: `MISCONF`, `NOREPLICAS`, `OOM` and `BUSY` (the primary says so, and no other server is
+//! one; somebody must act first), `NOPERM`, `NOAUTH` and `WRONGPASS` (a live connection keeps its user until that is removed, and
+//! then it is closed; what a new one is told is in the failed dials), `MOVED`, `ASK` and `CROSSSLOT` (this endpoint is a node of a
+//! cluster), `UNBLOCKED` by `CLIENT UNBLOCK`, `NOSCRIPT` (`redis::Script` goes by it), `WRONGTYPE`, `BUSYGROUP`, `NOGROUP`, `BUSYKEY`,
+//! `NOTBUSY`, `UNKILLABLE`.
+//!
+//! A script may answer with any error that it likes (`redis.error_reply`). Under the codes above it is handed out and not taken
+//! for the server's, unless it has the server's very words. That the script had done something before cannot be seen:
+//! `outcome()` says `Refused` of it, and only its author knows better.
+//!
 //! # What it does not do
 //!
 //! - It does not make replication synchronous: a write that a primary confirmed just before it crashed, or while another had been
@@ -140,6 +177,7 @@
 
 mod config;
 mod control;
+mod dedicated;
 mod dial;
 mod event;
 mod foreign;
@@ -161,6 +199,7 @@ pub use config::{
     CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
     LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, Verify,
 };
+pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};
 pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};

@@ -66,6 +66,15 @@ impl Link {
         self.ledger.kill(end);
         self.driver.abort();
     }
+
+    /// Ends the link as [`abort`](Link::abort) does, for somebody who does not keep it alive.
+    pub(crate) fn retirement(&self) -> impl FnOnce() + Send + use<> {
+        let (ledger, driver) = (Arc::clone(&self.ledger), self.driver.abort_handle());
+        move || {
+            ledger.kill(LinkEnd::Retired);
+            driver.abort();
+        }
+    }
 }
 
 impl Drop for Link {

@@ -55,6 +55,17 @@ pub enum Reason {
     LinkReplaced,
     /// The server refused a command inside a script; what the script did before that has happened.
     RefusedInScript,
+    /// No [connection of its own](crate::Tether::dedicated) could be made.
+    NotDialled,
+    /// The [connection of its own](crate::Dedicated) is over; see [`Lost`](crate::Lost).
+    ConnectionOver,
+    /// The command has no place on a [connection of its own](crate::Dedicated) either.
+    NotOnDedicated {
+        /// The command.
+        command: &'static str,
+        /// What to do instead.
+        hint: &'static str,
+    },
     /// The command would change the link for everybody who shares it.
     NotOnSharedLink {
         /// The command.
@@ -75,6 +86,9 @@ impl fmt::Display for Reason {
             Reason::LinkLost => f.write_str("link lost before the reply"),
             Reason::LinkReplaced => f.write_str("link was replaced since the writes it asks about"),
             Reason::RefusedInScript => f.write_str("refused inside a script"),
+            Reason::NotDialled => f.write_str("no connection of its own could be made"),
+            Reason::ConnectionOver => f.write_str("connection of its own is over"),
+            Reason::NotOnDedicated { command, hint } => write!(f, "{command} cannot be sent like this: {hint}"),
             Reason::NotOnSharedLink { command, hint } => {
                 write!(f, "{command} has no place on a shared link: {hint}")
             }
@@ -265,8 +279,11 @@ pub trait OutcomeExt {
     /// Whether the command can have been executed.
     ///
     /// It speaks of all that was sent with one call. For an error reply of a server this is [`Outcome::Refused`], since a command
-    /// that answers with an error has changed nothing, or [`Outcome::Ambiguous`] where a script failed on its way. A transaction
-    /// that was aborted (`EXECABORT`) ran not at all, and is `Refused`. A pipeline some of whose commands failed is `Ambiguous`,
+    /// that answers with an error has changed nothing, or [`Outcome::Ambiguous`] where a script failed on its way, or a proxy lost
+    /// the server. (An error that a script makes up, with a code that no server uses, cannot be told from a server's: it counts
+    /// as `Refused`, whatever the script did before.)
+    ///
+    /// A transaction that was aborted (`EXECABORT`) ran not at all, and is `Refused`. A pipeline some of whose commands failed is `Ambiguous`,
     /// and so is a transaction that ran with failures: those that `into_server_errors()` does not list were executed. `None` for
     /// what went wrong on this side: a reply that does not fit the type that was asked for, an empty command.
     fn outcome(&self) -> Option<Outcome>;
@@ -289,7 +306,10 @@ impl OutcomeExt for RedisError {
                 let errors = self.clone().into_server_errors()?;
                 let has_run = is_of_pipeline(self, errors.len())
                     || errors.iter().any(|(_, error)| {
-                        matches!(reply::classify(error.code(), error.details()), ErrorClass::Partial(_))
+                        matches!(
+                            reply::classify(error.code(), error.details()),
+                            ErrorClass::Partial(_) | ErrorClass::Lost
+                        )
                     });
                 Some(if has_run { Outcome::Ambiguous } else { Outcome::Refused })
             }

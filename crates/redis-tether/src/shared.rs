@@ -8,8 +8,9 @@ use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 
 use crate::config::CommandSettings;
-use crate::gate::Gate;
+use crate::gate::{ClosedCause, Gate};
 use crate::handle::Flags;
+use crate::outcome::{CommandError, Facts, Outcome};
 use crate::stats::Counters;
 
 /// Who is told that a server refuses what a primary would take. Must not block: handles call it.
@@ -29,6 +30,27 @@ pub(crate) struct Shared {
     pub(crate) endpoint: Arc<str>,
     pub(crate) refusals: Arc<dyn RefusalObserver>,
     pub(crate) flags: Flags,
+}
+
+impl Shared {
+    /// A server refuses what a primary would take: nobody else is to be sent there, and the control side hears of it once.
+    pub(crate) fn report(&self, epoch: Epoch, refusal: Refusal) {
+        self.counters.refusals.increment();
+        if self.gate.close_epoch(epoch, ClosedCause::Refused(refusal)) {
+            self.refusals.refused(epoch, refusal);
+        }
+    }
+
+    /// The error of a command that failed in the tether, counted.
+    pub(crate) fn fail(&self, facts: Facts) -> CommandError {
+        match facts.outcome {
+            Outcome::NotSent => &self.counters.not_sent,
+            Outcome::Refused => &self.counters.refused,
+            Outcome::Ambiguous => &self.counters.ambiguous,
+        }
+        .increment();
+        CommandError::new(facts)
+    }
 }
 
 impl fmt::Debug for Shared {

@@ -55,7 +55,7 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_secs(1);
 pub struct Tether {
     pub(crate) control: Arc<Control>,
     supervisor: ActorRef<SupervisorMsg>,
-    lifeline: Arc<Lifeline>,
+    pub(crate) lifeline: Arc<Lifeline>,
     reconnected_at: Arc<Mutex<Option<Instant>>>,
 }
 

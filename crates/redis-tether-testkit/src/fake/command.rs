@@ -114,7 +114,7 @@ impl State {
             "HELLO" => self.hello(session, args),
             "CLIENT" => self.client(session, args),
             "CONFIG" => self.config(args),
-            "COMMAND" => Reply::Array(Vec::new()),
+            "COMMAND" => command(args),
             "ECHO" => Reply::bulk(&args[0]),
             "INFO" => Reply::bulk(self.info()),
             "ROLE" => self.role_reply(),
@@ -239,6 +239,23 @@ fn refuse(session: &mut Session, name: &str, refusal: String) -> Reply {
             session.transaction = Transaction::Broken;
             Reply::error(refusal)
         }
+    }
+}
+
+/// `COMMAND INFO` of what is known, with the one flag that matters; all else is nothing.
+fn command(args: &[Vec<u8>]) -> Reply {
+    let about = |name: &Vec<u8>| {
+        let Some(spec) = spec::find(&upper(name)) else { return Reply::Nil };
+        let flags = match spec.class {
+            Class::Write => vec![Reply::Simple("write".to_owned())],
+            Class::Read => vec![Reply::Simple("readonly".to_owned())],
+            Class::Session | Class::Always | Class::Probe => Vec::new(),
+        };
+        Reply::Array(vec![Reply::bulk(name.to_ascii_lowercase()), Reply::Int(spec.arity.into()), Reply::Array(flags)])
+    };
+    match args {
+        [info, names @ ..] if info.eq_ignore_ascii_case(b"INFO") => Reply::Array(names.iter().map(about).collect()),
+        _ => Reply::Array(Vec::new()),
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) enum ConnectionMsg {
     Heard { epoch: Epoch },
     /// A link's server is not fit to serve now.
     Unfit { epoch: Epoch, detector: Detector, reason: Arc<str> },
+    /// Something beside this link was met that makes one ask whether it still leads to the primary.
+    Doubted { epoch: Epoch },
     /// A probe was answered, and the server is fit for all that the answer tells.
     Probed { epoch: Epoch, sight: Sight },
     /// The endpoint means these addresses now.
@@ -199,6 +201,7 @@ impl ConnectionState {
                 let context = Context { detector: Some(detector), ..Context::because(reason) };
                 self.step(myself, told, &context);
             }
+            ConnectionMsg::Doubted { epoch } => self.probe_now |= self.is_live(epoch),
             ConnectionMsg::Probed { epoch, sight } => {
                 self.step(myself, Told::Probed { epoch, sight }, &Context::default());
             }

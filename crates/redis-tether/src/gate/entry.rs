@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hold::Ticket;
 use super::waiting::{Settled, Waiter};
-use super::{Admission, Ask, Gate, Inner, NotAdmitted, Outage, State};
+use super::{Admission, Ask, Gate, Inner, NotAdmitted, Outage, STOPPED, State};
 use crate::config::HoldMode;
 use crate::link::Link;
 use crate::outcome::Reason;
@@ -40,6 +40,17 @@ impl Gate {
     /// [`admits`](Gate::admits), for a command that was entered in its ledger.
     pub(crate) fn publishes(&self, epoch: Epoch) -> bool {
         self.lock().state.published().is_some_and(|link| link.epoch() == epoch)
+    }
+
+    /// Whether it takes no commands any more, for good. As with [`admits`](Gate::admits), for a command that was entered in a
+    /// ledger before.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.word.load(Ordering::SeqCst) == STOPPED
+    }
+
+    /// Waits until it does not. Cancel safe.
+    pub(crate) async fn stopped(&self) {
+        self.stopped.cancelled().await;
     }
 
     /// What is known of the present outage, if it is one.

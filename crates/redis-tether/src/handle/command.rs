@@ -34,41 +34,47 @@ const fn unshareable(command: &'static str, hint: &'static str) -> Unshareable {
     Unshareable { command, hint }
 }
 
-const OWN_CONNECTION: &str = "it changes the connection for all who share it; use a connection of its own";
-const SUBSCRIPTION: &str = "subscriptions need a connection of their own";
-const TRANSACTION: &str = "other callers' commands would get into it; use redis::pipe().atomic()";
-const CREDENTIALS: &str = "credentials belong into the configuration";
-const INVALIDATIONS: &str = "invalidations would come to all who share the connection; use a connection of its own";
-const CLUSTER_NODE: &str =
-    "it changes what the connection's next commands may ask of a cluster node; use a connection of its own";
+const OWN_CONNECTION: &str =
+    "it changes the connection for all who share it; use one of its own, from Tether::dedicated()";
+const SUBSCRIPTION: &str =
+    "subscriptions need a connection of their own, from Tether::dedicated() and Dedicated::into_pub_sub()";
+const TRANSACTION: &str =
+    "other callers' commands would get into it; use redis::pipe().atomic(), or Tether::dedicated()";
+const CREDENTIALS: &str = "credentials belong into the configuration; for others use Tether::dedicated()";
+const INVALIDATIONS: &str =
+    "invalidations would come to all who share the connection; use one of its own, from Tether::dedicated()";
+const CLUSTER_NODE: &str = "it changes what the next commands may ask of a cluster node; use Tether::dedicated()";
+
+const REPLICATION: &str = "what follows is not the protocol of commands";
 
 /// A pipeline of which too few or too many replies are asked for.
-pub(super) static MISCOUNTED: Unshareable = unshareable(
+pub(crate) static MISCOUNTED: Unshareable = unshareable(
     "a pipeline with another number of replies than commands",
     "ask for all replies behind the offset, those of MULTI and EXEC included, and for the last at least",
 );
 
 static WATCH: Unshareable =
-    unshareable("WATCH", "other callers share the connection; use a script, or a connection of its own");
-static SELECT: Unshareable = unshareable("SELECT", "the database belongs into the configuration");
+    unshareable("WATCH", "other callers share the connection; use Tether::dedicated(), or a script");
+static SELECT: Unshareable =
+    unshareable("SELECT", "the database belongs into the configuration; for another use Tether::dedicated()");
 static SUBSCRIBE: Unshareable = unshareable("SUBSCRIBE", SUBSCRIPTION);
 static PSUBSCRIBE: Unshareable = unshareable("PSUBSCRIBE", SUBSCRIPTION);
 static SSUBSCRIBE: Unshareable = unshareable("SSUBSCRIBE", SUBSCRIPTION);
 static UNSUBSCRIBE: Unshareable = unshareable("UNSUBSCRIBE", SUBSCRIPTION);
 static PUNSUBSCRIBE: Unshareable = unshareable("PUNSUBSCRIBE", SUBSCRIPTION);
 static SUNSUBSCRIBE: Unshareable = unshareable("SUNSUBSCRIBE", SUBSCRIPTION);
-static MONITOR: Unshareable = unshareable("MONITOR", OWN_CONNECTION);
+static MONITOR: Unshareable = unshareable("MONITOR", "its messages come unasked; use redis::Client::get_async_monitor");
 static RESET: Unshareable = unshareable("RESET", OWN_CONNECTION);
 static QUIT: Unshareable = unshareable("QUIT", "the connection is shared; shut the tether down instead");
-static SYNC: Unshareable = unshareable("SYNC", OWN_CONNECTION);
-static PSYNC: Unshareable = unshareable("PSYNC", OWN_CONNECTION);
+static SYNC: Unshareable = unshareable("SYNC", REPLICATION);
+static PSYNC: Unshareable = unshareable("PSYNC", REPLICATION);
 static HELLO: Unshareable = unshareable("HELLO", "the protocol and the credentials belong into the configuration");
 static AUTH: Unshareable = unshareable("AUTH", CREDENTIALS);
-static REPLCONF: Unshareable = unshareable("REPLCONF", OWN_CONNECTION);
+static REPLCONF: Unshareable = unshareable("REPLCONF", REPLICATION);
 static ASKING: Unshareable = unshareable("ASKING", CLUSTER_NODE);
 static READONLY: Unshareable = unshareable("READONLY", CLUSTER_NODE);
 static READWRITE: Unshareable = unshareable("READWRITE", CLUSTER_NODE);
-static SCRIPT_DEBUG: Unshareable = unshareable("SCRIPT DEBUG", OWN_CONNECTION);
+static SCRIPT_DEBUG: Unshareable = unshareable("SCRIPT DEBUG", REPLICATION);
 static NO_RESPONSE: Unshareable =
     unshareable("a command without response", "replies could no longer be told apart; await the reply instead");
 static MULTI: Unshareable = unshareable("MULTI", TRANSACTION);
@@ -80,7 +86,13 @@ static OF_THE_CLIENT: [(&str, Unshareable); 9] = [
     ("REPLY", unshareable("CLIENT REPLY", "replies could no longer be told apart")),
     ("TRACKING", unshareable("CLIENT TRACKING", INVALIDATIONS)),
     ("CACHING", unshareable("CLIENT CACHING", INVALIDATIONS)),
-    ("SETNAME", unshareable("CLIENT SETNAME", "the client's name belongs into the configuration")),
+    (
+        "SETNAME",
+        unshareable(
+            "CLIENT SETNAME",
+            "the client's name belongs into the configuration; for another use Tether::dedicated()",
+        ),
+    ),
     ("SETINFO", unshareable("CLIENT SETINFO", OWN_CONNECTION)),
     ("NO-EVICT", unshareable("CLIENT NO-EVICT", OWN_CONNECTION)),
     ("NO-TOUCH", unshareable("CLIENT NO-TOUCH", OWN_CONNECTION)),
@@ -244,7 +256,7 @@ fn milliseconds(text: &[u8]) -> Option<Option<Duration>> {
 }
 
 /// One after the other: the waits add up, and one wait for ever is a wait for ever.
-fn both(first: Demand, second: Demand) -> Demand {
+pub(crate) fn both(first: Demand, second: Demand) -> Demand {
     let sum = |a: Option<Duration>, b: Option<Duration>| a?.checked_add(b?);
     match (first, second) {
         (Demand::Unshareable(which), _) | (_, Demand::Unshareable(which)) => Demand::Unshareable(which),

@@ -18,7 +18,7 @@ use super::{Handle, flight_kind};
 use crate::gate::hold::Ticket;
 use crate::gate::{Admission, Ask, ClosedCause, NotAdmitted, Turn};
 use crate::link::Link;
-use crate::outcome::{CommandError, Facts, Outcome, Reason};
+use crate::outcome::{Facts, Outcome, Reason};
 
 /// How long to wait before a server that said `TRYAGAIN` is asked again: a few round trips of the migration that it is
 /// busy with.
@@ -156,7 +156,7 @@ impl Handle {
         past.refusal = None;
         match what {
             What::Elsewhere(refusal, reply) => {
-                self.report(link.epoch, refusal);
+                self.shared.report(link.epoch, refusal);
                 past.refusal = Some(refusal);
                 // It asks about writes over the link that refused; another one knows nothing of them.
                 let is_bound_to_link = matches!(demand, Demand::Acknowledgement(_));
@@ -168,17 +168,16 @@ impl Handle {
                 if is_too_late { Next::Return(reply) } else { Next::AgainShortly }
             }
             What::WrongServer(refusal, reply) => {
-                self.report(link.epoch, refusal);
+                self.shared.report(link.epoch, refusal);
                 Next::Return(reply)
             }
             What::HalfRun(refusal, words) => {
-                self.report(link.epoch, refusal);
+                self.shared.report(link.epoch, refusal);
                 let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link, past);
                 self.unknown(Facts { cause: Some(words), ..facts }, request, demand, past)
             }
             What::NeverLeft => {
                 past.times_sent -= 1;
-
                 if matches!(demand, Demand::Acknowledgement(_)) {
                     let facts = self.on_link(Outcome::NotSent, Reason::LinkLost, link, past);
                     return Next::Return(Err(self.fail(facts)));
@@ -204,14 +203,6 @@ impl Handle {
         past.retries += 1;
         past.unknown = Some(facts);
         Next::Again
-    }
-
-    /// A server refuses what a primary would take: nobody else is to be sent there, and the control side hears of it once.
-    fn report(&self, epoch: Epoch, refusal: Refusal) {
-        self.shared.counters.refusals.increment();
-        if self.shared.gate.close_epoch(epoch, ClosedCause::Refused(refusal)) {
-            self.shared.refusals.refused(epoch, refusal);
-        }
     }
 
     /// Whether this handle's earlier commands went over this link, or there were none.
@@ -266,13 +257,6 @@ impl Handle {
     }
 
     fn fail(&self, facts: Facts) -> RedisError {
-        let counters = &self.shared.counters;
-        match facts.outcome {
-            Outcome::NotSent => &counters.not_sent,
-            Outcome::Refused => &counters.refused,
-            Outcome::Ambiguous => &counters.ambiguous,
-        }
-        .increment();
-        CommandError::new(facts).into()
+        self.shared.fail(facts).into()
     }
 }

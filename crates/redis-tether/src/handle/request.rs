@@ -6,7 +6,7 @@ use std::iter;
 
 use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
-use redis_tether_core::reply::{ErrorClass, Refusal, classify};
+use redis_tether_core::reply::{Asked, ErrorClass, Refusal, classify_for};
 
 use super::command::{Demand, MISCOUNTED, demand_of, demand_of_all};
 use super::flags::Words;
@@ -53,7 +53,7 @@ pub(crate) enum Judgement {
 
 /// A command.
 #[derive(Clone, Copy)]
-pub(crate) struct One<'a>(pub(super) &'a Cmd);
+pub(crate) struct One<'a>(pub(crate) &'a Cmd);
 
 impl Request for One<'_> {
     type Reply = Value;
@@ -75,7 +75,7 @@ impl Request for One<'_> {
     #[inline]
     fn judge(self, reply: &RedisResult<Value>) -> Judgement {
         match reply {
-            Ok(Value::ServerError(error)) => judge_error(error),
+            Ok(Value::ServerError(error)) => judge_error(asked(self.0), error),
             Ok(_) => Judgement::Answer,
             Err(error) => judge_failure(error),
         }
@@ -103,15 +103,7 @@ impl Request for Many<'_> {
     type Reply = Vec<Value>;
 
     fn demand(self) -> Demand {
-        // The multiplexer counts replies by what it is told to expect: one more or less, and everybody behind is given the
-        // reply of somebody else.
-        let framing = if self.pipeline.is_transaction() { 2 } else { 0 };
-        let replies = self.pipeline.len().saturating_add(framing);
-        let wants_none = self.count == 0 && replies > 0;
-        if wants_none || self.offset.checked_add(self.count) != Some(replies) {
-            return Demand::Unshareable(&MISCOUNTED);
-        }
-        demand_of_all(self.pipeline)
+        if self.is_miscounted() { Demand::Unshareable(&MISCOUNTED) } else { demand_of_all(self.pipeline) }
     }
 
     fn bytes(self) -> usize {
@@ -126,11 +118,15 @@ impl Request for Many<'_> {
         match reply {
             // What runs of a transaction runs as a whole, so one refusal speaks for all.
             Ok(values) if self.pipeline.is_transaction() => match values.as_slice() {
-                [Value::ServerError(error)] => judge_error(error),
+                [Value::ServerError(error)] => judge_error(Asked::Command, error),
+                [Value::Array(replies)] => judge_run(replies),
                 _ => Judgement::Answer,
             },
             // Replies that the caller did not want are not seen, and what they answered may have run.
-            Ok(values) => judge_all(self.pipeline.len(), values.iter().filter_map(error_of)),
+            Ok(values) => {
+                let answered = self.pipeline.cmd_iter().skip(self.offset).zip(values);
+                judge_all(self.pipeline.len(), answered.filter_map(|(cmd, value)| Some((asked(cmd), error_of(value)?))))
+            }
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => self.judge_aborted(error),
             Err(error) => judge_failure(error),
         }
@@ -151,23 +147,33 @@ impl Request for Many<'_> {
 }
 
 impl Many<'_> {
+    /// The multiplexer counts replies by what it is told to expect: one more or less, and everybody behind is given the reply
+    /// of somebody else.
+    pub(crate) fn is_miscounted(self) -> bool {
+        let framing = if self.pipeline.is_transaction() { 2 } else { 0 };
+        let replies = self.pipeline.len().saturating_add(framing);
+        let wants_none = self.count == 0 && replies > 0;
+        wants_none || self.offset.checked_add(self.count) != Some(replies)
+    }
+
     /// The queueing of some commands was refused, so that nothing of the transaction ran.
     fn judge_aborted(self, error: &RedisError) -> Judgement {
         let Some(causes) = error.clone().into_server_errors() else { return Judgement::Answer };
         if causes.iter().any(|(index, _)| *index >= self.pipeline.len()) {
             // MULTI itself was refused: what came after it was no transaction, and may have run.
-            let refusal = causes.iter().find_map(|(_, error)| class_of(error).refusal());
+            let refusal = causes.iter().find_map(|(_, error)| class_of(Asked::Command, error).refusal());
             return refusal.map_or(Judgement::Answer, Judgement::AnswerOfWrongServer);
         }
-        judge_all(causes.len(), causes.iter().map(|(_, error)| error))
+        // Nothing ran yet, no script either.
+        judge_all(causes.len(), causes.iter().map(|(_, error)| (Asked::Command, error)))
     }
 }
 
 /// Sent again only if each of the `count` commands was refused.
-fn judge_all<'e>(count: usize, errors: impl Iterator<Item = &'e ServerError>) -> Judgement {
+fn judge_all<'e>(count: usize, errors: impl Iterator<Item = (Asked, &'e ServerError)>) -> Judgement {
     let (mut refused, mut refusal) = (0, None);
-    for error in errors {
-        let class = class_of(error);
+    for (asked, error) in errors {
+        let class = class_of(asked, error);
         refused += usize::from(matches!(class, ErrorClass::Elsewhere(_) | ErrorClass::Shortly));
         refusal = refusal.or(class.refusal());
     }
@@ -179,8 +185,14 @@ fn judge_all<'e>(count: usize, errors: impl Iterator<Item = &'e ServerError>) ->
     }
 }
 
-fn judge_error(error: &ServerError) -> Judgement {
-    match class_of(error) {
+/// It ran, and on a replica so does a script, up to its first write.
+fn judge_run(replies: &[Value]) -> Judgement {
+    let refusal = replies.iter().filter_map(error_of).find_map(|error| class_of(Asked::Script, error).refusal());
+    refusal.map_or(Judgement::Answer, Judgement::AnswerOfWrongServer)
+}
+
+fn judge_error(asked: Asked, error: &ServerError) -> Judgement {
+    match class_of(asked, error) {
         ErrorClass::Elsewhere(refusal) => Judgement::Elsewhere(refusal),
         ErrorClass::Shortly => Judgement::Shortly,
         ErrorClass::Partial(Some(refusal)) => Judgement::HalfRun(refusal, words_of(error)),
@@ -196,8 +208,16 @@ fn judge_failure(error: &RedisError) -> Judgement {
     }
 }
 
-fn class_of(error: &ServerError) -> ErrorClass {
-    classify(error.code(), error.details())
+fn class_of(asked: Asked, error: &ServerError) -> ErrorClass {
+    classify_for(asked, error.code(), error.details())
+}
+
+fn asked(cmd: &Cmd) -> Asked {
+    let mut words = cmd.args_iter().map_while(|arg| match arg {
+        Arg::Simple(word) => Some(word),
+        _ => None,
+    });
+    words.next().map_or(Asked::Command, |name| Asked::by(name, words.next()))
 }
 
 fn words_of(error: &ServerError) -> String {

@@ -1,10 +1,10 @@
 //! The stream that redis-rs reads and writes. It keeps the ledger, marks the link dead before redis-rs can learn that it is,
 //! and puts the commands that are queued together into one write. It never buffers and never reorders.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -120,5 +120,10 @@ impl Drop for LedgerStream {
         } else {
             LinkEnd::DriverGone
         });
+        if let Some(heir) = self.ledger.heir() {
+            let inner = mem::replace(&mut self.inner, Box::new(tokio::io::empty()));
+            // One who has stopped waiting lets it be closed.
+            drop(heir.send(inner));
+        }
     }
 }

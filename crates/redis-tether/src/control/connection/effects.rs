@@ -150,6 +150,7 @@ impl ConnectionState {
         match teardown {
             Teardown::Abort => link.abort(LinkEnd::Mute),
             Teardown::Drain => {
+                link.ledger().retire();
                 let (limit, ended) = (self.control.config.drain_timeout, self.control.ended.clone());
                 let drain = async move {
                     tokio::select! {
