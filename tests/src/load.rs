@@ -41,8 +41,17 @@ pub struct Tally {
 impl Load {
     /// Starts so many callers, each with a clone of `handle`.
     pub fn start(handle: &Handle, callers: usize) -> Load {
+        Load::with_pause(handle, callers, PAUSE)
+    }
+
+    /// The same, with callers that send their next write when the last one is answered.
+    pub fn without_pause(handle: &Handle, callers: usize) -> Load {
+        Load::with_pause(handle, callers, Duration::ZERO)
+    }
+
+    fn with_pause(handle: &Handle, callers: usize, pause: Duration) -> Load {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
-        let start = |caller| tokio::spawn(call(caller, handle.clone(), stop.clone(), done.clone()));
+        let start = |caller| tokio::spawn(call(caller, handle.clone(), pause, stop.clone(), done.clone()));
         Load { callers: (0..callers).map(start).collect(), stop, done }
     }
 
@@ -75,7 +84,13 @@ impl Load {
     }
 }
 
-async fn call(caller: usize, mut handle: Handle, stop: Arc<AtomicBool>, done: Arc<watch::Sender<u64>>) -> Tally {
+async fn call(
+    caller: usize,
+    mut handle: Handle,
+    pause: Duration,
+    stop: Arc<AtomicBool>,
+    done: Arc<watch::Sender<u64>>,
+) -> Tally {
     let mut tally = Tally::default();
     let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
@@ -90,7 +105,10 @@ async fn call(caller: usize, mut handle: Handle, stop: Arc<AtomicBool>, done: Ar
             Err(error) => tally.failed.push((value, error)),
         }
         tally.slowest = tally.slowest.max(begun.elapsed());
-        sleep(PAUSE).await;
+        // Even the shortest sleep is a millisecond.
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
     }
     tally
 }

@@ -39,8 +39,24 @@ pub async fn bind<T>(bind: impl AsyncFn() -> io::Result<T>) -> T {
 }
 
 /// Makes a test for each kind of server of an `async fn(ServerKind)`, named `function::redis` and `function::valkey`.
+/// `on several threads:` before the names gives them a runtime of two.
 #[macro_export]
 macro_rules! on_each_server {
+    (on several threads: $($scenario:ident),+ $(,)?) => {$(
+        mod $scenario {
+            use redis_tether_testkit::ServerKind;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn redis() {
+                super::$scenario(ServerKind::Redis).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn valkey() {
+                super::$scenario(ServerKind::Valkey).await;
+            }
+        }
+    )+};
     ($($scenario:ident),+ $(,)?) => {$(
         mod $scenario {
             use redis_tether_testkit::ServerKind;
