@@ -2,11 +2,14 @@
 //! record of what they were told. Each command carries a word that no other has, so that the servers' logs say how often it
 //! was executed.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis_tether::redis::{RedisError, Value, cmd, pipe};
-use redis_tether::{Handle, Outcome, OutcomeExt};
+use redis_tether::Handle;
+use redis_tether::redis::{Cmd, RedisError, Value, cmd, pipe};
+use redis_tether_tests::fate::{Fate, Parts};
+use redis_tether_tests::manner::Manner;
 use tokio::time::Instant;
 
 use crate::trace::Trace;
@@ -17,22 +20,13 @@ pub(crate) struct Call {
     pub(crate) kind: Kind,
     /// The words by which the parts of it are found in the servers' logs.
     pub(crate) words: Vec<String>,
+    pub(crate) manner: Manner,
     pub(crate) issued: Duration,
     pub(crate) ended: Duration,
     pub(crate) deadline: Duration,
+    /// So often may it have been executed at most.
+    pub(crate) most: usize,
     pub(crate) fate: Fate,
-}
-
-/// What its caller was told.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
-    Done,
-    /// It was done, and the reply was not that of a first execution.
-    Wrong(String),
-    /// The outcome, and the parts that servers gave an error for.
-    Failed(Option<Outcome>, Vec<usize>, String),
-    /// The caller went away before there was an answer.
-    Dropped,
 }
 
 /// The records of all callers of a schedule.
@@ -62,6 +56,8 @@ pub(crate) struct Caller {
     pub(crate) pause: Duration,
     /// What `handle` was given.
     pub(crate) deadline: Duration,
+    /// So often may one of its commands be executed: once, unless the handle was told to send again.
+    pub(crate) most: usize,
 }
 
 /// What callers send.
@@ -72,6 +68,16 @@ pub(crate) enum Kind {
     Increment,
     Pipeline,
     Transaction,
+    /// Changes nothing.
+    Read,
+}
+
+impl Kind {
+    const ALL: [Kind; 6] = [Kind::Set, Kind::Push, Kind::Increment, Kind::Pipeline, Kind::Transaction, Kind::Read];
+
+    pub(crate) fn parts(self) -> Parts {
+        if self == Kind::Pipeline { Parts::Apart } else { Parts::Together }
+    }
 }
 
 impl Caller {
@@ -86,29 +92,31 @@ impl Caller {
     }
 
     async fn call(&mut self, number: usize) {
-        let kind = [Kind::Set, Kind::Push, Kind::Increment, Kind::Pipeline, Kind::Transaction][self.rng.usize(..5)];
+        let kind = Kind::ALL[self.rng.usize(..Kind::ALL.len())];
         let word = format!("w{}-{number}", self.name);
-        let parts = if matches!(kind, Kind::Pipeline | Kind::Transaction) { 3 } else { 1 };
+        let parts = match kind {
+            Kind::Pipeline | Kind::Transaction => 3,
+            Kind::Set | Kind::Push | Kind::Increment => 1,
+            Kind::Read => 0,
+        };
         let words: Vec<String> = (0..parts).map(|part| format!("{word}-{part}")).collect();
-        let patience = match self.rng.u8(..8) {
-            0 => Some(self.random_below(Duration::from_millis(5))),
-            1 => Some(self.random_below(Duration::from_secs(3))),
-            _ => None,
-        };
+        let manner = self.manner();
         let issued = self.trace.now();
-        let fate = match patience {
-            None => send(&mut self.handle, kind, &words).await,
-            Some(patience) => tokio::select! {
-                biased;
-                fate = send(&mut self.handle, kind, &words) => fate,
-                () = tokio::time::sleep(patience) => Fate::Dropped,
-            },
-        };
+        let fate = manner.wait(send(&mut self.handle, kind, &words, self.most)).await.unwrap_or(Fate::Dropped);
         if fate != Fate::Done {
             self.trace.note(format!("{word} {kind:?} of {:.3}s: {fate:?}", issued.as_secs_f64()));
         }
-        let (ended, deadline) = (self.trace.now(), self.deadline);
-        self.calls.add(Call { kind, words, issued, ended, deadline, fate });
+        let (ended, deadline, most) = (self.trace.now(), self.deadline, self.most);
+        self.calls.add(Call { kind, words, manner, issued, ended, deadline, most, fate });
+    }
+
+    fn manner(&mut self) -> Manner {
+        match self.rng.u8(..16) {
+            0 | 1 => Manner::GoesAwayAfter(self.random_below(Duration::from_millis(5))),
+            2 | 3 => Manner::GoesAwayAfter(self.random_below(Duration::from_secs(3))),
+            4 => Manner::LooksAwayFor(self.random_below(Duration::from_secs(3))),
+            _ => Manner::Awaits,
+        }
     }
 
     fn random_below(&mut self, limit: Duration) -> Duration {
@@ -116,52 +124,50 @@ impl Caller {
     }
 }
 
-async fn send(handle: &mut Handle, kind: Kind, words: &[String]) -> Fate {
-    let word = &words[0];
+async fn send(handle: &mut Handle, kind: Kind, words: &[String], most: usize) -> Fate {
     match kind {
-        Kind::Set => judge(cmd("SET").arg("key").arg(word).query_async(handle).await, &[Value::Okay]),
-        // Nobody else writes to this list or counter, so that a first execution answers with one.
-        Kind::Push => judge(cmd("LPUSH").arg(list(word)).arg(word).query_async(handle).await, &[Value::Int(1)]),
-        Kind::Increment => judge(cmd("INCR").arg(word).query_async(handle).await, &[Value::Int(1)]),
+        Kind::Set => told(cmd("SET").arg("key").arg(&words[0]).query_async(handle).await, |answer: &Value| {
+            *answer == Value::Okay
+        }),
+        Kind::Push => told(push(&words[0]).query_async(handle).await, |answer| is_count(answer, most)),
+        Kind::Increment => told(increment(&words[0]).query_async(handle).await, |answer| is_count(answer, most)),
         Kind::Pipeline | Kind::Transaction => {
             let mut pipe = pipe();
-            if matches!(kind, Kind::Transaction) {
+            if kind == Kind::Transaction {
                 pipe.atomic();
             }
-            for word in words {
-                pipe.cmd("INCR").arg(word);
-            }
-            let answers: Result<Vec<Value>, RedisError> = pipe.query_async(handle).await;
-            match answers {
-                Ok(answers) if answers.iter().all(|answer| *answer == Value::Int(1)) => Fate::Done,
-                Ok(answers) => Fate::Wrong(format!("{answers:?}")),
-                Err(error) => failed(&error),
-            }
+            // Different ones, so that some of them may be refused and the others not.
+            pipe.add_command(increment(&words[0])).add_command(push(&words[1])).add_command(increment(&words[2]));
+            let are_counts = |answers: &Vec<Value>| {
+                answers.len() == words.len() && answers.iter().all(|answer| is_count(answer, most))
+            };
+            told(pipe.query_async(handle).await, are_counts)
         }
+        Kind::Read => told(cmd("GET").arg("nothing").query_async(handle).await, |answer: &Value| *answer == Value::Nil),
     }
 }
 
-fn list(word: &str) -> String {
-    format!("list-of-{word}")
+fn increment(word: &str) -> Cmd {
+    let mut increment = cmd("INCR");
+    increment.arg(word);
+    increment
 }
 
-fn judge(answer: Result<Value, RedisError>, first: &[Value]) -> Fate {
+fn push(word: &str) -> Cmd {
+    let mut push = cmd("LPUSH");
+    push.arg(format!("list-of-{word}")).arg(word);
+    push
+}
+
+/// Nobody else writes to this list or counter, so that a first execution answers with one.
+fn is_count(answer: &Value, most: usize) -> bool {
+    matches!(answer, Value::Int(count) if (1..=most).contains(&usize::try_from(*count).unwrap_or_default()))
+}
+
+fn told<T: fmt::Debug>(answer: Result<T, RedisError>, is_right: impl FnOnce(&T) -> bool) -> Fate {
     match answer {
-        Ok(answer) if first.contains(&answer) => Fate::Done,
+        Ok(answer) if is_right(&answer) => Fate::Done,
         Ok(answer) => Fate::Wrong(format!("{answer:?}")),
-        Err(error) => failed(&error),
+        Err(error) => Fate::of(&error),
     }
-}
-
-fn failed(error: &RedisError) -> Fate {
-    let refused = match error.command_error() {
-        Some(_) => Vec::new(),
-        None => error
-            .clone()
-            .into_server_errors()
-            .into_iter()
-            .flat_map(|all| all.iter().map(|(part, _)| *part).collect::<Vec<_>>())
-            .collect(),
-    };
-    Fate::Failed(error.outcome(), refused, error.to_string())
 }

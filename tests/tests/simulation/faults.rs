@@ -7,11 +7,21 @@ use std::time::Duration;
 use redis_tether::Tether;
 use tokio::time::advance;
 
+use crate::scissors::Cut;
 use crate::trace::Trace;
 use crate::world::{NAME, World, address, ip};
 
 /// The password that the tether signs in with.
 pub(crate) const PASSWORD: &str = "open sesame";
+
+/// What servers refuse commands with. The last one is of a script that was refused half-way.
+const REFUSALS: [&str; 5] = [
+    "TRYAGAIN try again",
+    "MASTERDOWN link down",
+    "OOM out of memory",
+    "LOADING loading",
+    "READONLY You can't write against a read only replica. script: 4ca238f6, on @user_script:1.",
+];
 
 /// A stretch of virtual time in which our own runtime stood still: from when, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -120,9 +130,8 @@ impl Mischief<'_> {
                 "loses a probe"
             }
             22 => {
-                let command = ["SET", "INCR", "PING", "LPUSH"][self.rng.usize(..4)];
-                let error = ["TRYAGAIN try again", "MASTERDOWN link down", "OOM out of memory", "LOADING loading"]
-                    [self.rng.usize(..4)];
+                let command = ["SET", "INCR", "PING", "LPUSH", "GET"][self.rng.usize(..5)];
+                let error = REFUSALS[self.rng.usize(..REFUSALS.len())];
                 server.refuse(command, Some(error));
                 self.trace.note(format!("fault: node {node} refuses {command} with {error}"));
                 return;
@@ -138,7 +147,7 @@ impl Mischief<'_> {
 
     fn strike_network(&mut self, node: usize, time: Duration) {
         let (net, at) = (&self.world.net, address(node));
-        let what = match self.rng.u8(..9) {
+        let what = match self.rng.u8(..11) {
             0 => {
                 net.refuse(at);
                 "refuses"
@@ -162,6 +171,15 @@ impl Mischief<'_> {
             5 => {
                 net.connect_delay(at, time / 2);
                 "connects slowly"
+            }
+            6 => {
+                self.world.scissors.cut(at, Cut::BeforeReply);
+                "is cut before a reply"
+            }
+            7 => {
+                let bytes = self.rng.usize(..400);
+                self.world.scissors.cut(at, Cut::AfterRequestBytes(bytes));
+                "is cut within a request"
             }
             _ => {
                 net.heal(at);
@@ -272,6 +290,7 @@ pub(crate) fn heal(world: &World, primary: usize) {
         world.net.latency(address(node), Duration::ZERO);
         world.net.connect_delay(address(node), Duration::ZERO);
     }
+    world.scissors.put_away();
     world.promote(primary);
     world.dns.delay(NAME, Duration::ZERO);
     world.name_means(&[primary]);

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use redis_tether::{Address, Epoch, Event, Outcome, Role};
+use redis_tether::{Address, Epoch, Event, Role};
+use redis_tether_tests::fate::{Fate, Promise};
+use redis_tether_tests::manner::Manner;
 
-use crate::callers::{Call, Fate, Kind};
+use crate::callers::{Call, Kind};
 use crate::faults::Stall;
 use crate::world::{World, address};
 
@@ -42,7 +44,16 @@ pub(crate) struct EventJudge {
     /// When the published link last became unfit to serve: the attempt that follows is made at once.
     unfit_at: Option<Duration>,
     pub(crate) stopped: bool,
-    pub(crate) connections: Vec<(Duration, Address)>,
+    /// When commands were let through, and where to. The last one may still be open.
+    served: Vec<Served>,
+}
+
+/// A stretch of time in which commands went to one address.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    address: Address,
+    from: Duration,
+    until: Option<Duration>,
 }
 
 impl EventJudge {
@@ -62,14 +73,18 @@ impl EventJudge {
                 other => Err(format!("attempt {epoch} at {address} failed, which was {other:?}")),
             },
             Event::Connected { epoch, address, role, .. } => self.connected(at, *epoch, address, *role),
-            Event::Resumed { epoch, .. } => self.must_be_current(*epoch, event),
+            Event::Resumed { epoch, .. } => {
+                let last = self.served.last().map(|served| served.address.clone());
+                self.served.extend(last.map(|address| Served { address, from: at, until: None }));
+                self.must_be_current(*epoch, event)
+            }
             Event::Suspected { epoch, .. } | Event::Demoted { epoch, .. } => {
-                self.unfit_at = Some(at);
+                self.serves_no_more(at);
                 self.must_be_current(*epoch, event)
             }
             Event::Lost { epoch, .. } => {
                 self.must_be_current(*epoch, event)?;
-                self.unfit_at = Some(at);
+                self.serves_no_more(at);
                 self.current = None;
                 Ok(())
             }
@@ -136,7 +151,8 @@ impl EventJudge {
         }
         self.published = Some(epoch);
         self.owed = self.current.replace(epoch).map(|old| (at, old));
-        self.connections.push((at, address.clone()));
+        self.close_served(at);
+        self.served.push(Served { address: address.clone(), from: at, until: None });
         Ok(())
     }
 
@@ -146,9 +162,25 @@ impl EventJudge {
             return Ok(());
         }
         self.must_be_current(epoch, event)?;
-        self.unfit_at = Some(at);
+        self.serves_no_more(at);
         self.current = None;
         Ok(())
+    }
+
+    fn serves_no_more(&mut self, at: Duration) {
+        self.unfit_at = Some(at);
+        self.close_served(at);
+    }
+
+    fn close_served(&mut self, at: Duration) {
+        if let Some(last) = self.served.last_mut() {
+            last.until.get_or_insert(at);
+        }
+    }
+
+    /// When commands were let through, and where to.
+    pub(crate) fn served(&self) -> Vec<Served> {
+        self.served.clone()
     }
 
     fn must_be_current(&self, epoch: Epoch, event: &Event) -> Verdict {
@@ -159,35 +191,70 @@ impl EventJudge {
     }
 }
 
-/// Every call against what the servers executed, and against the time that it took.
-pub(crate) fn judge_calls(world: &World, calls: &[Call], stalls: &[Stall]) -> Verdict {
+/// Every call against what the servers executed, against when commands were let through, and against the time that it took.
+pub(crate) fn judge_calls(world: &World, calls: &[Call], served: &[Served], stalls: &[Stall]) -> Verdict {
     let executions = executions(world);
     for call in calls {
         judge_executions(&executions, call)
+            .and_then(|()| judge_sending(&executions, call, served, stalls))
             .and_then(|()| judge_time(call, stalls))
             .map_err(|wrong| format!("{wrong}: {call:?}"))?;
     }
     Ok(())
 }
 
-/// How often each word was executed, all servers together.
-fn executions(world: &World) -> BTreeMap<Vec<u8>, usize> {
-    let mut executions = BTreeMap::new();
-    for write in world.nodes.iter().flat_map(|node| node.writes()) {
+/// On which nodes each word was executed, once for each time.
+type Executions = BTreeMap<Vec<u8>, Vec<usize>>;
+
+fn executions(world: &World) -> Executions {
+    let mut executions = Executions::new();
+    let writes = world
+        .nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(node, server)| server.writes().into_iter().map(move |write| (node, write)));
+    for (node, write) in writes {
         // The word is the last argument of every command that the callers send.
         if let Some(word) = write.args.last() {
-            *executions.entry(word.clone()).or_default() += 1;
+            executions.entry(word.clone()).or_default().push(node);
         }
     }
     executions
 }
 
-fn judge_executions(executions: &BTreeMap<Vec<u8>, usize>, call: &Call) -> Verdict {
+fn nodes_of<'a>(executions: &'a Executions, word: &str) -> &'a [usize] {
+    executions.get(word.as_bytes()).map_or(&[], Vec::as_slice)
+}
+
+fn judge_executions(executions: &Executions, call: &Call) -> Verdict {
     for (part, word) in call.words.iter().enumerate() {
-        let count = executions.get(word.as_bytes()).copied().unwrap_or_default();
+        let count = nodes_of(executions, word).len();
         let allowed = allowed(call, part)?;
         if !allowed.contains(&count) {
             return Err(format!("{word} was executed {count} times, and may have been {allowed:?} times"));
+        }
+    }
+    let first = call.words.first().map_or(&[][..], |word| nodes_of(executions, word));
+    let is_whole = call.words.iter().all(|word| nodes_of(executions, word) == first);
+    if call.kind == Kind::Transaction && !is_whole {
+        return Err("it was executed in part".to_owned());
+    }
+    Ok(())
+}
+
+/// What was executed was sent while its caller waited, and while commands were let through. What its caller dropped while
+/// it was held is not sent when there is a link.
+fn judge_sending(executions: &Executions, call: &Call, served: &[Served], stalls: &[Stall]) -> Verdict {
+    for node in call.words.iter().flat_map(|word| nodes_of(executions, word)) {
+        let may_have_sent = |served: &&Served| {
+            // Where we stood still in between, the event may have been seen later than it happened.
+            let stall = stalls.iter().find(|stall| (stall.from..=stall.from + stall.length).contains(&served.from));
+            let from = stall.map_or(served.from, |stall| stall.from);
+            let is_here = served.address == Address::Tcp(address(*node));
+            is_here && from <= call.ended && served.until.is_none_or(|until| call.issued <= until)
+        };
+        if served.iter().find(may_have_sent).is_none() {
+            return Err(format!("node {node} executed it, and meanwhile no command was let through to there"));
         }
     }
     Ok(())
@@ -195,24 +262,30 @@ fn judge_executions(executions: &BTreeMap<Vec<u8>, usize>, call: &Call) -> Verdi
 
 /// How often this part may have been executed, by what the caller was told.
 fn allowed(call: &Call, part: usize) -> Result<RangeInclusive<usize>, String> {
-    match &call.fate {
-        Fate::Done => Ok(1..=1),
-        Fate::Wrong(_) => Err("the answer is not that of a first execution".to_owned()),
-        // All of it: a transaction of which one part was refused runs not at all.
-        Fate::Failed(Some(Outcome::NotSent | Outcome::Refused), ..) => Ok(0..=0),
-        // Each part of a pipeline is on its own, and was answered.
-        Fate::Failed(Some(_), refused, _) if call.kind == Kind::Pipeline && !refused.is_empty() => {
-            if refused.contains(&part) { Ok(0..=0) } else { Ok(1..=1) }
-        }
-        Fate::Dropped | Fate::Failed(Some(_), ..) => Ok(0..=1),
-        Fate::Failed(None, ..) => Err("nobody can tell whether it was executed".to_owned()),
-    }
+    let sent = match &call.fate {
+        Fate::Failed(failure) => failure.times_sent,
+        Fate::Done | Fate::Wrong(_) | Fate::Dropped => None,
+    };
+    let most = sent.map_or(call.most, |sent| call.most.min(sent as usize));
+    Ok(match call.fate.promise(call.kind.parts(), part)? {
+        Promise::Executed => 1..=most,
+        // A server's own error speaks of the last sending, and of no earlier one.
+        Promise::NotExecuted if sent.is_none() => 0..=most - 1,
+        Promise::NotExecuted => 0..=0,
+        Promise::Unknown => 0..=most,
+    })
 }
 
-/// No call takes longer than its deadline, but for the time in which we stood still ourselves and what that grants.
+/// No call takes longer than its deadline, but for the time in which we stood still ourselves, or its caller looked away,
+/// and what that grants.
 fn judge_time(call: &Call, stalls: &[Stall]) -> Verdict {
     let met = stalls.iter().filter(|stall| stall.from <= call.ended && call.issued <= stall.from + stall.length);
-    let allowance: Duration = met.map(|stall| stall.length + GRACE).sum();
+    let stood_still: Duration = met.map(|stall| stall.length + GRACE).sum();
+    let looked_away = match call.manner {
+        Manner::LooksAwayFor(time) => time + GRACE,
+        Manner::Awaits | Manner::GoesAwayAfter(_) => Duration::ZERO,
+    };
+    let allowance = stood_still + looked_away;
     let took = call.ended - call.issued;
     if took > call.deadline + allowance + ROUNDING {
         return Err(format!("took {took:?}, with a deadline of {:?} and {allowance:?} for stalls", call.deadline));
@@ -220,26 +293,63 @@ fn judge_time(call: &Call, stalls: &[Stall]) -> Verdict {
     Ok(())
 }
 
-/// The verdict on a call of three parts, of which the middle one was refused and those in `executed` were executed.
-fn on_refusal(kind: Kind, outcome: Outcome, executed: &[usize]) -> Verdict {
-    let words: Vec<String> = (0..3).map(|part| format!("word-{part}")).collect();
-    let executions = executed.iter().map(|part| (words[*part].clone().into_bytes(), 1)).collect();
-    let fate = Fate::Failed(Some(outcome), vec![1], "refused".to_owned());
-    let (issued, ended, deadline) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    judge_executions(&executions, &Call { kind, words, issued, ended, deadline, fate })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use redis_tether::Outcome;
+    use redis_tether_tests::fate::Failure;
 
-#[test]
-fn a_refused_transaction_runs_not_at_all() {
-    on_refusal(Kind::Transaction, Outcome::Refused, &[]).expect("none ran");
-    on_refusal(Kind::Transaction, Outcome::Refused, &[0]).expect_err("one ran");
-    // `MULTI` itself may have been refused, and then it was none.
-    on_refusal(Kind::Transaction, Outcome::Ambiguous, &[0, 2]).expect("they may have run");
-}
+    const SECOND: Duration = Duration::from_secs(1);
 
-#[test]
-fn a_pipeline_runs_but_for_what_was_refused() {
-    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0, 2]).expect("those that were not refused ran");
-    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0]).expect_err("one was answered and did not run");
-    on_refusal(Kind::Pipeline, Outcome::Ambiguous, &[0, 1, 2]).expect_err("the refused one ran");
+    /// A call of two parts between the first and the second second.
+    fn call(kind: Kind, most: usize, fate: Fate) -> Call {
+        let words = vec!["first".to_owned(), "second".to_owned()];
+        let manner = Manner::Awaits;
+        Call { kind, words, manner, issued: SECOND, ended: 2 * SECOND, deadline: SECOND, most, fate }
+    }
+
+    fn failed(outcome: Outcome, times_sent: Option<u32>) -> Fate {
+        Fate::Failed(Failure { outcome: Some(outcome), refused: Vec::new(), times_sent, words: "words".to_owned() })
+    }
+
+    /// Both parts executed on these nodes.
+    fn executed_on(nodes: &[usize]) -> Executions {
+        ["first", "second"].map(|word| (word.as_bytes().to_vec(), nodes.to_vec())).into()
+    }
+
+    #[test]
+    fn what_may_be_sent_again_may_be_executed_as_often_and_no_more() {
+        let verdict = |most, fate, nodes: &[usize]| {
+            judge_executions(&executed_on(nodes), &call(Kind::Pipeline, most, fate)).is_ok()
+        };
+        assert!(!verdict(1, Fate::Done, &[0, 1]));
+        assert!(verdict(2, Fate::Done, &[0, 1]));
+        assert!(!verdict(2, Fate::Done, &[0, 1, 1]));
+        assert!(!verdict(3, failed(Outcome::Ambiguous, Some(1)), &[0, 1]), "it was sent once");
+        assert!(!verdict(3, failed(Outcome::NotSent, Some(0)), &[0]));
+        assert!(verdict(3, failed(Outcome::Refused, None), &[0, 0]), "the server speaks of the third sending");
+        assert!(!verdict(1, failed(Outcome::Refused, None), &[0]));
+    }
+
+    #[test]
+    fn a_transaction_runs_as_a_whole() {
+        let mut executions = executed_on(&[0]);
+        judge_executions(&executions, &call(Kind::Transaction, 1, Fate::Dropped)).expect("it ran");
+        executions.remove("second".as_bytes());
+        judge_executions(&executions, &call(Kind::Pipeline, 1, Fate::Dropped)).expect("a pipeline may run in part");
+        judge_executions(&executions, &call(Kind::Transaction, 1, Fate::Dropped)).expect_err("half of it ran");
+    }
+
+    #[test]
+    fn what_was_executed_was_sent_while_commands_were_let_through() {
+        let sent = |node, from, until| {
+            let served = Served { address: Address::Tcp(address(node)), from, until };
+            judge_sending(&executed_on(&[0]), &call(Kind::Pipeline, 1, Fate::Dropped), &[served], &[]).is_ok()
+        };
+        assert!(sent(0, Duration::ZERO, None));
+        assert!(sent(0, 2 * SECOND, None), "at the last moment");
+        assert!(!sent(0, 3 * SECOND, None), "its caller was gone");
+        assert!(!sent(0, Duration::ZERO, Some(SECOND / 2)), "it was not there yet");
+        assert!(!sent(1, Duration::ZERO, None), "another node");
+    }
 }

@@ -16,6 +16,7 @@ mod judge;
 mod mute;
 mod random;
 mod schedule;
+mod scissors;
 mod steady;
 mod trace;
 mod waiting;

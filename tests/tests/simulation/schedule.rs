@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis_tether::{Config, Event, Phase, Protocol, Tether};
+use redis_tether::{Config, Event, Phase, Protocol, Retry, Tether};
 use tokio::runtime::Builder;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::callers::{Caller, Calls};
 use crate::faults::{Mischief, PASSWORD, heal};
-use crate::judge::{EventJudge, Verdict, judge_calls};
+use crate::judge::{EventJudge, Served, Verdict, judge_calls};
 use crate::trace::Trace;
 use crate::world::{self, PATIENCE, World, address, bounds, rounding, set, until_connected};
 
@@ -92,7 +92,7 @@ async fn run(seed: u64, trace: &Trace) -> Result<Report, String> {
     sleep(Duration::from_secs(10)).await;
     watch.verdict()?;
     watch.judge_dials(&world)?;
-    judge_calls(&world, &calls.all(), &stalls)?;
+    judge_calls(&world, &calls.all(), &watch.served(), &stalls)?;
     end_tether(&world, tether, &mut rng, trace, tasks_before, watch).await?;
     Ok(Report { hash: trace.hash(), recovery, calls: calls.all().len(), faults })
 }
@@ -126,11 +126,17 @@ fn spawn_callers(
         let deadline = if rng.bool() { config.commands.deadline } else { Duration::from_millis(rng.u64(1..2_000)) };
         let policy = tether.handle().policy().deadline(deadline);
         let policy = if rng.u8(..4) == 0 { policy.fail_fast() } else { policy };
-        let handle = tether.handle().with_policy(policy);
+        let retries = rng.u32(1..=3);
+        // What is sent again whatever it does may be executed as often. What the server calls harmless shows nowhere.
+        let (retry, most) = match rng.u8(..8) {
+            0 | 1 => (Retry::All, 1 + retries as usize),
+            2 | 3 => (Retry::ReadOnly, 1),
+            _ => (Retry::Never, 1),
+        };
+        let handle = tether.handle().with_policy(policy.retry(retry).max_retries(retries));
         let pause = Duration::from_millis(rng.u64(20..1_000));
-        let caller =
-            Caller { name, handle, rng: rng.fork(), trace: trace.clone(), calls: calls.clone(), pause, deadline };
-        tokio::spawn(caller.run(until))
+        let (rng, trace, calls) = (rng.fork(), trace.clone(), calls.clone());
+        tokio::spawn(Caller { name, handle, rng, trace, calls, pause, deadline, most }.run(until))
     };
     (0..3).map(spawn).collect()
 }
@@ -243,6 +249,10 @@ impl Watch {
 
     fn judge_dials(&self, world: &World) -> Verdict {
         lock(&self.seen).judge.judge_dials(world)
+    }
+
+    fn served(&self) -> Vec<Served> {
+        lock(&self.seen).judge.served()
     }
 
     fn verdict(&self) -> Verdict {

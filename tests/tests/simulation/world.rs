@@ -19,6 +19,8 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use tokio::time::{Instant, timeout};
 
+use crate::scissors::Scissors;
+
 /// The name under which tethers know their primary.
 pub(crate) const NAME: &str = "redis.test";
 
@@ -34,13 +36,14 @@ pub(crate) struct World {
     pub(crate) net: SimNet,
     pub(crate) dns: Dns,
     pub(crate) nodes: Vec<FakeServer>,
+    pub(crate) scissors: Scissors,
 }
 
 impl World {
     /// Node 0 is the primary that the name means; the others are replicas of it.
     pub(crate) fn new(nodes: usize) -> World {
-        let world =
-            World { net: SimNet::new(), dns: Dns::new(), nodes: (0..nodes).map(|_| FakeServer::new()).collect() };
+        let nodes = (0..nodes).map(|_| FakeServer::new()).collect();
+        let world = World { net: SimNet::new(), dns: Dns::new(), nodes, scissors: Scissors::default() };
         for (node, server) in world.nodes.iter().enumerate() {
             world.net.bind(address(node), server.clone());
             if node > 0 {
@@ -73,7 +76,8 @@ impl World {
             let dns = dns.clone();
             async move { dns.lookup(&host, port).await }
         });
-        let builder = Tether::builder(config).transport(SimTransport(self.net.clone())).resolver(resolver).seed(seed);
+        let transport = SimTransport { net: self.net.clone(), scissors: self.scissors.clone() };
+        let builder = Tether::builder(config).transport(transport).resolver(resolver).seed(seed);
         builder.start().await.expect("the configuration is valid")
     }
 
@@ -190,16 +194,19 @@ pub(crate) async fn set(handle: &mut Handle, id: &str) -> redis_tether::redis::R
 }
 
 /// Dials the simulated network.
-struct SimTransport(SimNet);
+struct SimTransport {
+    net: SimNet,
+    scissors: Scissors,
+}
 
 impl Transport for SimTransport {
     fn connect(&self, address: &Address) -> Pin<Box<dyn Future<Output = io::Result<BoxedStream>> + Send>> {
         let Address::Tcp(address) = address else {
             return Box::pin(async { Err(io::ErrorKind::Unsupported.into()) });
         };
-        let connecting = self.0.connect(*address);
+        let (address, connecting, scissors) = (*address, self.net.connect(*address), self.scissors.clone());
         Box::pin(async move {
-            let stream: BoxedStream = Box::new(connecting.await?);
+            let stream: BoxedStream = Box::new(scissors.around(address, connecting.await?));
             Ok(stream)
         })
     }
