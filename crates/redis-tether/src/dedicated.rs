@@ -194,7 +194,7 @@ impl Dedicated {
             return Err(self.over(lost).into());
         }
         let mut clock = Clock::new(self.deadline, demand);
-        let carrying = self.way.carry(request, flight, &mut clock, &self.own.control.shared.counters);
+        let carrying = self.way.carry(request, flight, None, &mut clock, &self.own.control.shared.counters);
         let carried = match demand {
             Demand::Blocking(_) => tokio::select! {
                 biased;

@@ -34,9 +34,10 @@ use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
 use crate::transport::{BoxedStream, Transport};
 
-/// How many commands may wait for the driver before senders have to. With redis-rs's 50, a burst of callers would be cut into
-/// batches of that size.
-const PIPELINE_BUFFER: usize = 1024;
+/// How many commands may wait for the driver before senders have to: more than are held by default, since those who wait for
+/// room come to it in no order, and with redis-rs's 50 a burst of callers would be cut into batches of that size. It costs
+/// nothing while it is not used.
+const PIPELINE_BUFFER: usize = 16 * 1024;
 
 /// How long a connection that is asked nothing must at least stay open to count: the time in which a peer on the same
 /// network hangs up on whoever connects.

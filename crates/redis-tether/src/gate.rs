@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::outage::{ClosedCause, Outage};
-pub(crate) use self::release::Turn;
+pub(crate) use self::release::{Baton, Turn};
 pub(crate) use self::waiting::Ask;
 
 use self::hold::{Hold, Ticket};
@@ -50,6 +50,8 @@ pub(crate) struct Admission {
     pub(crate) ticket: Option<Ticket>,
     /// To be kept until the command is done.
     pub(crate) turn: Option<Turn>,
+    /// To be kept until the command is on its way.
+    pub(crate) baton: Option<Baton>,
 }
 
 /// A command may not be sent, and will not be.
@@ -146,8 +148,7 @@ impl Gate {
         } else {
             // From an open gate there is nobody held, so the word is closed here already, or it is the one before.
             self.word.store(CLOSED, Ordering::SeqCst);
-            inner.batches += 1;
-            inner.state = State::Releasing(Release::to(link, inner.batches));
+            inner.state = State::Releasing(Release::to(link));
         }
         let deliveries = self.release(&mut inner);
         drop(inner);

@@ -110,7 +110,7 @@ impl Handle {
             // Entered before the gate is looked at: either a drain sees it, or we see the drain's flip.
             let flight = way.ledger.begin(flight_kind(demand));
             if self.shared.gate.admits(way.epoch) {
-                match way.carry(request, flight, &mut clock, &self.shared.counters).await {
+                match way.carry(request, flight, None, &mut clock, &self.shared.counters).await {
                     Carried::Answer(reply) => return reply,
                     Carried::Trouble(met) => trouble = Some(met),
                 }

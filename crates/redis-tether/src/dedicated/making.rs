@@ -130,9 +130,9 @@ impl<'a> Making<'a> {
         let mut spare: Option<Dedicated> = None;
         loop {
             // Its turn lasts until the dial is done: many who wait for a link do not all dial at once.
-            let Admission { link, flight, ticket, turn } = self.admission().await?;
+            let Admission { link, flight, ticket, turn, baton } = self.admission().await?;
             // Nothing of it goes over the link.
-            drop(flight);
+            drop((flight, baton));
             self.ticket = ticket;
             let kept = spare.take().filter(|spare| spare.epoch() == link.epoch() && !spare.is_lost());
             let made = match kept {

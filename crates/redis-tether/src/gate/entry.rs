@@ -119,11 +119,11 @@ impl Gate {
         } else {
             return GivenUp::NotYet;
         };
-        let waiter = inner.hold.leave(ticket);
+        let left = inner.leave(ticket);
         let outage = inner.outage();
         self.count_held(&inner);
         drop(inner);
-        match waiter {
+        match left {
             Some(_) => GivenUp::Yes(NotAdmitted { reason, outage }),
             None => GivenUp::Settled,
         }
@@ -132,13 +132,31 @@ impl Gate {
     /// Takes out a held command whose caller went away.
     pub(super) fn leave(&self, ticket: Ticket) {
         let mut inner = self.lock();
-        let waiter = inner.hold.leave(ticket);
+        let left = inner.leave(ticket);
         self.count_held(&inner);
         drop(inner);
-        drop(waiter);
+        drop(left);
+    }
+}
+
+impl Inner {
+    /// Gives a place up, in the queue or in the line of those who are being let go. To be dropped without the lock.
+    fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Option<Admission>)> {
+        if let Some(waiter) = self.hold.leave(ticket) {
+            return Some((waiter, None));
+        }
+        let State::Releasing(release) = &mut self.state else { return None };
+        let (waiter, admission) = release.leave(ticket)?;
+        Some((waiter, Some(admission)))
     }
 }
 
 fn admission(link: &Arc<Link>, ask: &Ask) -> Admission {
-    Admission { link: Arc::clone(link), flight: link.ledger().begin(ask.kind), ticket: ask.ticket, turn: None }
+    Admission {
+        link: Arc::clone(link),
+        flight: link.ledger().begin(ask.kind),
+        ticket: ask.ticket,
+        turn: None,
+        baton: None,
+    }
 }

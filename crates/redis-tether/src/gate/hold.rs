@@ -87,14 +87,14 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The first batch after an opening.
-    pub(crate) fn first(id: u64) -> Batch {
-        Batch { id, size: FIRST_BATCH, under_way: 0 }
+    /// Before the first one after an opening.
+    pub(crate) fn none() -> Batch {
+        Batch { id: 0, size: 0, under_way: 0 }
     }
 
     /// The batch after this one, twice as large.
     pub(crate) fn next(&self, id: u64) -> Batch {
-        Batch { id, size: self.size.saturating_mul(2), under_way: 0 }
+        Batch { id, size: self.size.saturating_mul(2).max(FIRST_BATCH), under_way: 0 }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -113,13 +113,13 @@ impl Batch {
         self.under_way == 0
     }
 
-    /// One is done; says whether it was the last of this batch. One of an earlier batch changes nothing.
-    pub(crate) fn one_done(&mut self, id: u64) -> bool {
-        if id != self.id || self.under_way == 0 {
-            return false;
-        }
-        self.under_way -= 1;
-        self.is_done()
+    pub(crate) fn one_done(&mut self) {
+        self.under_way = self.under_way.saturating_sub(1);
+    }
+
+    /// Those who are still under way are not waited for.
+    pub(crate) fn give_up(&mut self) {
+        self.under_way = 0;
     }
 }
 
@@ -169,20 +169,23 @@ mod tests {
 
     #[test]
     fn batches_double_and_end_with_their_last() {
-        let mut batch = Batch::first(1);
-        assert_eq!(batch.size(), 64);
+        let mut batch = Batch::none();
+        assert!(batch.is_done());
+        let sizes = [1, 2, 3, 4, 5].map(|id| {
+            batch = batch.next(id);
+            batch.size()
+        });
+        assert_eq!(sizes, [64, 128, 256, 512, 1024]);
         batch.one_more();
         batch.one_more();
-        assert!(!batch.one_done(1));
-        assert!(!batch.one_done(7), "another batch's");
-        assert!(batch.one_done(1));
-        assert!(!batch.one_done(1), "nothing is under way");
-        let sizes: Vec<_> = (0..4)
-            .map(|_| {
-                batch = batch.next(2);
-                batch.size()
-            })
-            .collect();
-        assert_eq!(sizes, [128, 256, 512, 1024]);
+        batch.one_done();
+        assert!(!batch.is_done());
+        batch.one_done();
+        assert!(batch.is_done());
+        batch.one_more();
+        batch.give_up();
+        assert!(batch.is_done());
+        batch.one_done();
+        assert!(batch.is_done(), "one who was given up");
     }
 }

@@ -1,7 +1,11 @@
-//! How held commands are let go once there is a link: in batches that double. The next batch goes when the callers of the
-//! present one are done, or when it has lasted for long enough: a caller that was let go and does not look (an arm of a
-//! `select!`, a future that is kept for later) must not hold up those behind it.
+//! How held commands are let go once there is a link: in batches that double, and one after the other within a batch. Who was
+//! told hands the baton on when the command is on its way, so that the order in which they came is the order in which they
+//! are sent, whatever threads their tasks run on. The next batch goes when the callers of the present one are done, or
+//! when it has lasted for long enough: a caller that was told and does not look (an arm of a `select!`, a future that is kept
+//! for later) must not hold up those behind it.
 
+use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,31 +13,58 @@ use std::time::Duration;
 use redis_tether_core::Epoch;
 use tokio::time::{Instant, sleep_until};
 
-use super::hold::Batch;
+use super::hold::{Batch, Ticket};
 use super::waiting::Waiter;
 use super::{Admission, Gate, Inner, State};
 use crate::link::Link;
+
+/// So long the baton may stay with one caller before the others of the batch are told all at once, in disorder: well above what
+/// a busy runtime takes to get round to a task, and short beside any deadline.
+const STALL: Duration = Duration::from_millis(10);
 
 /// A release that is under way.
 pub(super) struct Release {
     link: Arc<Link>,
     batch: Batch,
     begun: Instant,
+    line: Line,
+    /// Since when somebody has the baton, if anybody has.
+    handed_at: Option<Instant>,
 }
 
 impl Release {
-    /// Begins with the first batch.
-    pub(super) fn to(link: Arc<Link>, batch: u64) -> Release {
-        Release { link, batch: Batch::first(batch), begun: Instant::now() }
+    /// Nobody is let go yet.
+    pub(super) fn to(link: Arc<Link>) -> Release {
+        Release { link, batch: Batch::none(), begun: Instant::now(), line: Line::default(), handed_at: None }
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
-    fn go_on(&mut self, batch: u64) {
-        self.batch = self.batch.next(batch);
-        self.begun = Instant::now();
+    /// Takes one out who has not been told yet. To be dropped without the lock.
+    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Admission)> {
+        self.line.0.remove(&ticket)
+    }
+
+    fn is_stalled(&self) -> bool {
+        self.handed_at.is_some_and(|handed_at| handed_at.elapsed() >= STALL)
+    }
+}
+
+/// Those of a batch who have not been told yet. They are let go for all that: who drops it tells them.
+#[derive(Default)]
+struct Line(BTreeMap<Ticket, (Waiter, Admission)>);
+
+impl Line {
+    fn all(&mut self) -> Vec<(Waiter, Admission)> {
+        mem::take(&mut self.0).into_values().collect()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        Deliveries(self.all()).deliver();
     }
 }
 
@@ -50,16 +81,38 @@ impl Drop for Turn {
     }
 }
 
+/// The permission to send before all who came later. To be dropped as soon as the command is on its way, or is not to be
+/// sent after all.
+#[derive(Debug)]
+pub(crate) struct Baton {
+    gate: Arc<Gate>,
+    batch: u64,
+}
+
+impl Drop for Baton {
+    fn drop(&mut self) {
+        self.gate.hand_on(self.batch);
+    }
+}
+
 impl Gate {
     /// Sees the release to the link of this epoch through: a batch that has lasted for `limit` holds up the next one no
-    /// longer. Whoever opens the gate has this run beside it. It ends when nobody is held any more or the gate is not open
-    /// for this epoch any more, within `limit` of that, and at once when the gate stops. Cancel safe.
+    /// longer, nor does a caller who does not look hold up the others of the batch. Whoever opens the gate has this run
+    /// beside it. It ends when nobody is held any more or the gate is not open for this epoch any more, within moments of
+    /// that, and at once when the gate stops. Cancel safe.
     pub(crate) async fn see_through(self: Arc<Self>, epoch: Epoch, limit: Duration) {
         while let Some((batch, begun)) = self.under_way(epoch) {
+            let ends = begun + limit;
+            let look = ends.min(Instant::now() + STALL);
             tokio::select! {
                 biased;
                 () = self.stopped.cancelled() => return,
-                () = sleep_until(begun + limit) => self.overtake(batch),
+                () = sleep_until(look) => {}
+            }
+            if ends <= Instant::now() {
+                self.overtake(batch);
+            } else {
+                self.end_stall(batch);
             }
         }
     }
@@ -74,58 +127,98 @@ impl Gate {
 
     /// The next batch goes, if this one is still the present one.
     fn overtake(self: &Arc<Self>, batch: u64) {
-        self.next_batch(|present| present.id() == batch);
+        self.go_on(batch, |release| {
+            release.handed_at = None;
+            release.batch.give_up();
+            release.line.all()
+        });
+    }
+
+    /// The others of the batch are told, if nothing has moved for too long.
+    fn end_stall(self: &Arc<Self>, batch: u64) {
+        self.go_on(batch, |release| match release.is_stalled() {
+            true => {
+                release.handed_at = None;
+                release.line.all()
+            }
+            false => Vec::new(),
+        });
+    }
+
+    /// The command of whoever had the baton is on its way.
+    fn hand_on(self: &Arc<Self>, batch: u64) {
+        self.go_on(batch, |release| {
+            release.handed_at = None;
+            Vec::new()
+        });
     }
 
     /// One of a batch is done with.
     fn turn_over(self: &Arc<Self>, batch: u64) {
-        self.next_batch(|present| present.one_done(batch));
+        self.go_on(batch, |release| {
+            release.batch.one_done();
+            Vec::new()
+        });
     }
 
-    fn next_batch(self: &Arc<Self>, is_over: impl FnOnce(&mut Batch) -> bool) {
+    /// Notes what happened to the present batch, if that is this one, tells those whom `note` lets go, and goes on.
+    fn go_on(self: &Arc<Self>, batch: u64, note: impl FnOnce(&mut Release) -> Vec<(Waiter, Admission)>) {
         let mut inner = self.lock();
-        let inner_ref = &mut *inner;
-        let State::Releasing(release) = &mut inner_ref.state else { return };
-        if !is_over(&mut release.batch) {
+        let State::Releasing(release) = &mut inner.state else { return };
+        if release.batch.id() != batch {
             return;
         }
-        inner_ref.batches += 1;
-        release.go_on(inner_ref.batches);
-        let deliveries = self.release(&mut inner);
+        let told = Deliveries(note(release));
+        let next = self.release(&mut inner);
         drop(inner);
-        deliveries.deliver();
+        told.deliver();
+        next.deliver();
     }
 
-    /// Lets the present batch go, and opens the gate when nobody is left behind it.
+    /// Hands the baton to the next one, if nobody has it; lets the next batch go when everybody of this one is done; opens the
+    /// gate when nobody is left.
     pub(super) fn release(self: &Arc<Self>, inner: &mut Inner) -> Deliveries {
-        let mut deliveries = Deliveries(Vec::new());
+        let mut next = Vec::new();
         while let State::Releasing(release) = &mut inner.state {
-            let Release { link, batch, .. } = release;
-            for (ticket, waiter) in inner.hold.take(batch.size()) {
-                // Entered in the ledger before anybody is woken: from here on a drain sees it.
-                let flight = link.ledger().begin(waiter.kind());
-                // A blocking command may be answered in an hour; the others do not wait for that.
-                let turn = (!waiter.is_blocking()).then(|| {
-                    batch.one_more();
-                    Turn { gate: Arc::clone(self), batch: batch.id() }
-                });
-                let admission = Admission { link: Arc::clone(link), flight, ticket: Some(ticket), turn };
-                deliveries.0.push((waiter, admission));
+            if release.handed_at.is_some() {
+                break;
             }
-            if inner.hold.is_empty() {
-                self.word.store(link.epoch().get(), Ordering::SeqCst);
-                let link = Arc::clone(link);
+            if let Some((_, (waiter, mut admission))) = release.line.0.pop_first() {
+                release.handed_at = Some(Instant::now());
+                admission.baton = Some(Baton { gate: Arc::clone(self), batch: release.batch.id() });
+                next.push((waiter, admission));
+            } else if inner.hold.is_empty() {
+                self.word.store(release.link.epoch().get(), Ordering::SeqCst);
+                let link = Arc::clone(&release.link);
                 inner.state = State::Open { link };
-            } else if batch.is_done() {
-                inner.batches += 1;
-                release.go_on(inner.batches);
+            } else if release.batch.is_done() {
+                self.next_batch(inner);
             } else {
                 break;
             }
         }
-        self.counters.released.add(deliveries.0.len() as u64);
         self.count_held(inner);
-        deliveries
+        Deliveries(next)
+    }
+
+    fn next_batch(self: &Arc<Self>, inner: &mut Inner) {
+        let State::Releasing(release) = &mut inner.state else { return };
+        inner.batches += 1;
+        release.batch = release.batch.next(inner.batches);
+        release.begun = Instant::now();
+        for (ticket, waiter) in inner.hold.take(release.batch.size()) {
+            // Entered in the ledger before anybody is woken: from here on a drain sees it.
+            let flight = release.link.ledger().begin(waiter.kind());
+            // A blocking command may be answered in an hour; the others do not wait for that.
+            let turn = (!waiter.is_blocking()).then(|| {
+                release.batch.one_more();
+                Turn { gate: Arc::clone(self), batch: inner.batches }
+            });
+            let link = Arc::clone(&release.link);
+            let admission = Admission { link, flight, ticket: Some(ticket), turn, baton: None };
+            release.line.0.insert(ticket, (waiter, admission));
+        }
+        self.counters.released.add(release.line.0.len() as u64);
     }
 }
 

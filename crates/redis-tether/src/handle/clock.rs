@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::command::Demand;
+use crate::gate::Baton;
 use crate::patience::Patience;
 use crate::stats::Counters;
 
@@ -47,15 +48,19 @@ impl Clock {
     /// Runs `future` until the command is overdue: `None` then. A timer that fires late because this process stood still
     /// is put off, so that a reply that waits in the socket is read first.
     ///
+    /// The baton goes on after the first look at the future, by which the command is queued.
+    ///
     /// `blocked_until` says until when a blocking command keeps the server from answering, if one does: those behind it have
     /// their deadline after that.
     pub(crate) async fn run<F: Future>(
         &mut self,
         mut future: Pin<&mut F>,
+        baton: Option<Baton>,
         blocked_until: impl Fn() -> Option<Instant>,
         counters: &Counters,
     ) -> Option<F::Output> {
         let first = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        drop(baton);
         if let Poll::Ready(output) = first {
             return Some(output);
         }

@@ -82,7 +82,8 @@ impl Handle {
                     }
                 }
             }
-            let Admission { link, flight, ticket, turn } = self.admission(request, demand, &mut clock, &past).await?;
+            let Admission { link, flight, ticket, turn, baton } =
+                self.admission(request, demand, &mut clock, &past).await?;
             if ticket.is_some() && !self.shared.gate.publishes(link.epoch()) {
                 // It was let go, and by the time its caller looked the link took commands no more. It keeps its place.
                 past.ticket = ticket;
@@ -116,7 +117,7 @@ impl Handle {
                 self.shared.counters.resent.increment();
             }
             past.times_sent += 1;
-            match way.carry(request, flight, &mut clock, &self.shared.counters).await {
+            match way.carry(request, flight, baton, &mut clock, &self.shared.counters).await {
                 Carried::Answer(reply) => return reply,
                 Carried::Trouble(new) => trouble = Some(new),
             }

@@ -56,7 +56,7 @@ async fn asked<R: Request>(request: R, way: &mut Way, clock: &mut Clock, shared:
     if flags.are_read_only(request.words()).is_none() && way.level > VerifyLevel::Ping {
         let question = flags.question(request.words());
         let flight = way.ledger.begin(FlightKind::Plain);
-        match way.carry(One(&question.command()), flight, clock, &shared.counters).await {
+        match way.carry(One(&question.command()), flight, None, clock, &shared.counters).await {
             Carried::Answer(Ok(answer)) => flags.learn(question, &answer),
             Carried::Trouble(trouble) if matches!(trouble.what, What::Lost | What::NeverLeft) => {
                 return Harmless::LinkLost;

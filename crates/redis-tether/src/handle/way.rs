@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::request::{Judgement, Request};
 use crate::dial::verify::VerifyLevel;
+use crate::gate::Baton;
 use crate::ledger::{Flight, Ledger};
 use crate::link::Link;
 use crate::stats::Counters;
@@ -74,12 +75,13 @@ impl Way {
         Way { epoch: link.epoch(), ledger, level, connection: link.connection() }
     }
 
-    /// Sends once. The flight is struck out when the reply is there, or this future is dropped.
+    /// Sends once, and hands the baton on as soon as the command is queued for the link. The flight is struck out when the reply is there, or this future is dropped.
     #[inline]
     pub(crate) async fn carry<R: Request>(
         &mut self,
         request: R,
         mut flight: Flight,
+        baton: Option<Baton>,
         clock: &mut Clock,
         counters: &Counters,
     ) -> Carried<R::Reply> {
@@ -89,7 +91,7 @@ impl Way {
         let reply = {
             // Pinned here, so that it is kept once.
             let sending = pin!(request.send(&mut self.connection));
-            clock.run(sending, blocked_until, counters).await
+            clock.run(sending, baton, blocked_until, counters).await
         };
         if reply.as_ref().is_some_and(|reply| !is_own(reply)) {
             flight.answered();

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::gate::ClosedCause;
 use crate::gate::tests::{Call, get, poll_once};
+use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, epoch, settle};
+use crate::outcome::{Outcome, OutcomeExt};
 
 const LIMIT: Duration = Duration::from_millis(250);
 
@@ -43,15 +45,21 @@ async fn held_commands_go_in_order_and_at_a_doubling_pace() {
     assert_eq!(rig.shared.counters.released.value(), 600);
 }
 
-#[tokio::test(start_paused = true)]
-async fn newcomers_queue_behind_and_blocking_commands_hold_nobody_up() {
-    let rig = Rig::new();
+/// So many callers who wait for elements of a list.
+async fn pops(rig: &Rig, count: usize) -> JoinSet<RedisResult<String>> {
     let mut pops = JoinSet::new();
-    for _ in 0..64 {
+    for _ in 0..count {
         let mut handle = rig.handle();
         pops.spawn(async move { cmd("BLPOP").arg("list").arg(0).query_async::<String>(&mut handle).await });
     }
     settle().await;
+    pops
+}
+
+#[tokio::test(start_paused = true)]
+async fn newcomers_queue_behind_and_blocking_commands_hold_nobody_up() {
+    let rig = Rig::new();
+    let _pops = pops(&rig, 64).await;
     let calls: Vec<_> = (0..65).map(|key| get(&rig, key)).collect();
     settle().await;
     let peer = Peer::mute();
@@ -131,18 +139,20 @@ async fn callers_who_do_not_look_hold_nobody_up_for_long() {
 async fn who_was_overtaken_ends_no_later_batch() {
     let rig = Rig::new();
     let kept = begun_and_left(&rig, 64).await;
-    let calls: Vec<_> = (0..128 + 1).map(|key| get(&rig, key)).collect();
+    // The second batch waits for fewer than the first has left behind.
+    let _pops = pops(&rig, 128 - 28).await;
+    let calls: Vec<_> = (0..28 + 1).map(|key| get(&rig, key)).collect();
     settle().await;
     let peer = Peer::mute();
     let _seen_through = open(&rig, 1, &peer).await;
     tokio::time::sleep(LIMIT + LIMIT / 2).await;
-    assert_eq!(peer.received(), gets(0..128));
+    assert_eq!(peer.received()[128 - 28..], gets(0..28));
     drop(kept);
     settle().await;
-    assert_eq!(peer.received(), gets(0..128));
+    assert_eq!(peer.received()[128 - 28..], gets(0..28));
     peer.pay("+OK");
     settle().await;
-    assert_eq!(peer.received(), gets(0..129));
+    assert_eq!(peer.received()[128 - 28..], gets(0..29));
     peer.pay("+OK");
     finish(calls).await;
 }
@@ -168,4 +178,78 @@ async fn seeing_a_release_through_ends_with_it() {
     let nobody_is_held = open(&rig, 1, &Peer::saying("+OK")).await;
     settle().await;
     assert!(nobody_is_held.is_finished());
+}
+
+/// Nothing looks after stalls here, so that it is strict whatever the machine does meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_order_is_kept_on_several_threads() {
+    let rig = Rig::new();
+    let mut calls = Vec::new();
+    for key in 0..1_000 {
+        calls.push(get(&rig, key));
+        let is_held = || rig.shared.counters.held_now.value() == key as u64 + 1;
+        while !is_held() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let peer = Peer::saying("+OK");
+    rig.open(1, &peer).await;
+    finish(calls).await;
+    assert_eq!(peer.received(), gets(0..1_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_does_not_look_stalls_his_batch_for_a_moment() {
+    let rig = Rig::new();
+    let kept = begun_and_left(&rig, 1).await;
+    let calls: Vec<_> = (0..63).map(|key| get(&rig, key)).collect();
+    settle().await;
+    let peer = Peer::saying("+OK");
+    let start = Instant::now();
+    let _seen_through = open(&rig, 1, &peer).await;
+    settle().await;
+    assert_eq!(peer.received(), [""; 0], "he is the first, and was told");
+    finish(calls).await;
+    assert_eq!(start.elapsed().as_millis(), STALL.as_millis());
+    assert!(rig.gate().admits(epoch(1)), "and nobody is held any more");
+    for command in kept {
+        assert_eq!(command.await.as_deref(), Ok("OK"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_the_baton_may_run_out_of_time() {
+    let rig = Rig::new();
+    let kept = begun_and_left(&rig, 1).await;
+    let start = Instant::now();
+    let mut late = rig.handle_with(Policy::default().deadline(STALL / 2));
+    let late = tokio::spawn(async move { cmd("GET").arg("late").query_async::<String>(&mut late).await });
+    settle().await;
+    let peer = Peer::saying("+OK");
+    let _seen_through = open(&rig, 1, &peer).await;
+    let error = late.await.expect("no panic").expect_err("it is told too late");
+    assert_eq!((error.outcome(), start.elapsed()), (Some(Outcome::NotSent), STALL / 2), "{error}");
+    drop(kept);
+    settle().await;
+    assert_eq!(peer.received(), [""; 0], "it is never sent");
+}
+
+/// They were let go to a link that has gone, and come round to the next one in their order.
+#[tokio::test(start_paused = true)]
+async fn those_who_were_not_told_yet_keep_their_places_when_the_link_goes() {
+    let rig = Rig::new();
+    let kept = begun_and_left(&rig, 1).await;
+    let calls: Vec<_> = (1..10).map(|key| get(&rig, key)).collect();
+    settle().await;
+    let first = Peer::mute();
+    rig.open(1, &first).await;
+    settle().await;
+    rig.gate().close(ClosedCause::Connecting);
+    settle().await;
+    assert_eq!(rig.shared.counters.held_now.value(), 9, "held again");
+    let second = Peer::saying("+OK");
+    rig.open(2, &second).await;
+    finish(calls).await;
+    assert_eq!((first.received().len(), second.received()), (0, gets(1..10)));
+    drop(kept);
 }
