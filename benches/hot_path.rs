@@ -1,62 +1,155 @@
-//! What the handle costs beside the raw multiplexed connection of redis-rs, over the same server in the same run. Needs a
-//! real server: a fake one would be the slower side.
+//! What a command costs through each client: throughput, CPU time and latency, in rounds in which all clients do the same
+//! work over one real server. Prints its tables as it goes and leaves a section of the report.
+//!
+//! `cargo bench -p redis-tether-benches --bench hot_path`; `-- --quick` takes a fifth of the rounds, `-- SET 64` only what has
+//! these words in its name.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use redis_tether::redis::aio::ConnectionLike;
-use redis_tether::{Config, Tether, redis};
+use redis_tether_benches::peers::{Error, Peer};
+use redis_tether_benches::rounds::{Busy, Latencies, Operation, Turn, Work, play};
+use redis_tether_benches::section::{Bars, Section};
+use redis_tether_benches::statistics::{Spread, quantile};
 use redis_tether_testkit::server::{Server, ServerBinary};
-use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::runtime::Builder;
 
-/// Commands of one measured round, whatever the number of callers.
-const COMMANDS: u64 = 2_048;
+/// The workers of the runtime that the clients and their callers share.
+const WORKERS: usize = 2;
 
-fn hot_path(criterion: &mut Criterion) {
-    let runtime = Runtime::new().expect("a runtime for the bench");
-    let binary = ServerBinary::any().expect("a server: `cargo xtask servers` provides one");
-    let server = runtime.block_on(Server::start(&binary)).expect("the server starts");
-    let url = format!("redis://{}", server.addr());
-    let tether = runtime
-        .block_on(Tether::start(Config::from_url(&url).expect("the server's own URL")))
-        .expect("a valid configuration");
-    let client = redis::Client::open(url).expect("the server's own URL");
-    let raw = runtime.block_on(client.get_multiplexed_async_connection()).expect("the server is up");
+const ROUNDS: usize = 15;
 
-    let mut group = criterion.benchmark_group("set_16_bytes");
-    group.throughput(Throughput::Elements(COMMANDS));
-    for callers in [1, 64, 512] {
-        group.bench_with_input(BenchmarkId::new("tether", callers), &callers, |bencher, &callers| {
-            bencher.to_async(&runtime).iter(|| round(tether.handle(), callers));
-        });
-        group.bench_with_input(BenchmarkId::new("multiplexed", callers), &callers, |bencher, &callers| {
-            bencher.to_async(&runtime).iter(|| round(raw.clone(), callers));
-        });
-    }
-    group.finish();
-    runtime.block_on(tether.shutdown());
+/// What is done in one turn, as the report calls it.
+struct Measure {
+    name: String,
+    work: Work,
 }
 
-/// `callers` tasks share the commands, each sending one after another.
-async fn round<C>(connection: C, callers: u64)
-where
-    C: ConnectionLike + Clone + Send + 'static,
-{
-    let mut tasks = JoinSet::new();
-    for caller in 0..callers {
-        let mut connection = connection.clone();
-        tasks.spawn(async move {
-            for _ in 0..COMMANDS / callers {
-                redis::cmd("SET")
-                    .arg(caller)
-                    .arg("sixteen bytes ..")
-                    .exec_async(&mut connection)
-                    .await
-                    .expect("the server is up");
+impl Measure {
+    fn new(operation: Operation, callers: usize, value: usize, operations: usize) -> Measure {
+        let what = match operation {
+            Operation::Get => "GET".to_owned(),
+            Operation::Pipeline(length) => format!("pipeline of {length}"),
+            _ => "SET".to_owned(),
+        };
+        let name = format!("{what}, {callers} callers, {value} B").replace(" 1 callers", " 1 caller");
+        Measure { name, work: Work { operation, callers, value, operations } }
+    }
+}
+
+fn main() -> Result<(), Error> {
+    let (options, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with('-'));
+    let rounds = if options.iter().any(|option| option == "--quick") { ROUNDS / 5 } else { ROUNDS };
+    let wanted = |measure: &Measure| words.iter().all(|word| measure.name.contains(word.as_str()));
+    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    runtime.block_on(run(rounds, wanted))
+}
+
+async fn run(rounds: usize, wanted: impl Fn(&Measure) -> bool) -> Result<(), Error> {
+    let binary = ServerBinary::any().ok_or("no server: `cargo xtask servers` provides one")?;
+    let server = Server::start(&binary).await?;
+    let peers = Peer::all(server.addr()).await?;
+    let mut section = Section::new("hot_path", "The hot path");
+    section.text(&format!(
+        "{} {} on the same machine, a runtime of {WORKERS} workers, {rounds} rounds after one to warm up. In each round every \
+         client does the same work, beginning with another one each time. Figures are medians of the rounds; ratios are medians \
+         of the pairs within a round, with the middle half of them in brackets. CPU time is the client process's own, user and \
+         system, for each command.",
+        binary.kind().binary_name(),
+        binary.version(),
+    ));
+    section.heading("Nothing else to do");
+    let measures = idle_measures().into_iter().filter(&wanted).collect();
+    let charted = throughput(&mut section, &peers, measures, rounds).await?;
+    section.chart("throughput.svg", &charted)?;
+    latency(&mut section, &peers, rounds).await?;
+
+    section.heading("Workers that are busy for four fifths of the time");
+    let busy = Busy::start(WORKERS);
+    let measures = busy_measures().into_iter().filter(&wanted).collect();
+    throughput(&mut section, &peers, measures, rounds).await?;
+    latency(&mut section, &peers, rounds).await?;
+    drop(busy);
+    section.finish()?;
+    Ok(())
+}
+
+fn idle_measures() -> Vec<Measure> {
+    let mut measures = Vec::new();
+    for operation in [Operation::Set, Operation::Get] {
+        for value in [16, 4096] {
+            for (callers, operations) in [(1, 4_000), (64, 32_000), (512, 51_200)] {
+                measures.push(Measure::new(operation, callers, value, operations));
             }
-        });
+        }
     }
-    tasks.join_all().await;
+    for (length, callers, operations) in [(10, 1, 2_000), (10, 64, 6_400), (100, 1, 400), (100, 64, 1_280)] {
+        measures.push(Measure::new(Operation::Pipeline(length), callers, 16, operations));
+    }
+    measures
 }
 
-criterion_group!(benches, hot_path);
-criterion_main!(benches);
+fn busy_measures() -> Vec<Measure> {
+    [(1, 500), (64, 9_600), (512, 25_600)]
+        .map(|(callers, operations)| Measure::new(Operation::Set, callers, 16, operations))
+        .into()
+}
+
+/// Measures throughput and CPU time. Gives the throughputs of small `SET`s beside `ConnectionManager`'s, to be charted.
+async fn throughput(
+    section: &mut Section,
+    peers: &[Peer],
+    measures: Vec<Measure>,
+    rounds: usize,
+) -> Result<Bars, Error> {
+    let mut chart = Bars::new("Throughput of small SETs, as multiples of ConnectionManager's", "ratio");
+    for Measure { name, work } in measures {
+        let turns = play(peers, work, Latencies::Left, rounds).await?;
+        let speeds: Vec<Vec<f64>> = each(&turns, |turn| work.commands() as f64 / turn.time.as_secs_f64());
+        let costs: Vec<Vec<f64>> = each(&turns, |turn| turn.cpu.as_secs_f64() * 1e6 / work.commands() as f64);
+        let rows: Vec<_> = (0..peers.len())
+            .map(|peer| {
+                let cells = vec![
+                    format!("{:.0}", Spread::of(&speeds[peer]).median),
+                    format!("{:.2}", Spread::of(&costs[peer]).median),
+                    Spread::of_ratios(&speeds[0], &speeds[peer]).to_string(),
+                    Spread::of_ratios(&costs[0], &costs[peer]).to_string(),
+                ];
+                (peers[peer].name().to_owned(), cells)
+            })
+            .collect();
+        let columns = ["commands/s", "CPU µs", "our throughput to its", "our CPU time to its"];
+        section.table(&name, &columns, &rows);
+        if (work.operation, work.value) == (Operation::Set, 16) {
+            let manager = peers.iter().position(|peer| matches!(peer, Peer::Manager(_))).unwrap_or_default();
+            let to_manager = |peer: usize| Spread::of_ratios(&speeds[peer], &speeds[manager]).median;
+            let bars = (0..peers.len()).map(|peer| (peers[peer].name().to_owned(), to_manager(peer))).collect();
+            chart.group(&name, bars);
+        }
+    }
+    Ok(chart)
+}
+
+async fn latency(section: &mut Section, peers: &[Peer], rounds: usize) -> Result<(), Error> {
+    let Measure { name, work } = Measure::new(Operation::Set, 1, 16, 1_000);
+    let turns = play(peers, work, Latencies::Taken, rounds).await?;
+    let at = |share: f64| {
+        each(&turns, |turn| quantile(turn.latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect(), share))
+    };
+    let (medians, tails) = (at(0.5), at(0.99));
+    let rows: Vec<_> = (0..peers.len())
+        .map(|peer| {
+            let cells = vec![
+                format!("{:.0}", Spread::of(&medians[peer]).median),
+                format!("{:.0}", Spread::of(&tails[peer]).median),
+                Spread::of_ratios(&medians[0], &medians[peer]).to_string(),
+                Spread::of_ratios(&tails[0], &tails[peer]).to_string(),
+            ];
+            (peers[peer].name().to_owned(), cells)
+        })
+        .collect();
+    let columns = ["median µs", "p99 µs", "our median to its", "our p99 to its"];
+    section.table(&format!("latency of {name}"), &columns, &rows);
+    Ok(())
+}
+
+fn each(turns: &[Vec<Turn>], figure: impl Fn(&Turn) -> f64) -> Vec<Vec<f64>> {
+    turns.iter().map(|turns| turns.iter().map(&figure).collect()).collect()
+}

@@ -45,9 +45,10 @@ impl LedgerStream {
     }
 
     /// Whether the first write of a batch should wait for one turn of the scheduler, so that the commands of all tasks that
-    /// are ready now leave together: one packet and one system call instead of many, for both sides.
+    /// are ready now leave together: one packet and one system call instead of many, for both sides. A command that is alone
+    /// would wait for nothing.
     fn puts_off(&mut self, bytes: usize) -> bool {
-        let put_off = self.batch == Batch::None && bytes < FULL_BATCH;
+        let put_off = self.batch == Batch::None && bytes < FULL_BATCH && self.ledger.in_flight() > 1;
         self.batch = if put_off { Batch::PutOff } else { Batch::Leaving };
         put_off
     }

@@ -15,7 +15,7 @@ use redis_tether_testkit::FakeServer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
 use tokio::time::timeout;
 
-use super::{Ledger, LedgerStream, LinkEnd, LinkObserver};
+use super::{FlightKind, Ledger, LedgerStream, LinkEnd, LinkObserver};
 use crate::config::CommandSettings;
 use crate::gate::Gate;
 
@@ -157,10 +157,15 @@ async fn commands_queued_together_leave_in_one_write() {
     let writes = Arc::new(Mutex::new(Vec::new()));
     let connection = multiplexed(&ledger, Recording { inner: ours, writes: Arc::clone(&writes) }).await;
     let ping = || {
-        let mut connection = connection.clone();
-        async move { redis::cmd("PING").query_async::<String>(&mut connection).await }
+        let (mut connection, flight) = (connection.clone(), ledger.begin(FlightKind::Plain));
+        async move {
+            let reply = redis::cmd("PING").query_async::<String>(&mut connection).await;
+            drop(flight);
+            reply
+        }
     };
     // The first command wakes the driver; the others are spawned after that, and have their turn after the driver's.
+    let another = ledger.begin(FlightKind::Plain);
     let spawn_others = async { (0..7).map(|_| tokio::spawn(ping())).collect::<Vec<_>>() };
     let first_and_others = async { tokio::join!(biased; ping(), spawn_others) };
     let (first, others) = timeout(LIMIT, first_and_others).await.expect("replies");
@@ -174,6 +179,7 @@ async fn commands_queued_together_leave_in_one_write() {
 
     ping().await.expect("a reply");
     assert_eq!(*writes.lock().expect("no panic"), [8 * size, size], "the next batch is put off and sent as well");
+    drop(another);
 }
 
 /// Notes the size of each write.
@@ -207,11 +213,20 @@ impl AsyncWrite for Recording {
 async fn a_full_batch_leaves_at_once() {
     let (ledger, _witness) = books();
     let (ours, _peer) = duplex(64 * 1024);
+    let _several = [ledger.begin(FlightKind::Plain), ledger.begin(FlightKind::Plain)];
     let mut stream = LedgerStream::new(Box::new(ours), Arc::clone(&ledger));
     let small = poll_write(&mut stream, &[0; 8191]);
     assert!(small.is_pending());
     let mut stream = LedgerStream::new(Box::new(duplex(64 * 1024).0), ledger);
     assert!(poll_write(&mut stream, &[0; 8192]).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_alone_leaves_at_once() {
+    let (ledger, _witness) = books();
+    let _alone = ledger.begin(FlightKind::Plain);
+    let mut stream = LedgerStream::new(Box::new(duplex(64 * 1024).0), ledger);
+    assert!(poll_write(&mut stream, b"PING").is_ready());
 }
 
 fn poll_write(stream: &mut LedgerStream, bytes: &[u8]) -> Poll<io::Result<usize>> {

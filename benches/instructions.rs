@@ -1,0 +1,189 @@
+//! What one command costs in instructions and allocations, through a handle and through redis-rs's own connection, over a
+//! stream in memory that answers at once. Counted by valgrind on one thread, so that the same build gives the same figures.
+//!
+//! `cargo bench -p redis-tether-benches --bench instructions`. It starts itself under valgrind, once for each figure.
+#![allow(clippy::print_stderr, reason = "valgrind reports on stderr as well, and a failure must stand beside it")]
+
+use std::io;
+use std::pin::Pin;
+use std::process::Command;
+use std::task::{Context, Poll, Waker};
+
+use redis_tether::redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis_tether::redis::{self, AsyncConnectionConfig, RedisConnectionInfo};
+use redis_tether::{Address, BoxFuture, BoxedStream, Config, Tether, Transport, Verify};
+use redis_tether_benches::peers::Error;
+use redis_tether_benches::section::Section;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+
+/// Figures are differences between so many commands and so many more, without what comes before and after them.
+const FEW: usize = 1_024;
+const MANY: usize = 11_264;
+
+/// The clients, by the words that start this program as the one that is counted.
+const CLIENTS: [(&str, &str); 3] =
+    [("tether", "redis-tether"), ("timed", "MultiplexedConnection"), ("untimed", "the same without timeout")];
+
+fn main() -> Result<(), Error> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    match words.as_slice() {
+        [client, callers, commands] => Builder::new_current_thread().enable_time().build()?.block_on(send(
+            client,
+            callers.parse()?,
+            commands.parse()?,
+        )),
+        _ => report(),
+    }
+}
+
+fn report() -> Result<(), Error> {
+    let mut section = Section::new("instructions", "Instructions and allocations");
+    section.text(
+        "For each SET of 16 B over a stream in memory that answers at once, on one thread, counted by valgrind (callgrind and \
+         dhat): the whole way, with building the command, the multiplexer, its driver and the stream.",
+    );
+    for callers in [1, 64] {
+        let mut rows = Vec::new();
+        for (client, name) in CLIENTS {
+            let instructions = each("callgrind", client, callers, collected)?;
+            let allocations = each("dhat", client, callers, blocks)?;
+            rows.push((name.to_owned(), vec![format!("{instructions:.0}"), format!("{allocations:.2}")]));
+        }
+        let corner = if callers == 1 { "1 caller".to_owned() } else { format!("{callers} callers") };
+        section.table(&corner, &["instructions", "allocations"], &rows);
+    }
+    section.finish()?;
+    Ok(())
+}
+
+/// One command's share of what `tool` counts.
+fn each(tool: &str, client: &str, callers: usize, read: fn(&str) -> Option<f64>) -> Result<f64, Error> {
+    let count = |commands: usize| -> Result<f64, Error> {
+        let output = Command::new("valgrind")
+            .args([&format!("--tool={tool}"), &format!("--{tool}-out-file=/dev/null")])
+            .arg(std::env::current_exe()?)
+            .args([client, &callers.to_string(), &commands.to_string()])
+            .output()
+            .map_err(|error| format!("valgrind did not start: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        read(&said)
+            .filter(|_| output.status.success())
+            .ok_or_else(|| format!("valgrind gave no figure:\n{said}").into())
+    };
+    Ok((count(MANY)? - count(FEW)?) / (MANY - FEW) as f64)
+}
+
+/// `==1== Collected : 12345`
+fn collected(said: &str) -> Option<f64> {
+    said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+}
+
+/// `==1== Total:     1,234 bytes in 56 blocks`
+fn blocks(said: &str) -> Option<f64> {
+    let line = said.lines().find(|line| line.contains("Total:"))?;
+    let (_, after) = line.split_once(" in ")?;
+    after.split_whitespace().next()?.replace(',', "").parse().ok()
+}
+
+async fn send(client: &str, callers: usize, commands: usize) -> Result<(), Error> {
+    match client {
+        "tether" => {
+            let mut config = Config::new("127.0.0.1", 6379);
+            config.verify = Verify::None;
+            let tether = Tether::builder(config).transport(InMemory).start().await?;
+            let handle = tether.handle();
+            rounds(handle, callers, commands).await
+        }
+        _ => {
+            let config = AsyncConnectionConfig::new();
+            let config = if client == "timed" { config } else { config.set_response_timeout(None) };
+            let info = RedisConnectionInfo::default().set_skip_set_lib_name();
+            let (connection, driver) =
+                MultiplexedConnection::new_with_config(&info, Answering::default(), config).await?;
+            tokio::spawn(driver);
+            rounds(connection, callers, commands).await
+        }
+    }
+}
+
+async fn rounds<C>(connection: C, callers: usize, commands: usize) -> Result<(), Error>
+where
+    C: ConnectionLike + Clone + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for _ in 0..callers {
+        let mut connection = connection.clone();
+        tasks.spawn(async move {
+            for _ in 0..commands / callers {
+                redis::cmd("SET").arg("key").arg("sixteen bytes ..").exec_async(&mut connection).await?;
+            }
+            Ok::<_, redis::RedisError>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// The bytes of that command on the wire.
+const COMMAND: usize = "*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$16\r\nsixteen bytes ..\r\n".len();
+const REPLY: &[u8] = b"+OK\r\n";
+
+/// Answers each command with `OK` as soon as it was written, and knows no other.
+#[derive(Default)]
+struct Answering {
+    /// The bytes of a command that has not come in full.
+    begun: usize,
+    /// The bytes of replies that were not read yet.
+    owed: usize,
+    reader: Option<Waker>,
+}
+
+impl AsyncRead for Answering {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.owed == 0 {
+            self.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        while self.owed > 0 && buf.remaining() > 0 {
+            let rest = &REPLY[REPLY.len() - (self.owed - 1) % REPLY.len() - 1..];
+            let taken = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..taken]);
+            self.owed -= taken;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Answering {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.begun += buf.len();
+        self.owed += self.begun / COMMAND * REPLY.len();
+        self.begun %= COMMAND;
+        if self.owed > 0
+            && let Some(reader) = self.reader.take()
+        {
+            reader.wake();
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+struct InMemory;
+
+impl Transport for InMemory {
+    fn connect(&self, _: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
+        Box::pin(async { Ok(Box::new(Answering::default()) as BoxedStream) })
+    }
+}
