@@ -64,6 +64,11 @@
 //! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
 //! no retry of ours.
 //!
+//! Whoever wants it otherwise says so, for the tether ([`commands.retry`](CommandSettings::retry)) or for one handle
+//! ([`Handle::with_policy`]): [`Retry::ReadOnly`] sends again what the server's own `COMMAND INFO` calls read-only,
+//! [`Retry::All`] everything, each three times at most. A policy also has the deadline of a handle's commands, and whether they are
+//! held or fail fast.
+//!
 //! # Connections of their own
 //!
 //! A handle's commands share one link. What speaks of the connection itself (`WATCH`, `SELECT`, `CLIENT SETNAME`), blocking commands
@@ -115,6 +120,7 @@
 //! | [`commands.deadline`](CommandSettings::deadline) | 5 s | everything included; a shorter one would fail commands that a slow server still answers |
 //! | [`commands.hold_window`](CommandSettings::hold_window) | 3 s from the start of the outage | bridges a planned failover, and does not turn an outage into latency |
 //! | [`commands.max_held`](CommandSettings::max_held), `max_held_bytes` | 10,000 and 64 MiB | the count alone would permit gigabytes |
+//! | [`commands.retry`](CommandSettings::retry), `max_retries` | never; 3 where it is asked for | nothing is executed twice unless its caller has said that it may be |
 //! | [`detection.suspect_after`](DetectionSettings::suspect_after) | 250 ms | cheap, since suspicion costs nothing |
 //! | [`detection.dead_after`](DetectionSettings::dead_after) | 5 s | survives forks and scripts |
 //! | [`detection.probe_interval`](DetectionSettings::probe_interval), `probe_timeout` | 3 s, 400 ms | notices a demotion under read-only traffic |
