@@ -89,6 +89,7 @@ pub(crate) struct Ledger {
     listening: AtomicBool,
     first_words: OnceLock<String>,
     over: Signal,
+    released: AtomicBool,
     heir: Mutex<Option<oneshot::Sender<BoxedStream>>>,
 }
 
@@ -140,6 +141,7 @@ impl Ledger {
             listening: AtomicBool::new(false),
             first_words: OnceLock::new(),
             over: Signal::new(),
+            released: AtomicBool::new(false),
             heir: Mutex::default(),
         })
     }
@@ -206,6 +208,15 @@ impl Ledger {
         let (heir, stream) = oneshot::channel();
         *lock(&self.heir) = Some(heir);
         stream
+    }
+
+    fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether redis-rs has let go of the stream: nothing more is written, whatever is queued.
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::SeqCst)
     }
 
     fn heir(&self) -> Option<oneshot::Sender<BoxedStream>> {

@@ -17,6 +17,7 @@ use crate::gate::ClosedCause;
 use crate::ledger::LinkEnd;
 use crate::outcome::{CommandError, Outcome, OutcomeExt, Reason};
 
+mod aborted;
 mod late;
 mod pipelines;
 mod retry;

@@ -12,7 +12,7 @@ use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, Ran};
 use super::request::{Judgement, Request};
 use crate::dial::verify::VerifyLevel;
 use crate::gate::Baton;
@@ -86,19 +86,19 @@ impl Way {
         counters: &Counters,
     ) -> Carried<R::Reply> {
         let written = self.ledger.bytes_written();
-        let blocked_until = || self.ledger.blocked_until();
         flight.sent();
-        let reply = {
+        let ran = {
             // Pinned here, so that it is kept once.
             let sending = pin!(request.send(&mut self.connection));
-            clock.run(sending, baton, blocked_until, counters).await
+            clock.run(sending, baton, &self.ledger, counters).await
         };
-        if reply.as_ref().is_some_and(|reply| !is_own(reply)) {
-            flight.answered();
-        }
-        let carried = match reply {
-            None => self.trouble(What::Overdue),
-            Some(reply) => {
+        let carried = match ran {
+            Ran::Overdue => self.trouble(What::Overdue),
+            Ran::LinkGone => self.trouble(self.lost(written)),
+            Ran::Reply(reply) => {
+                if !is_own(&reply) {
+                    flight.answered();
+                }
                 let judgement = request.judge(&reply);
                 let reply = request.handed_out(reply);
                 match judgement {

@@ -121,6 +121,7 @@ impl Drop for LedgerStream {
         } else {
             LinkEnd::DriverGone
         });
+        self.ledger.release();
         if let Some(heir) = self.ledger.heir() {
             let inner = mem::replace(&mut self.inner, Box::new(tokio::io::empty()));
             // One who has stopped waiting lets it be closed.
