@@ -119,11 +119,11 @@ impl Gate {
         } else {
             return GivenUp::NotYet;
         };
-        let left = inner.leave(ticket);
+        let waiter = inner.hold.leave(ticket);
         let outage = inner.outage();
         self.count_held(&inner);
         drop(inner);
-        match left {
+        match waiter {
             Some(_) => GivenUp::Yes(NotAdmitted { reason, outage }),
             None => GivenUp::Settled,
         }
@@ -132,22 +132,10 @@ impl Gate {
     /// Takes out a held command whose caller went away.
     pub(super) fn leave(&self, ticket: Ticket) {
         let mut inner = self.lock();
-        let left = inner.leave(ticket);
+        let waiter = inner.hold.leave(ticket);
         self.count_held(&inner);
         drop(inner);
-        drop(left);
-    }
-}
-
-impl Inner {
-    /// Gives a place up, in the queue or in the line of those who are being let go. To be dropped without the lock.
-    fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Option<Admission>)> {
-        if let Some(waiter) = self.hold.leave(ticket) {
-            return Some((waiter, None));
-        }
-        let State::Releasing(release) = &mut self.state else { return None };
-        let (waiter, admission) = release.leave(ticket)?;
-        Some((waiter, Some(admission)))
+        drop(waiter);
     }
 }
 

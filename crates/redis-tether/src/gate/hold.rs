@@ -40,13 +40,15 @@ impl<T> Hold<T> {
         self.queue.is_empty()
     }
 
-    /// Takes a place at the end, or the place of a ticket from before. `None` if there is no room.
+    /// Takes a place at the end; `None` if there is no room. Or the place of a ticket from before, for which there is room in
+    /// any case: whoever came later must not have it instead.
     pub(crate) fn join(&mut self, ticket: Option<Ticket>, bytes: usize, waiter: T) -> Option<Ticket> {
-        let total = self.bytes.checked_add(bytes).filter(|total| *total <= self.max_bytes)?;
-        if self.queue.len() >= self.max_held {
-            return None;
-        }
-        let ticket = ticket.unwrap_or_else(|| self.issue());
+        let total = self.bytes.saturating_add(bytes);
+        let ticket = match ticket {
+            Some(ticket) => ticket,
+            None if total > self.max_bytes || self.queue.len() >= self.max_held => return None,
+            None => self.issue(),
+        };
         self.bytes = total;
         self.queue.insert(ticket, Held { bytes, waiter });
         Some(ticket)
@@ -55,7 +57,7 @@ impl<T> Hold<T> {
     /// Gives a place up. `None` if it is not taken any more.
     pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<T> {
         let held = self.queue.remove(&ticket)?;
-        self.bytes -= held.bytes;
+        self.bytes = self.bytes.saturating_sub(held.bytes);
         Some(held.waiter)
     }
 
@@ -66,7 +68,7 @@ impl<T> Hold<T> {
         while taken.len() < count
             && let Some((ticket, held)) = self.queue.pop_first()
         {
-            self.bytes -= held.bytes;
+            self.bytes = self.bytes.saturating_sub(held.bytes);
             taken.push((ticket, held.waiter));
         }
         taken
@@ -83,26 +85,37 @@ impl<T> Hold<T> {
 pub(crate) struct Batch {
     id: u64,
     size: usize,
+    /// So many more may be told.
+    left: usize,
     under_way: usize,
 }
 
 impl Batch {
     /// Before the first one after an opening.
     pub(crate) fn none() -> Batch {
-        Batch { id: 0, size: 0, under_way: 0 }
+        Batch { id: 0, size: 0, left: 0, under_way: 0 }
     }
 
     /// The batch after this one, twice as large.
     pub(crate) fn next(&self, id: u64) -> Batch {
-        Batch { id, size: self.size.saturating_mul(2).max(FIRST_BATCH), under_way: 0 }
+        let size = self.size.saturating_mul(2).max(FIRST_BATCH);
+        Batch { id, size, left: size, under_way: 0 }
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    pub(crate) fn size(&self) -> usize {
-        self.size
+    /// Whether there is room for another one, who takes it.
+    pub(crate) fn takes_one(&mut self) -> bool {
+        let takes = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        takes
+    }
+
+    /// The room that is left, all of which is taken.
+    pub(crate) fn take_rest(&mut self) -> usize {
+        std::mem::take(&mut self.left)
     }
 
     pub(crate) fn one_more(&mut self) {
@@ -170,12 +183,16 @@ mod tests {
     #[test]
     fn batches_double_and_end_with_their_last() {
         let mut batch = Batch::none();
-        assert!(batch.is_done());
+        assert!(batch.is_done() && !batch.takes_one());
         let sizes = [1, 2, 3, 4, 5].map(|id| {
             batch = batch.next(id);
-            batch.size()
+            batch.take_rest()
         });
         assert_eq!(sizes, [64, 128, 256, 512, 1024]);
+        assert!(!batch.takes_one());
+        let mut batch = Batch::none().next(1);
+        assert!(batch.takes_one());
+        assert_eq!(batch.take_rest(), 63);
         batch.one_more();
         batch.one_more();
         batch.one_done();

@@ -4,8 +4,6 @@
 //! when it has lasted for long enough: a caller that was told and does not look (an arm of a `select!`, a future that is kept
 //! for later) must not hold up those behind it.
 
-use std::collections::BTreeMap;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,12 +20,11 @@ use crate::link::Link;
 /// a busy runtime takes to get round to a task, and short beside any deadline.
 const STALL: Duration = Duration::from_millis(10);
 
-/// A release that is under way.
+/// A release that is under way. Those who have not been told yet are still held.
 pub(super) struct Release {
     link: Arc<Link>,
     batch: Batch,
     begun: Instant,
-    line: Line,
     /// Since when somebody has the baton, if anybody has.
     handed_at: Option<Instant>,
 }
@@ -35,36 +32,15 @@ pub(super) struct Release {
 impl Release {
     /// Nobody is let go yet.
     pub(super) fn to(link: Arc<Link>) -> Release {
-        Release { link, batch: Batch::none(), begun: Instant::now(), line: Line::default(), handed_at: None }
+        Release { link, batch: Batch::none(), begun: Instant::now(), handed_at: None }
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {
         &self.link
     }
 
-    /// Takes one out who has not been told yet. To be dropped without the lock.
-    pub(super) fn leave(&mut self, ticket: Ticket) -> Option<(Waiter, Admission)> {
-        self.line.0.remove(&ticket)
-    }
-
     fn is_stalled(&self) -> bool {
         self.handed_at.is_some_and(|handed_at| handed_at.elapsed() >= STALL)
-    }
-}
-
-/// Those of a batch who have not been told yet. They are let go for all that: who drops it tells them.
-#[derive(Default)]
-struct Line(BTreeMap<Ticket, (Waiter, Admission)>);
-
-impl Line {
-    fn all(&mut self) -> Vec<(Waiter, Admission)> {
-        mem::take(&mut self.0).into_values().collect()
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        Deliveries(self.all()).deliver();
     }
 }
 
@@ -128,28 +104,21 @@ impl Gate {
     /// The next batch goes, if this one is still the present one.
     fn overtake(self: &Arc<Self>, batch: u64) {
         self.go_on(batch, |release| {
-            release.handed_at = None;
             release.batch.give_up();
-            release.line.all()
+            Tell::AllOfBatch
         });
     }
 
     /// The others of the batch are told, if nothing has moved for too long.
     fn end_stall(self: &Arc<Self>, batch: u64) {
-        self.go_on(batch, |release| match release.is_stalled() {
-            true => {
-                release.handed_at = None;
-                release.line.all()
-            }
-            false => Vec::new(),
-        });
+        self.go_on(batch, |release| if release.is_stalled() { Tell::AllOfBatch } else { Tell::Next });
     }
 
     /// The command of whoever had the baton is on its way.
     fn hand_on(self: &Arc<Self>, batch: u64) {
         self.go_on(batch, |release| {
             release.handed_at = None;
-            Vec::new()
+            Tell::Next
         });
     }
 
@@ -157,18 +126,21 @@ impl Gate {
     fn turn_over(self: &Arc<Self>, batch: u64) {
         self.go_on(batch, |release| {
             release.batch.one_done();
-            Vec::new()
+            Tell::Next
         });
     }
 
-    /// Notes what happened to the present batch, if that is this one, tells those whom `note` lets go, and goes on.
-    fn go_on(self: &Arc<Self>, batch: u64, note: impl FnOnce(&mut Release) -> Vec<(Waiter, Admission)>) {
+    /// Notes what happened to the present batch, if that is this one, and goes on.
+    fn go_on(self: &Arc<Self>, batch: u64, note: impl FnOnce(&mut Release) -> Tell) {
         let mut inner = self.lock();
         let State::Releasing(release) = &mut inner.state else { return };
         if release.batch.id() != batch {
             return;
         }
-        let told = Deliveries(note(release));
+        let told = match note(release) {
+            Tell::Next => Deliveries::default(),
+            Tell::AllOfBatch => self.tell_all(&mut inner),
+        };
         let next = self.release(&mut inner);
         drop(inner);
         told.deliver();
@@ -178,52 +150,68 @@ impl Gate {
     /// Hands the baton to the next one, if nobody has it; lets the next batch go when everybody of this one is done; opens the
     /// gate when nobody is left.
     pub(super) fn release(self: &Arc<Self>, inner: &mut Inner) -> Deliveries {
-        let mut next = Vec::new();
+        let mut next = Deliveries::default();
         while let State::Releasing(release) = &mut inner.state {
             if release.handed_at.is_some() {
                 break;
-            }
-            if let Some((_, (waiter, mut admission))) = release.line.0.pop_first() {
-                release.handed_at = Some(Instant::now());
-                admission.baton = Some(Baton { gate: Arc::clone(self), batch: release.batch.id() });
-                next.push((waiter, admission));
             } else if inner.hold.is_empty() {
                 self.word.store(release.link.epoch().get(), Ordering::SeqCst);
                 let link = Arc::clone(&release.link);
                 inner.state = State::Open { link };
+            } else if release.batch.takes_one() {
+                release.handed_at = Some(Instant::now());
+                next = self.let_go(release, inner.hold.take(1));
+                for (_, admission) in &mut next.0 {
+                    admission.baton = Some(Baton { gate: Arc::clone(self), batch: release.batch.id() });
+                }
             } else if release.batch.is_done() {
-                self.next_batch(inner);
+                inner.batches += 1;
+                release.batch = release.batch.next(inner.batches);
+                release.begun = Instant::now();
             } else {
                 break;
             }
         }
         self.count_held(inner);
-        Deliveries(next)
+        next
     }
 
-    fn next_batch(self: &Arc<Self>, inner: &mut Inner) {
-        let State::Releasing(release) = &mut inner.state else { return };
-        inner.batches += 1;
-        release.batch = release.batch.next(inner.batches);
-        release.begun = Instant::now();
-        for (ticket, waiter) in inner.hold.take(release.batch.size()) {
-            // Entered in the ledger before anybody is woken: from here on a drain sees it.
+    /// All of the batch who have not been told yet, and nobody has the baton.
+    fn tell_all(self: &Arc<Self>, inner: &mut Inner) -> Deliveries {
+        let State::Releasing(release) = &mut inner.state else { return Deliveries::default() };
+        release.handed_at = None;
+        let rest = release.batch.take_rest();
+        self.let_go(release, inner.hold.take(rest))
+    }
+
+    fn let_go(self: &Arc<Self>, release: &mut Release, waiters: Vec<(Ticket, Waiter)>) -> Deliveries {
+        self.counters.released.add(waiters.len() as u64);
+        let admitted = waiters.into_iter().map(|(ticket, waiter)| {
+            // Entered in the ledger before it is woken: from here on a drain sees it.
             let flight = release.link.ledger().begin(waiter.kind());
             // A blocking command may be answered in an hour; the others do not wait for that.
             let turn = (!waiter.is_blocking()).then(|| {
                 release.batch.one_more();
-                Turn { gate: Arc::clone(self), batch: inner.batches }
+                Turn { gate: Arc::clone(self), batch: release.batch.id() }
             });
             let link = Arc::clone(&release.link);
-            let admission = Admission { link, flight, ticket: Some(ticket), turn, baton: None };
-            release.line.0.insert(ticket, (waiter, admission));
-        }
-        self.counters.released.add(release.line.0.len() as u64);
+            (waiter, Admission { link, flight, ticket: Some(ticket), turn, baton: None })
+        });
+        Deliveries(admitted.collect())
     }
+}
+
+/// Who is to be told next.
+enum Tell {
+    /// One, if nobody has the baton.
+    Next,
+    /// The whole batch, whoever has it.
+    AllOfBatch,
 }
 
 /// Admissions that are to be handed out once the lock is free.
 #[must_use]
+#[derive(Default)]
 pub(super) struct Deliveries(Vec<(Waiter, Admission)>);
 
 impl Deliveries {

@@ -7,11 +7,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::CommandSettings;
 use crate::gate::ClosedCause;
 use crate::gate::tests::{Call, get, poll_once};
 use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, epoch, settle};
-use crate::outcome::{Outcome, OutcomeExt};
+use crate::outcome::{Outcome, OutcomeExt, Reason};
 
 const LIMIT: Duration = Duration::from_millis(250);
 
@@ -251,5 +252,51 @@ async fn those_who_were_not_told_yet_keep_their_places_when_the_link_goes() {
     rig.open(2, &second).await;
     finish(calls).await;
     assert_eq!((first.received().len(), second.received()), (0, gets(1..10)));
+    drop(kept);
+}
+
+/// Who has not been told is held, and counts as held; newcomers take no room from those who come back.
+#[tokio::test(start_paused = true)]
+async fn newcomers_take_nobodys_room() {
+    let rig = Rig::with(CommandSettings { max_held: 40, ..CommandSettings::default() });
+    let kept = begun_and_left(&rig, 1).await;
+    let calls: Vec<_> = (1..40).map(|key| get(&rig, key)).collect();
+    settle().await;
+    rig.open(1, &Peer::mute()).await;
+    settle().await;
+    assert_eq!(rig.shared.counters.held_now.value(), 39);
+    let newcomer = get(&rig, 40);
+    settle().await;
+    let one_too_many = get(&rig, 41).await.expect("no panic").expect_err("there is no room");
+    assert_eq!(one_too_many.reason(), Reason::HoldFull);
+    rig.gate().close(ClosedCause::Connecting);
+    // The one who was told looks now, and finds that he is held again, before all others.
+    let kept: Vec<_> = kept.into_iter().map(tokio::spawn).collect();
+    settle().await;
+    assert_eq!(rig.shared.counters.held_now.value(), 41);
+    let second = Peer::saying("+OK");
+    rig.open(2, &second).await;
+    finish(calls).await;
+    finish(vec![newcomer]).await;
+    for call in kept {
+        assert_eq!(call.await.expect("no panic").as_deref(), Ok("OK"));
+    }
+    assert_eq!(second.received(), gets(0..41));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_link_is_met_in_order_as_well() {
+    let rig = Rig::new();
+    let kept = begun_and_left(&rig, 1).await;
+    let calls: Vec<_> = (1..64).map(|key| get(&rig, key)).collect();
+    settle().await;
+    rig.open(1, &Peer::mute()).await;
+    settle().await;
+    let second = Peer::saying("+OK");
+    rig.open(2, &second).await;
+    let newcomer = get(&rig, 64);
+    finish(calls).await;
+    finish(vec![newcomer]).await;
+    assert_eq!(second.received(), gets(1..65));
     drop(kept);
 }
