@@ -191,6 +191,8 @@ fn is_in_the_servers_words(code: &str, detail: &str) -> bool {
         "MASTERDOWN" => &["Link with MASTER is down"],
         "CLUSTERDOWN" => &["The cluster is down", "Hash slot not served"],
         "TRYAGAIN" => &["Multiple keys request during rehashing"],
+        // No server says that of a script.
+        "EXECABORT" | "UNBLOCKED" => &[],
         _ => return true,
     };
     words.iter().any(|words| detail.contains(words))

@@ -135,7 +135,8 @@ impl Dedicated {
     /// own link to that server is well, is noticed by keepalive (30 s as configured by default). Whoever must know sooner sends
     /// [`PubSub::ping`] now and then, with a limit: the methods of `PubSub` have no deadline, but end with the connection.
     ///
-    /// Clones of this connection take no commands any more. What they have in flight is waited for first.
+    /// Clones of this connection take no commands any more. What they have in flight is waited for first, but for blocking
+    /// commands, which end at once as ambiguous.
     ///
     /// # Examples
     ///

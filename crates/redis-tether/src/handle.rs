@@ -35,7 +35,7 @@ use crate::shared::Shared;
 /// - While there is no link it is held, for as long as the hold window (3 s from the start of the outage) and its own deadline
 ///   (5 s) allow, within the bounds on held commands; after the window, commands fail at once.
 /// - A server's refusal that executed nothing and that another server would not give (`READONLY`, `LOADING`, `MASTERDOWN`,
-///   `CLUSTERDOWN`) is not handed out: the command is sent again on the next good link. So is one that provably never left.
+///   `CLUSTERDOWN`, `UNBLOCKED` by a demotion) is not handed out: the command is sent again on the next good link. So is one that provably never left.
 ///   `TRYAGAIN` is asked again after 20 ms.
 /// - Any other reply is handed out as it came.
 /// - A command whose reply did not come is [`Ambiguous`](crate::Outcome::Ambiguous) and is not sent again, unless the handle's

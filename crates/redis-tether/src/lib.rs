@@ -58,7 +58,8 @@
 //! # }
 //! ```
 //!
-//! Nothing is sent twice by itself: a command is only sent again when it provably was not executed. One case looks
+//! Nothing is sent twice by itself: unless a handle's policy says otherwise, a command is only sent again when it provably was not
+//! executed. One case looks
 //! otherwise and is not: a primary that froze (a stopped host, a paused virtual machine) still holds what its socket
 //! buffers had received. When it thaws, minutes later perhaps, it executes that. Those commands were reported as
 //! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
@@ -160,7 +161,8 @@
 //! ACL SETUSER app on >password ~* -@all +get +set
 //! ```
 //!
-//! Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, redis 1.8 miscounts the replies: the transaction fails
+//! [`Retry::ReadOnly`] asks the server which commands change nothing, and needs `+command|info` (before Redis 7: `+command`) for that;
+//! without it nothing is sent again. Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, redis 1.8 miscounts the replies: the transaction fails
 //! as ambiguous, and in a build with overflow checks the link is lost for all who share it.)
 //!
 //! # Actors

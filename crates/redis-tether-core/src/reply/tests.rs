@@ -70,6 +70,8 @@ fn what_a_script_makes_up_is_its_answer() {
             "TRYAGAIN in 30 s",
             "ERR READONLY says the script",
             "ERR no such user",
+            "EXECABORT Transaction discarded because of: READONLY whatever",
+            "UNBLOCKED for ever, instance state changed",
         ] {
             assert_eq!(class_for(asked, line), ErrorClass::Refused, "{line}");
         }

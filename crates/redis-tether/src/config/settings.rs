@@ -50,8 +50,8 @@ pub enum HoldMode {
     FailFast,
 }
 
-/// Whether a command is sent again that left and whose reply did not come. It may have been executed, and without its reply
-/// nobody can tell.
+/// Whether a command is sent again that left and whose reply did not come: it may have been executed, and without its reply
+/// nobody can tell. So it is with a script that was refused half-way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -63,7 +63,8 @@ pub enum Retry {
     /// commands must have it.
     ///
     /// The server is asked when a command is about to be sent again, over the link that it is to go over; what it says is
-    /// remembered. Where it does not say (an ACL denies `COMMAND`, it does not know the command), or is not asked (it was
+    /// remembered. Where it does not say (it does not know the command; or an ACL denies `COMMAND`, and then it is not asked again
+    /// for a minute), or is not asked (it was
     /// found to answer no more than `PING`, as a proxy does that hangs up on questions), the command is not sent again.
     ReadOnly,
     /// It is, whatever it does: for callers whose writes may be done twice (`SET`, `HSET`, `SADD`, or a script that looks

@@ -70,14 +70,14 @@ fn ended(dedicated: &Dedicated, end: &LinkEnd) -> CommandError {
 fn tied(dedicated: &Dedicated, stream: BoxedStream) -> TiedStream {
     let own = &dedicated.own;
     let books = Ledger::aside(dedicated.epoch());
-    let line = Arc::new(Line::new(LedgerStream::new(stream, Arc::clone(&books))));
+    let line = Arc::new(Severable::new(LedgerStream::new(stream, Arc::clone(&books))));
     let (link, cut) = (Arc::clone(own.tie.link()), Arc::clone(&line));
     Tie::bind(&own.control, link, books, dedicated.address().clone(), move || cut.sever());
     TiedStream { line, _lifeline: Arc::clone(&own.lifeline) }
 }
 
 /// A stream that can be taken away from whoever reads it.
-struct Line {
+struct Severable {
     slot: Mutex<Slot>,
 }
 
@@ -86,9 +86,9 @@ struct Slot {
     reader: Option<Waker>,
 }
 
-impl Line {
-    fn new(stream: LedgerStream) -> Line {
-        Line { slot: Mutex::new(Slot { stream: Some(stream), reader: None }) }
+impl Severable {
+    fn new(stream: LedgerStream) -> Severable {
+        Severable { slot: Mutex::new(Slot { stream: Some(stream), reader: None }) }
     }
 
     /// Closes the stream. Whoever reads it finds that it has ended.
@@ -106,7 +106,7 @@ impl Line {
 
 /// What the `PubSub` has of it.
 struct TiedStream {
-    line: Arc<Line>,
+    line: Arc<Severable>,
     // A subscription keeps its tether, as a handle does.
     _lifeline: Arc<dyn Any + Send + Sync>,
 }
@@ -122,11 +122,13 @@ impl TiedStream {
 
 impl AsyncRead for TiedStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // One that is replaced is not dropped under the lock.
+        let mut replaced = Some(cx.waker().clone());
         let slot = &mut *lock(&self.line.slot);
         let Some(stream) = &mut slot.stream else { return Poll::Ready(Ok(())) };
         let read = Pin::new(stream).poll_read(cx, buf);
         if read.is_pending() {
-            slot.reader = Some(cx.waker().clone());
+            std::mem::swap(&mut slot.reader, &mut replaced);
         }
         read
     }

@@ -41,7 +41,8 @@ impl Tie {
         let tie = Arc::new(Tie::new(Arc::clone(control.gate()), link, own, address));
         let (limit, ended) = (control.config.drain_timeout, control.ended.clone());
         // Among the drains for its whole life: the gate has stopped before anybody waits for those, and from then on it is one.
-        let watch = control.drains.track_future(Arc::clone(&tie).watch(limit, ended, close));
+        let announced = Announced { tie: Arc::clone(&tie), close: Some(Box::new(close)) };
+        let watch = control.drains.track_future(watch(announced, limit, ended));
         control.tasks.spawn_on(watch, &control.runtime);
         tie
     }
@@ -117,26 +118,6 @@ impl Tie {
         foreign::run("a waker", || self.known.cancel());
     }
 
-    async fn watch(self: Arc<Self>, limit: Duration, ended: CancellationToken, close: impl FnOnce()) {
-        let announced = Announced(&self);
-        tokio::select! {
-            biased;
-            () = ended.cancelled() => {}
-            () = self.over() => {}
-        }
-        drop(announced);
-        if self.settled().is_orderly() {
-            tokio::select! {
-                biased;
-                () = ended.cancelled() => {}
-                () = self.own.over() => {}
-                () = self.own.idle() => {}
-                () = sleep(limit) => {}
-            }
-        }
-        foreign::run("a waker or a stream", close);
-    }
-
     async fn over(&self) {
         tokio::select! {
             biased;
@@ -147,12 +128,45 @@ impl Tie {
     }
 }
 
-/// Tells those who wait, when it is dropped: with the runtime, if it comes to that.
-struct Announced<'a>(&'a Tie);
+async fn watch(mut announced: Announced, limit: Duration, ended: CancellationToken) {
+    let tie = Arc::clone(&announced.tie);
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {}
+        () = tie.over() => {}
+    }
+    tie.announce();
+    if tie.settled().is_orderly() {
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => {}
+            () = tie.own.over() => {}
+            () = tie.own.idle() => {}
+            () = sleep(limit) => {}
+        }
+    }
+    announced.close();
+}
 
-impl Drop for Announced<'_> {
+/// Tells those who wait and closes the connection, when it is dropped at the latest: with the runtime, if it comes to that, and
+/// before it has run at all if need be.
+struct Announced {
+    tie: Arc<Tie>,
+    close: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Announced {
+    fn close(&mut self) {
+        if let Some(close) = self.close.take() {
+            foreign::run("a waker or a stream", close);
+        }
+    }
+}
+
+impl Drop for Announced {
     fn drop(&mut self) {
-        self.0.announce();
+        self.tie.announce();
+        self.close();
     }
 }
 

@@ -4,14 +4,21 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use redis::{Arg, Cmd, Value};
+
+use tokio::time::Instant;
 
 use crate::lock::lock;
 
 /// So many names are remembered. More than any server knows commands, and an application that makes names up fills no
 /// memory with them.
 const MOST: usize = 1024;
+
+/// So long a server that would not say is not asked again: who changes its ACL need not restart anything, and until then
+/// nobody waits for a link only to hear that he may not ask.
+const SILENT_FOR: Duration = Duration::from_secs(60);
 
 /// Where the flags and the subcommands stand in what `COMMAND INFO` says of a command.
 const FLAGS: usize = 2;
@@ -38,6 +45,7 @@ impl<'a> Words<'a> {
 #[derive(Default)]
 pub(crate) struct Flags {
     known: Mutex<HashMap<Vec<u8>, Effect>>,
+    denied_at: Mutex<Option<Instant>>,
 }
 
 /// What a command does to the data.
@@ -50,14 +58,17 @@ enum Effect {
 }
 
 impl Flags {
-    /// Whether none of these commands changes anything. `None` if that has to be [asked](Flags::question).
+    /// Whether none of these commands changes anything. `None` if that has to be [asked](Flags::question). What the server would
+    /// not say lately counts as a change.
     pub(super) fn are_read_only<'a>(&self, commands: impl Iterator<Item = Words<'a>>) -> Option<bool> {
+        let is_denied = lock(&self.denied_at).is_some_and(|denied_at| denied_at.elapsed() < SILENT_FOR);
         let known = lock(&self.known);
         let mut all = Some(true);
         for words in commands {
             match known.get(&words.name.to_ascii_uppercase()) {
                 Some(effect) if effect.is_change(words.second) => return Some(false),
                 Some(_) => {}
+                None if is_denied => return Some(false),
                 None => all = None,
             }
         }
@@ -76,7 +87,10 @@ impl Flags {
 
     /// Remembers what the server said.
     pub(super) fn learn(&self, question: Question, answer: &Value) {
-        let Value::Array(entries) = answer else { return };
+        let Value::Array(entries) = answer else {
+            *lock(&self.denied_at) = Some(Instant::now());
+            return;
+        };
         let mut known = lock(&self.known);
         for (name, entry) in question.names.into_iter().zip(entries) {
             if known.len() < MOST {
@@ -227,10 +241,18 @@ mod tests {
     fn an_answer_that_is_none_teaches_nothing() {
         let flags = Flags::default();
         let get = [cmd(&["GET"])];
-        for answer in [Value::Nil, Value::Array(vec![]), Value::Okay] {
-            flags.learn(question(&flags, &get), &answer);
-            assert_eq!(are_read_only(&flags, &get), None);
-        }
+        flags.learn(question(&flags, &get), &Value::Array(vec![]));
+        assert_eq!(are_read_only(&flags, &get), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_would_not_say_is_asked_again_in_a_minute() {
+        let flags = taught();
+        let (unknown, get) = ([cmd(&["STRLEN", "k"])], [cmd(&["GET", "k"])]);
+        flags.learn(question(&flags, &unknown), &Value::Okay);
+        assert_eq!((are_read_only(&flags, &unknown), are_read_only(&flags, &get)), (Some(false), Some(true)));
+        tokio::time::advance(SILENT_FOR).await;
+        assert_eq!(are_read_only(&flags, &unknown), None);
     }
 
     #[test]

@@ -75,7 +75,8 @@ impl Way {
         Way { epoch: link.epoch(), ledger, level, connection: link.connection() }
     }
 
-    /// Sends once, and hands the baton on as soon as the command is queued for the link. The flight is struck out when the reply is there, or this future is dropped.
+    /// Sends once, and hands the baton on as soon as the command is queued for the link. The flight is struck out when the reply
+    /// is there, or this future is dropped.
     #[inline]
     pub(crate) async fn carry<R: Request>(
         &mut self,

@@ -31,7 +31,8 @@ impl Tied {
         let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)));
         let tie = Arc::new(Tie::new(gate.clone(), link.clone(), own.clone(), address));
         let ended = CancellationToken::new();
-        let watch = Arc::clone(&tie).watch(LIMIT, ended.clone(), || {});
+        let announced = Announced { tie: tie.clone(), close: Some(Box::new(|| {})) };
+        let watch = watch(announced, LIMIT, ended.clone());
         let watch = tokio::spawn(async move {
             watch.await;
             Instant::now()
@@ -151,4 +152,24 @@ async fn whoever_waits_is_told_when_the_runtime_goes() {
     tied.watch.abort();
     let lost = timeout(LIMIT, tie.until_lost()).await.expect("told");
     assert_eq!((lost.loss(), lost.cause()), (Loss::Ended, Some("its runtime ended")));
+}
+
+/// As when its runtime goes before the task has run.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_never_runs_tells_and_closes_all_the_same() {
+    let gate = Gate::new(&CommandSettings::default(), Arc::default());
+    let (link, own) = (Ledger::aside(Epoch::FIRST), Ledger::aside(Epoch::FIRST));
+    let address = Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 6379)));
+    let tie = Arc::new(Tie::new(gate, link, own, address));
+    let waiting = tokio::spawn({
+        let tie = tie.clone();
+        async move { tie.until_lost().await.clone() }
+    });
+    settle().await;
+    let closed = CancellationToken::new();
+    let close = closed.clone();
+    let announced = Announced { tie, close: Some(Box::new(move || close.cancel())) };
+    drop(watch(announced, LIMIT, CancellationToken::new()));
+    let lost = timeout(LIMIT, waiting).await.expect("it is told").expect("no panic");
+    assert_eq!((lost.loss(), closed.is_cancelled()), (Loss::Ended, true));
 }
