@@ -76,7 +76,9 @@ impl Caller {
             }
             let (shape, manner) = (self.shape(), self.manner());
             let mut call = Call { caller: self.name, number, shape, fate: Fate::Dropped };
-            if let Some((shape, fate)) = manner.wait(send(&mut self.handle, call.clone())).await {
+            // Every call has a deadline, whatever happens to its link.
+            let answer = manner.wait(send(&mut self.handle, call.clone()));
+            if let Some((shape, fate)) = within(PATIENCE, "a call to end", answer).await {
                 call = Call { shape, fate, ..call };
             }
             self.calls.push(call);
