@@ -1,10 +1,7 @@
 //! The gate's promises: who waits and for how long, and that nothing is lost between a handle and a drain. Those about
 //! letting go are in `release/tests.rs`.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::task::Poll;
 use std::thread;
 
 use redis::cmd;
@@ -14,7 +11,7 @@ use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::handle::Policy;
-use crate::handle::rig::{Peer, Rig, epoch, settle};
+use crate::handle::rig::{Peer, Rig, epoch, poll_once, settle};
 use crate::ledger::{FlightKind, LinkEnd};
 use crate::outcome::{CommandError, Outcome, OutcomeExt};
 
@@ -34,16 +31,6 @@ pub(super) fn get(rig: &Rig, key: usize) -> Call {
 async fn failure(call: Call) -> CommandError {
     let ended = timeout(Duration::from_secs(60), call).await.expect("the command ends");
     ended.expect("no panic").expect_err("the command fails")
-}
-
-/// The output, if there is no need to wait for it.
-pub(super) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 #[tokio::test(start_paused = true)]

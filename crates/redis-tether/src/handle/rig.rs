@@ -2,8 +2,11 @@
 //! what is reported. No dialer and no actor: the tests open and close the gate themselves.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -131,6 +134,16 @@ impl Rig {
 /// Lets everything run until nothing can go on by itself. In virtual time that is exact.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_micros(1)).await;
+}
+
+/// The output, if there is no need to wait for it.
+pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A scripted server. Clones are the same one.

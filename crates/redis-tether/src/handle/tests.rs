@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use redis::{AsyncCommands, RedisError, pipe};
@@ -10,7 +9,7 @@ use redis_tether_core::reply::Refusal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::rig::{Peer, READONLY, Rig, epoch, settle};
+use super::rig::{Peer, READONLY, Rig, epoch, poll_once, settle};
 use super::*;
 use crate::config::CommandSettings;
 use crate::gate::ClosedCause;
@@ -236,11 +235,7 @@ async fn a_command_that_never_left_goes_over_the_next_link() {
     let cmd = set();
     let mut call = pin!(cmd.query_async::<String>(&mut handle));
     // It is queued for the driver, which has not run yet when the link ends.
-    std::future::poll_fn(|cx| {
-        assert!(call.as_mut().poll(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
+    assert!(poll_once(call.as_mut()).await.is_none());
     assert_eq!(link.ledger().in_flight(), 1);
     link.abort(LinkEnd::Closed);
     rig.open(2, &second).await;
@@ -257,11 +252,7 @@ async fn what_never_left_was_not_sent() {
     let mut handle = rig.handle();
     let cmd = set();
     let mut call = pin!(cmd.query_async::<String>(&mut handle));
-    std::future::poll_fn(|cx| {
-        assert!(call.as_mut().poll(cx).is_pending());
-        Poll::Ready(())
-    })
-    .await;
+    assert!(poll_once(call.as_mut()).await.is_none());
     link.abort(LinkEnd::Closed);
     let error = timeout(LIMIT, call).await.expect("the command ends").expect_err("there is no other link");
     assert_eq!((ours(&error).outcome(), ours(&error).times_sent()), (Outcome::NotSent, 0), "{error}");

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 use super::*;
 use crate::config::CommandSettings;
 use crate::gate::ClosedCause;
-use crate::gate::tests::{Call, get, poll_once};
+use crate::gate::tests::{Call, get};
 use crate::handle::Policy;
-use crate::handle::rig::{Peer, Rig, epoch, settle};
+use crate::handle::rig::{Peer, Rig, epoch, poll_once, settle};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 
 const LIMIT: Duration = Duration::from_millis(250);
