@@ -4,9 +4,10 @@
 //! `cargo bench -p redis-tether-benches --bench hot_path`; `-- --quick` takes a fifth of the rounds, `-- SET 64` only what has
 //! these words in its name.
 
+use redis_tether_benches::chart::Bars;
 use redis_tether_benches::peers::{Error, Peer};
 use redis_tether_benches::rounds::{Busy, Latencies, Operation, Turn, Work, play};
-use redis_tether_benches::section::{Bars, Section};
+use redis_tether_benches::section::Section;
 use redis_tether_benches::statistics::{Spread, quantile};
 use redis_tether_testkit::server::{Server, ServerBinary};
 use tokio::runtime::Builder;

@@ -127,7 +127,7 @@ async fn pipeline(
 
 /// bb8-redis.
 #[derive(Clone)]
-pub struct Bb8(bb8::Pool<bb8_redis::RedisConnectionManager>);
+pub struct Bb8(pub bb8::Pool<bb8_redis::RedisConnectionManager>);
 
 impl Bb8 {
     async fn connect(addr: SocketAddr) -> Result<Bb8, Error> {
@@ -152,7 +152,7 @@ impl Session for Bb8 {
 
 /// deadpool-redis.
 #[derive(Clone)]
-pub struct Deadpool(deadpool_redis::Pool);
+pub struct Deadpool(pub deadpool_redis::Pool);
 
 impl Deadpool {
     fn connect(addr: SocketAddr) -> Result<Deadpool, Error> {
@@ -178,7 +178,7 @@ impl Session for Deadpool {
 
 /// fred.
 #[derive(Clone)]
-pub struct Fred(FredClient);
+pub struct Fred(pub FredClient);
 
 impl Fred {
     async fn connect(addr: SocketAddr) -> Result<Fred, Error> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::bench::{Extent, Order};
 use crate::checks::Step;
 
 /// What a person sees who asks for help, or who asked for something unknown.
@@ -12,6 +13,8 @@ usage: cargo xtask <chore>
   test [--only STEP,STEP...]   every check in one command; the first that fails stops it
                                steps: servers, fmt, clippy, test, doc, features
                                (test brings servers along, which it needs)
+  bench [--quick] [NAME...]    the benches (of benches/, all unless some are named), in release, and their report,
+                               target/bench/report.md; --quick measures less
   servers                      find or install redis-server and valkey-server 9, print their environment variables
   deny                         licences, advisories, duplicate and foreign dependencies (installs cargo-deny if needed)
   help                         this text";
@@ -21,6 +24,8 @@ usage: cargo xtask <chore>
 pub(crate) enum Chore {
     /// The checks, in their fixed order.
     Test(Vec<Step>),
+    /// The benches, and their report.
+    Bench(Order),
     /// Only provide the servers.
     Servers,
     /// Check the dependencies.
@@ -63,6 +68,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Chore
     let chore = arguments.next().ok_or(Problem::NoChore)?;
     match chore.as_str() {
         "test" => Ok(Chore::Test(parse_steps(arguments)?)),
+        "bench" => Ok(Chore::Bench(parse_order(arguments)?)),
         "servers" => nothing_more("servers", arguments).map(|()| Chore::Servers),
         "deny" => nothing_more("deny", arguments).map(|()| Chore::Deny),
         "help" | "--help" | "-h" => Ok(Chore::Help),
@@ -99,6 +105,21 @@ fn in_order(chosen: &[Step]) -> Vec<Step> {
     Step::ALL.into_iter().filter(wanted).collect()
 }
 
+/// Which benches there are is for the workspace to say; here a name is a name.
+fn parse_order(arguments: impl Iterator<Item = String>) -> Result<Order, Problem> {
+    let mut order = Order { extent: Extent::Full, names: Vec::new() };
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => order.extent = Extent::Quick,
+            option if option.starts_with('-') => {
+                return Err(Problem::UnexpectedArgument { chore: "bench", argument });
+            }
+            _ => order.names.push(argument),
+        }
+    }
+    Ok(order)
+}
+
 fn nothing_more(chore: &'static str, mut arguments: impl Iterator<Item = String>) -> Result<(), Problem> {
     match arguments.next() {
         None => Ok(()),
@@ -132,6 +153,16 @@ mod tests {
     }
 
     #[test]
+    fn benches_are_named_and_may_be_quick() {
+        let order = |extent, names: &[&str]| {
+            Ok(Chore::Bench(Order { extent, names: names.iter().map(|&name| name.to_owned()).collect() }))
+        };
+        assert_eq!(parsed("bench"), order(Extent::Full, &[]));
+        assert_eq!(parsed("bench --quick"), order(Extent::Quick, &[]));
+        assert_eq!(parsed("bench actors --quick hot_path"), order(Extent::Quick, &["actors", "hot_path"]));
+    }
+
+    #[test]
     fn the_other_chores_are_known() {
         assert_eq!(parsed("servers"), Ok(Chore::Servers));
         assert_eq!(parsed("deny"), Ok(Chore::Deny));
@@ -149,6 +180,7 @@ mod tests {
             ("test --only fmt,lint", "unknown step 'lint'; the steps are servers, fmt,"),
             ("test --only fmt --only doc", "--only may be given once"),
             ("test --onlyfmt", "'test' does not take '--onlyfmt'"),
+            ("bench --fast", "'bench' does not take '--fast'"),
             ("servers now", "'servers' does not take 'now'"),
         ];
         for (line, message) in refused {

@@ -56,12 +56,12 @@ impl fmt::Display for Step {
 
 /// Runs `steps` one after another until one fails.
 pub(crate) fn run(steps: &[Step]) -> Result<(), Failure> {
-    let mut bench = Bench { workspace: Workspace::read()?, servers: None };
+    let mut run = Run { workspace: Workspace::read()?, servers: None };
     let mut done: Vec<(Step, Duration)> = Vec::new();
     for &step in steps {
         eprintln!("\n== {step} ==");
         let begun = Instant::now();
-        let outcome = bench.run(step);
+        let outcome = run.step(step);
         let took = begun.elapsed();
         match outcome {
             Ok(()) => eprintln!("== {step}: ok in {:.1} s", took.as_secs_f64()),
@@ -85,13 +85,13 @@ fn summarise(done: &[(Step, Duration)]) {
 }
 
 /// What the steps hand to one another.
-struct Bench {
+struct Run {
     workspace: Workspace,
     servers: Option<Servers>,
 }
 
-impl Bench {
-    fn run(&mut self, step: Step) -> Result<(), Failure> {
+impl Run {
+    fn step(&mut self, step: Step) -> Result<(), Failure> {
         match step {
             Step::Servers => self.provide_servers(),
             Step::Fmt => self.cargo(&["fmt", "--all", "--check"]),

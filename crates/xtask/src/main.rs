@@ -6,13 +6,16 @@
     reason = "a chore talks to the person, or the log, that started it"
 )]
 
+mod apt;
 mod arguments;
+mod bench;
 mod checks;
 mod deadline;
 mod deny;
 mod features;
 mod servers;
 mod shell;
+mod valgrind;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<(), Failure> {
     match chore {
         Chore::Test(steps) => checks::run(&steps),
+        Chore::Bench(order) => bench::run(&order),
         Chore::Servers => servers::print_environment(),
         Chore::Deny => deny::run(),
         Chore::Help => {

@@ -2,7 +2,6 @@
 //! them, otherwise installed where we know how, otherwise refused with what to install. Called by `checks` and by
 //! `main`. It never starts one, and never lets the tests run without one.
 
-mod apt;
 mod version;
 mod wheel;
 
@@ -11,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::apt;
 use crate::shell::{self, Failure};
 use crate::workspace::Workspace;
 use version::{Product, Version};
@@ -38,6 +38,11 @@ impl Servers {
             (Product::Redis.variable(), self.redis.path.as_os_str()),
             (Product::Valkey.variable(), self.valkey.path.as_os_str()),
         ]
+    }
+
+    /// Their names and versions.
+    pub(crate) fn versions(&self) -> [String; 2] {
+        [&self.redis, &self.valkey].map(|server| server.version.to_string())
     }
 
     pub(crate) fn print(&self) {

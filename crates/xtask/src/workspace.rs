@@ -25,6 +25,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     /// Without `default`, which names a set of the others.
     pub(crate) features: Vec<String>,
+    /// The names of its benches, in the order of its manifest.
+    pub(crate) benches: Vec<String>,
     /// Whether others may depend on it: a published crate has to build by itself.
     pub(crate) is_published: bool,
 }
@@ -55,6 +57,11 @@ impl Workspace {
         &self.target
     }
 
+    /// Every bench there is, with its package, in the order of the manifests.
+    pub(crate) fn benches(&self) -> impl Iterator<Item = (&Package, &str)> {
+        self.packages.iter().flat_map(|package| package.benches.iter().map(move |bench| (package, bench.as_str())))
+    }
+
     pub(crate) fn published(&self) -> impl Iterator<Item = &Package> {
         self.packages.iter().filter(|package| package.is_published)
     }
@@ -66,10 +73,23 @@ impl Package {
         Ok(Self {
             name: text(package, "name")?.to_owned(),
             features: features.keys().filter(|name| *name != "default").cloned().collect(),
+            benches: list(package, "targets")?
+                .iter()
+                .filter(|target| is_bench(target))
+                .map(name)
+                .collect::<Result<_, _>>()?,
             // `publish = false` is an empty list of registries; no restriction is null.
             is_published: package["publish"].is_null(),
         })
     }
+}
+
+fn is_bench(target: &Value) -> bool {
+    target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "bench"))
+}
+
+fn name(target: &Value) -> Result<String, Failure> {
+    Ok(text(target, "name")?.to_owned())
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> Result<&'a str, Failure> {
@@ -91,8 +111,11 @@ mod tests {
     const METADATA: &str = r#"{
         "workspace_root": "/w", "target_directory": "/t",
         "packages": [
-            {"name": "lib", "publish": null, "features": {"b": [], "default": ["b"], "a": []}},
-            {"name": "chores", "publish": [], "features": {}}
+            {"name": "lib", "publish": null, "features": {"b": [], "default": ["b"], "a": []}, "targets": []},
+            {"name": "chores", "publish": [], "features": {}, "targets": [
+                {"kind": ["lib"], "name": "chores"},
+                {"kind": ["bench"], "name": "speed"}, {"kind": ["bench"], "name": "room"}
+            ]}
         ]
     }"#;
 
@@ -104,6 +127,13 @@ mod tests {
         assert_eq!(published.len(), 1);
         assert_eq!(published[0].name, "lib");
         assert_eq!(published[0].features, ["a", "b"]);
+    }
+
+    #[test]
+    fn benches_come_in_the_order_of_the_manifest() {
+        let workspace = Workspace::parse(METADATA).expect("the sample is complete");
+        let benches: Vec<_> = workspace.benches().map(|(package, bench)| (package.name.as_str(), bench)).collect();
+        assert_eq!(benches, [("chores", "speed"), ("chores", "room")]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::apt;
+use crate::apt;
 use crate::shell::{self, Failure};
 
 /// The exact release and the hashes of its wheels.

@@ -48,6 +48,20 @@ impl Log {
     }
 }
 
+/// An idle tether has no backlog for readers that it does not have.
+#[test]
+fn room_for_events_is_made_for_the_first_who_subscribes() {
+    let board = board();
+    board.send(event(1));
+    assert!(board.events.get().is_none());
+    let (mut first, mut second) = (board.events(), board.events());
+    board.send(event(2));
+    for events in [&mut first, &mut second] {
+        assert_eq!(events.try_recv().ok().as_ref().and_then(number), Some(2));
+        assert!(events.try_recv().is_err(), "only what happened since");
+    }
+}
+
 /// A conversion is the application's code: it may send, subscribe, and look at the status.
 #[test]
 fn a_forward_may_come_back_to_its_board() {

@@ -1,10 +1,10 @@
-//! Installing packages on Debian and Ubuntu, as root or through a sudo that asks nothing. Called by `servers` and
-//! `wheel` when something is missing; on any other system it refuses and changes nothing.
+//! Installing packages on Debian and Ubuntu, as root or through a sudo that asks nothing. Called by `servers`,
+//! `wheel` and `valgrind` when something is missing; on any other system it refuses and changes nothing.
 
 use std::process::Command;
 use std::time::Duration;
 
-use super::on_path;
+use crate::servers::on_path;
 use crate::shell::{self, Failure};
 
 /// Bounds one apt-get command, a slow mirror included.
@@ -15,7 +15,7 @@ const QUESTION_BOUND: Duration = Duration::from_secs(10);
 const WAIT_FOR_LOCK: &str = "DPkg::Lock::Timeout=300";
 
 /// Installs `packages` without their recommendations.
-pub(super) fn install(packages: &[&str]) -> Result<(), Failure> {
+pub(crate) fn install(packages: &[&str]) -> Result<(), Failure> {
     if on_path("apt-get").next().is_none() {
         return Err(Failure::new("not found, and this system has no apt-get to install it with"));
     }
