@@ -101,7 +101,7 @@ impl Handle {
         if let Demand::Unshareable(which) = demand {
             return Err(self.unshareable(which));
         }
-        if matches!(demand, Demand::Acknowledgement(_)) && std::mem::take(&mut self.has_strayed) {
+        if demand.is_bound_to_link() && std::mem::take(&mut self.has_strayed) {
             return Err(self.strayed());
         }
         let mut clock = Clock::new(self.policy.deadline, demand);

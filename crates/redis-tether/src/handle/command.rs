@@ -22,16 +22,32 @@ pub(crate) enum Demand {
     Unshareable(&'static Unshareable),
 }
 
+impl Demand {
+    /// Whether it speaks of the link that earlier commands went over, so that it cannot go over another one.
+    pub(crate) fn is_bound_to_link(self) -> bool {
+        matches!(self, Demand::Acknowledgement(_))
+    }
+}
+
 /// A command that would change the link for everybody else who uses it.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Unshareable {
     pub(crate) command: &'static str,
     /// What to do instead.
     pub(crate) hint: &'static str,
+    /// What to do instead where the connection is one's own. `None`: there it is carried.
+    pub(crate) alone: Option<&'static str>,
 }
 
 const fn unshareable(command: &'static str, hint: &'static str) -> Unshareable {
-    Unshareable { command, hint }
+    Unshareable { command, hint, alone: None }
+}
+
+impl Unshareable {
+    /// It has no place on a connection of one's own either.
+    const fn nor_alone(self, hint: &'static str) -> Unshareable {
+        Unshareable { alone: Some(hint), ..self }
+    }
 }
 
 const OWN_CONNECTION: &str =
@@ -44,8 +60,11 @@ const CREDENTIALS: &str = "credentials belong into the configuration; for others
 const INVALIDATIONS: &str =
     "invalidations would come to all who share the connection; use one of its own, from Tether::dedicated()";
 const CLUSTER_NODE: &str = "it changes what the next commands may ask of a cluster node; use Tether::dedicated()";
-
 const REPLICATION: &str = "what follows is not the protocol of commands";
+const INTO_PUB_SUB: &str = "Dedicated::into_pub_sub makes the connection one for subscriptions";
+const UNASKED: &str =
+    "its messages come unasked, between replies; redis::Client::get_async_monitor has a connection for them";
+const SHIFTED: &str = "replies could no longer be told apart; await the reply instead";
 
 /// A pipeline of which too few or too many replies are asked for.
 pub(crate) static MISCOUNTED: Unshareable = unshareable(
@@ -57,33 +76,33 @@ static WATCH: Unshareable =
     unshareable("WATCH", "other callers share the connection; use Tether::dedicated(), or a script");
 static SELECT: Unshareable =
     unshareable("SELECT", "the database belongs into the configuration; for another use Tether::dedicated()");
-static SUBSCRIBE: Unshareable = unshareable("SUBSCRIBE", SUBSCRIPTION);
-static PSUBSCRIBE: Unshareable = unshareable("PSUBSCRIBE", SUBSCRIPTION);
-static SSUBSCRIBE: Unshareable = unshareable("SSUBSCRIBE", SUBSCRIPTION);
-static UNSUBSCRIBE: Unshareable = unshareable("UNSUBSCRIBE", SUBSCRIPTION);
-static PUNSUBSCRIBE: Unshareable = unshareable("PUNSUBSCRIBE", SUBSCRIPTION);
-static SUNSUBSCRIBE: Unshareable = unshareable("SUNSUBSCRIBE", SUBSCRIPTION);
-static MONITOR: Unshareable = unshareable("MONITOR", "its messages come unasked; use redis::Client::get_async_monitor");
+static SUBSCRIBE: Unshareable = unshareable("SUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static PSUBSCRIBE: Unshareable = unshareable("PSUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static SSUBSCRIBE: Unshareable = unshareable("SSUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static UNSUBSCRIBE: Unshareable = unshareable("UNSUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static PUNSUBSCRIBE: Unshareable = unshareable("PUNSUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static SUNSUBSCRIBE: Unshareable = unshareable("SUNSUBSCRIBE", SUBSCRIPTION).nor_alone(INTO_PUB_SUB);
+static MONITOR: Unshareable =
+    unshareable("MONITOR", "its messages come unasked; use redis::Client::get_async_monitor").nor_alone(UNASKED);
 static RESET: Unshareable = unshareable("RESET", OWN_CONNECTION);
 static QUIT: Unshareable = unshareable("QUIT", "the connection is shared; shut the tether down instead");
-static SYNC: Unshareable = unshareable("SYNC", REPLICATION);
-static PSYNC: Unshareable = unshareable("PSYNC", REPLICATION);
+static SYNC: Unshareable = unshareable("SYNC", REPLICATION).nor_alone(REPLICATION);
+static PSYNC: Unshareable = unshareable("PSYNC", REPLICATION).nor_alone(REPLICATION);
 static HELLO: Unshareable = unshareable("HELLO", "the protocol and the credentials belong into the configuration");
 static AUTH: Unshareable = unshareable("AUTH", CREDENTIALS);
-static REPLCONF: Unshareable = unshareable("REPLCONF", REPLICATION);
+static REPLCONF: Unshareable = unshareable("REPLCONF", REPLICATION).nor_alone(REPLICATION);
 static ASKING: Unshareable = unshareable("ASKING", CLUSTER_NODE);
 static READONLY: Unshareable = unshareable("READONLY", CLUSTER_NODE);
 static READWRITE: Unshareable = unshareable("READWRITE", CLUSTER_NODE);
-static SCRIPT_DEBUG: Unshareable = unshareable("SCRIPT DEBUG", REPLICATION);
-static NO_RESPONSE: Unshareable =
-    unshareable("a command without response", "replies could no longer be told apart; await the reply instead");
+static SCRIPT_DEBUG: Unshareable = unshareable("SCRIPT DEBUG", REPLICATION).nor_alone(REPLICATION);
+static NO_RESPONSE: Unshareable = unshareable("a command without response", SHIFTED).nor_alone(SHIFTED);
 static MULTI: Unshareable = unshareable("MULTI", TRANSACTION);
 static EXEC: Unshareable = unshareable("EXEC", TRANSACTION);
 static DISCARD: Unshareable = unshareable("DISCARD", TRANSACTION);
 
 /// The subcommands of `CLIENT` that speak of the connection rather than of the server, by their second word.
 static OF_THE_CLIENT: [(&str, Unshareable); 9] = [
-    ("REPLY", unshareable("CLIENT REPLY", "replies could no longer be told apart")),
+    ("REPLY", unshareable("CLIENT REPLY", "replies could no longer be told apart").nor_alone(SHIFTED)),
     ("TRACKING", unshareable("CLIENT TRACKING", INVALIDATIONS)),
     ("CACHING", unshareable("CLIENT CACHING", INVALIDATIONS)),
     (

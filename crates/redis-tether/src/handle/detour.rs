@@ -97,7 +97,7 @@ impl Handle {
             (past.ticket, past.turn) = (ticket, turn);
             let has_strayed = !self.is_on(&link);
             let way = self.way.insert(Way::over(&link));
-            if has_strayed && matches!(demand, Demand::Acknowledgement(_)) {
+            if has_strayed && demand.is_bound_to_link() {
                 self.has_strayed = false;
                 return Err(self.strayed());
             }
@@ -160,8 +160,7 @@ impl Handle {
                 self.shared.report(link.epoch, refusal);
                 past.refusal = Some(refusal);
                 // It asks about writes over the link that refused; another one knows nothing of them.
-                let is_bound_to_link = matches!(demand, Demand::Acknowledgement(_));
-                if is_bound_to_link { Next::Return(reply) } else { Next::Again }
+                if demand.is_bound_to_link() { Next::Return(reply) } else { Next::Again }
             }
             What::Shortly(reply) => {
                 self.shared.counters.refusals.increment();
@@ -179,7 +178,7 @@ impl Handle {
             }
             What::NeverLeft => {
                 past.times_sent -= 1;
-                if matches!(demand, Demand::Acknowledgement(_)) {
+                if demand.is_bound_to_link() {
                     let facts = self.on_link(Outcome::NotSent, Reason::LinkLost, link, past);
                     return Next::Return(Err(self.fail(facts)));
                 }

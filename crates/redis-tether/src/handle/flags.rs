@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::{Arg, Cmd, Value};
-
 use tokio::time::Instant;
 
 use crate::lock::lock;

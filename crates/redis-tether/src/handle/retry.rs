@@ -24,14 +24,12 @@ pub(super) enum Harmless {
 impl Policy {
     /// Whether there is to be another try of a request whose fate is unknown, as far as that is known while there is no link.
     pub(super) fn tries_again<R: Request>(&self, request: R, demand: Demand, past: &Past, shared: &Shared) -> bool {
-        // It asks about writes over the link that is gone.
-        let is_bound_to_link = matches!(demand, Demand::Acknowledgement(_));
         let is_open = match self.retry {
             Retry::Never => false,
             Retry::ReadOnly => shared.flags.are_read_only(request.words()) != Some(false),
             Retry::All => true,
         };
-        is_open && !is_bound_to_link && past.retries < self.max_retries
+        is_open && !demand.is_bound_to_link() && past.retries < self.max_retries
     }
 
     /// Whether the caller or the server calls the request harmless. The server is asked over the way that it is to go.
