@@ -105,19 +105,8 @@ async fn throughput(
         let turns = play(peers, work, Latencies::Left, rounds).await?;
         let speeds: Vec<Vec<f64>> = each(&turns, |turn| work.commands() as f64 / turn.time.as_secs_f64());
         let costs: Vec<Vec<f64>> = each(&turns, |turn| turn.cpu.as_secs_f64() * 1e6 / work.commands() as f64);
-        let rows: Vec<_> = (0..peers.len())
-            .map(|peer| {
-                let cells = vec![
-                    format!("{:.0}", Spread::of(&speeds[peer]).median),
-                    format!("{:.2}", Spread::of(&costs[peer]).median),
-                    Spread::of_ratios(&speeds[0], &speeds[peer]).to_string(),
-                    Spread::of_ratios(&costs[0], &costs[peer]).to_string(),
-                ];
-                (peers[peer].name().to_owned(), cells)
-            })
-            .collect();
         let columns = ["commands/s", "CPU µs", "our throughput to its", "our CPU time to its"];
-        section.table(&name, &columns, &rows);
+        section.table(&name, &columns, &rows(peers, [(&speeds, 0), (&costs, 2)]));
         if (work.operation, work.value) == (Operation::Set, 16) {
             let manager = peers.iter().position(|peer| matches!(peer, Peer::Manager(_))).unwrap_or_default();
             let to_manager = |peer: usize| Spread::of_ratios(&speeds[peer], &speeds[manager]).median;
@@ -135,20 +124,21 @@ async fn latency(section: &mut Section, peers: &[Peer], rounds: usize) -> Result
         each(&turns, |turn| quantile(turn.latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect(), share))
     };
     let (medians, tails) = (at(0.5), at(0.99));
-    let rows: Vec<_> = (0..peers.len())
-        .map(|peer| {
-            let cells = vec![
-                format!("{:.0}", Spread::of(&medians[peer]).median),
-                format!("{:.0}", Spread::of(&tails[peer]).median),
-                Spread::of_ratios(&medians[0], &medians[peer]).to_string(),
-                Spread::of_ratios(&tails[0], &tails[peer]).to_string(),
-            ];
-            (peers[peer].name().to_owned(), cells)
-        })
-        .collect();
     let columns = ["median µs", "p99 µs", "our median to its", "our p99 to its"];
-    section.table(&format!("latency of {name}"), &columns, &rows);
+    section.table(&format!("latency of {name}"), &columns, &rows(peers, [(&medians, 0), (&tails, 0)]));
     Ok(())
+}
+
+/// For each peer the medians of both measures, to so many decimals, and how redis-tether's compare.
+fn rows(peers: &[Peer], measures: [(&[Vec<f64>], usize); 2]) -> Vec<(String, Vec<String>)> {
+    let row = |peer: usize| {
+        let median =
+            |(figures, decimals): (&[Vec<f64>], usize)| format!("{:.decimals$}", Spread::of(&figures[peer]).median);
+        let ratio = |(figures, _): (&[Vec<f64>], usize)| Spread::of_ratios(&figures[0], &figures[peer]).to_string();
+        let cells = measures.map(median).into_iter().chain(measures.map(ratio));
+        (peers[peer].name().to_owned(), cells.collect())
+    };
+    (0..peers.len()).map(row).collect()
 }
 
 fn each(turns: &[Vec<Turn>], figure: impl Fn(&Turn) -> f64) -> Vec<Vec<f64>> {
