@@ -224,6 +224,11 @@ impl Dedicated {
                 let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link);
                 self.fail(Facts { cause: Some(words), ..facts })
             }
+            What::Unbegun(refusal, words) => {
+                refusal.into_iter().for_each(|refusal| self.own.control.shared.report(link.epoch, refusal));
+                let facts = self.on_link(Outcome::Ambiguous, Reason::MultiRefused, link);
+                self.fail(Facts { cause: Some(words), ..facts })
+            }
             What::NeverLeft => self.fail(self.on_link(Outcome::NotSent, Reason::LinkLost, link)),
             What::Lost => self.fail(self.on_link(Outcome::Ambiguous, Reason::LinkLost, link)),
             What::Overdue => {

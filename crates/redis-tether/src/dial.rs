@@ -15,11 +15,9 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::time::{Instant, timeout};
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
@@ -32,12 +30,8 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
+use crate::multiplexer::Multiplexer;
 use crate::transport::{BoxedStream, Transport};
-
-/// How many commands may wait for the driver before senders have to: more than are held by default, since those who wait for
-/// room come to it in no order, and with redis-rs's 50 a burst of callers would be cut into batches of that size. It costs
-/// nothing while it is not used.
-const PIPELINE_BUFFER: usize = 16 * 1024;
 
 /// How long a connection that is asked nothing must at least stay open to count: the time in which a peer on the same
 /// network hangs up on whoever connects.
@@ -163,7 +157,7 @@ impl Dialer {
     }
 
     fn closed_when_ready(&self, address: &Address, ledger: &Ledger) -> Failure {
-        self.explain(Stage::Done, Problem::Closed("closed once it was ready".to_owned()), address, ledger)
+        self.explain(Stage::Done, Problem::Closed, address, ledger)
     }
 
     /// Makes one connection, at this level. `patience` is for a peer that hung up on a question and is now asked nothing.
@@ -177,13 +171,14 @@ impl Dialer {
         let stream = self.connect(address).await?;
         let ledger = self.books.begin(epoch);
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
-        let multiplexed = multiplex(stream, &self.tasks).await;
-        let (mut connection, driver) = multiplexed.map_err(|rejection| rejection.at(address))?;
+        // What it is to be told and asked is said below and not by redis-rs, whose own setup loses the server's words where
+        // signing in fails, so that 'no room' or 'loading' would read as a wrong password.
+        let (mut multiplexer, driver) = Multiplexer::start(stream, &self.tasks);
 
         let failure = |stage, error| self.explain(stage, error, address, &ledger);
-        let set_up = set_up(&mut connection, &self.config, level).await;
+        let set_up = set_up(&mut multiplexer, &self.config, level).await;
         set_up.map_err(|error| failure(Stage::Setup, error.into()))?;
-        let verdict = verify(&mut connection, level).await;
+        let verdict = verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
         admit(address, &verdict)?;
         if let (VerifyLevel::None, Some(patience)) = (level, patience) {
@@ -192,7 +187,7 @@ impl Dialer {
         if ledger.is_dead() {
             return Err(self.closed_when_ready(address, &ledger));
         }
-        Ok(Link::new(address.clone(), &verdict, ledger, connection, driver))
+        Ok(Link::new(address.clone(), &verdict, ledger, multiplexer, driver))
     }
 
     async fn connect(&self, address: &Address) -> Result<BoxedStream, DialError> {
@@ -210,13 +205,13 @@ impl Dialer {
     /// Why setting up or verifying failed. What the server said before it hung up counts for more than that it did.
     fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
         match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
-            (Problem::Rejected(rejection), _) | (Problem::Closed(_), Some(rejection)) => {
+            (Problem::Rejected(rejection), _) | (Problem::Closed, Some(rejection)) => {
                 Failure::Final(rejection.without(self.config.password.as_ref()).at(address))
             }
-            (Problem::Closed(detail), None) => {
+            (Problem::Closed, None) => {
                 let rejection = match ledger.end() {
                     Some(end) => Rejection::by_end(end),
-                    None => Rejection { kind: FailureKind::Closed, detail },
+                    None => Rejection { kind: FailureKind::Closed, detail: String::new() },
                 };
                 match rejection.kind {
                     FailureKind::Closed | FailureKind::Reset => Failure::HungUp(stage, rejection.at(address)),
@@ -259,14 +254,14 @@ impl From<DialError> for Failure {
 
 /// What setting up and verifying fail with, alike.
 enum Problem {
-    Closed(String),
+    Closed,
     Rejected(Rejection),
 }
 
 impl From<SetupError> for Problem {
     fn from(error: SetupError) -> Problem {
         match error {
-            SetupError::Closed(detail) => Problem::Closed(detail),
+            SetupError::Closed => Problem::Closed,
             SetupError::Rejected(rejection) => Problem::Rejected(rejection),
         }
     }
@@ -275,28 +270,10 @@ impl From<SetupError> for Problem {
 impl From<VerifyError> for Problem {
     fn from(error: VerifyError) -> Problem {
         match error {
-            VerifyError::Closed(detail) => Problem::Closed(detail),
+            VerifyError::Closed => Problem::Closed,
             VerifyError::Failed(rejection) => Problem::Rejected(rejection),
         }
     }
-}
-
-/// Puts redis-rs's multiplexer on the stream and begins to drive it. It is given nothing to set up: its own setup sends the
-/// same commands, but loses the server's words where signing in fails, so that 'no room' or 'loading' would read as a wrong
-/// password.
-async fn multiplex(
-    stream: LedgerStream,
-    tasks: &TaskTracker,
-) -> Result<(MultiplexedConnection, AbortOnDropHandle<()>), Rejection> {
-    let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(None)
-        .set_response_timeout(None)
-        .set_pipeline_buffer_size(PIPELINE_BUFFER);
-    let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-    let (connection, driver) = made.map_err(|error| Rejection::by_error(&error))?;
-    let driver = AbortOnDropHandle::new(tasks.spawn(driver));
-    Ok((connection, driver))
 }
 
 /// Waits whether a peer that hung up on every question stays if it is asked nothing. If it hangs up on everybody, as a

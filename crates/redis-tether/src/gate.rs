@@ -148,7 +148,7 @@ impl Gate {
         } else {
             // From an open gate there is nobody held, so the word is closed here already, or it is the one before.
             self.word.store(CLOSED, Ordering::SeqCst);
-            inner.state = State::Releasing(Release::to(link));
+            inner.state = State::Releasing(Release::to(link, inner.hold.last_given()));
         }
         let deliveries = self.release(&mut inner);
         drop(inner);

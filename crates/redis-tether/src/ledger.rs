@@ -89,7 +89,6 @@ pub(crate) struct Ledger {
     listening: AtomicBool,
     first_words: OnceLock<String>,
     over: Signal,
-    released: AtomicBool,
     heir: Mutex<Option<oneshot::Sender<BoxedStream>>>,
 }
 
@@ -141,7 +140,6 @@ impl Ledger {
             listening: AtomicBool::new(false),
             first_words: OnceLock::new(),
             over: Signal::new(),
-            released: AtomicBool::new(false),
             heir: Mutex::default(),
         })
     }
@@ -202,21 +200,12 @@ impl Ledger {
         self.over.until(|| self.is_over()).await;
     }
 
-    /// The transport's stream, once redis-rs lets go of it, instead of having it closed: for a connection that is to speak
+    /// The transport's stream, once the driver lets go of it, instead of having it closed: for a connection that is to speak
     /// otherwise from now on. To be called while nothing is outstanding, or a part of the conversation is lost.
     pub(crate) fn reclaim(&self) -> oneshot::Receiver<BoxedStream> {
         let (heir, stream) = oneshot::channel();
         *lock(&self.heir) = Some(heir);
         stream
-    }
-
-    fn release(&self) {
-        self.released.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether redis-rs has let go of the stream: nothing more is written, whatever is queued.
-    pub(crate) fn is_released(&self) -> bool {
-        self.released.load(Ordering::SeqCst)
     }
 
     fn heir(&self) -> Option<oneshot::Sender<BoxedStream>> {
@@ -259,7 +248,7 @@ impl Ledger {
     }
 
     /// The error line with which the peer began the conversation, if it did: a server without room for another client says
-    /// so unasked and hangs up, and redis-rs drops a reply that answers nothing.
+    /// so unasked and hangs up, and a reply that answers nothing is dropped.
     pub(crate) fn first_words(&self) -> Option<&str> {
         self.first_words.get().map(String::as_str)
     }

@@ -162,8 +162,8 @@
 //! ```
 //!
 //! [`Retry::ReadOnly`] asks the server which commands change nothing, and needs `+command|info` (before Redis 7: `+command`) for that;
-//! without it nothing is sent again. Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, redis 1.8 miscounts the replies: the transaction fails
-//! as ambiguous, and in a build with overflow checks the link is lost for all who share it.)
+//! without it nothing is sent again. Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, the commands of a
+//! transaction run one by one: it fails as ambiguous, by [`Reason::MultiRefused`].)
 //!
 //! # Actors
 //!
@@ -194,6 +194,7 @@ mod handle;
 mod ledger;
 mod link;
 mod lock;
+mod multiplexer;
 mod outcome;
 mod patience;
 mod resolve;

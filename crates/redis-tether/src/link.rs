@@ -4,12 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use redis::aio::MultiplexedConnection;
 use redis_tether_core::{Address, Epoch, Role};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::ledger::{Ledger, LinkEnd};
+use crate::multiplexer::Multiplexer;
 
 /// A connection to a server that was found fit to take commands.
 ///
@@ -19,7 +19,7 @@ pub(crate) struct Link {
     role: Role,
     level: VerifyLevel,
     ledger: Arc<Ledger>,
-    connection: MultiplexedConnection,
+    multiplexer: Multiplexer,
     driver: AbortOnDropHandle<()>,
 }
 
@@ -28,10 +28,10 @@ impl Link {
         address: Address,
         verdict: &Verdict,
         ledger: Arc<Ledger>,
-        connection: MultiplexedConnection,
+        multiplexer: Multiplexer,
         driver: AbortOnDropHandle<()>,
     ) -> Link {
-        Link { address, role: verdict.role, level: verdict.level, ledger, connection, driver }
+        Link { address, role: verdict.role, level: verdict.level, ledger, multiplexer, driver }
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -56,9 +56,9 @@ impl Link {
         &self.ledger
     }
 
-    /// A connection for a handle or a probe. It does not keep the link alive.
-    pub(crate) fn connection(&self) -> MultiplexedConnection {
-        self.connection.clone()
+    /// For a handle or a probe. It does not keep the link alive.
+    pub(crate) fn multiplexer(&self) -> Multiplexer {
+        self.multiplexer.clone()
     }
 
     /// Ends the link at once, and with it everything in flight. The first reason given stands.

@@ -55,6 +55,8 @@ pub enum Reason {
     LinkReplaced,
     /// The server refused a command inside a script; what the script did before that has happened.
     RefusedInScript,
+    /// The server refused `MULTI` itself, so that the commands behind it ran one by one, if they ran.
+    MultiRefused,
     /// No [connection of its own](crate::Tether::dedicated) could be made.
     NotDialled,
     /// The [connection of its own](crate::Dedicated) is over; see [`Lost`](crate::Lost).
@@ -86,6 +88,7 @@ impl fmt::Display for Reason {
             Reason::LinkLost => f.write_str("link lost before the reply"),
             Reason::LinkReplaced => f.write_str("link was replaced since the writes it asks about"),
             Reason::RefusedInScript => f.write_str("refused inside a script"),
+            Reason::MultiRefused => f.write_str("MULTI was refused, and what came behind it was no transaction"),
             Reason::NotDialled => f.write_str("no connection of its own could be made"),
             Reason::ConnectionOver => f.write_str("connection of its own is over"),
             Reason::NotOnDedicated { command, hint } => write!(f, "{command} cannot be sent like this: {hint}"),
@@ -323,7 +326,7 @@ impl OutcomeExt for RedisError {
 }
 
 /// The I/O error that redis-rs has wrapped.
-pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
+fn io_error(error: &RedisError) -> Option<&io::Error> {
     let source = std::error::Error::source(error)?;
     // It shows the shared pointer in which it keeps the error, not the error.
     let error = match source.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
@@ -333,11 +336,10 @@ pub(crate) fn io_error(error: &RedisError) -> Option<&io::Error> {
     error.downcast_ref()
 }
 
-/// Whether a cause of an aborted transaction shows that something ran. `MULTI` itself was refused (redis-rs counts commands from
-/// the one behind it): what came after was no transaction. Or it is the pipeline's own `EXEC` that says so, which the
-/// causes of redis-rs's transactions never do: the commands around that one ran.
-fn has_run_beside((index, error): &(usize, ServerError)) -> bool {
-    *index == usize::MAX || error.code() == "EXECABORT"
+/// Whether a cause of an aborted transaction shows that something ran: it is the pipeline's own `EXEC` that says so, which the
+/// causes of redis-rs's transactions never do, and the commands around that one ran.
+fn has_run_beside((_, error): &(usize, ServerError)) -> bool {
+    error.code() == "EXECABORT"
 }
 
 /// redis-rs gives one error for the failed commands of a pipeline, which has neither details nor, where the first has a code

@@ -145,8 +145,8 @@ fn may_ask(link: &Link) -> bool {
 /// not for longer than until the next one.
 async fn probe(link: &Link, detection: &DetectionSettings) -> Option<ConnectionMsg> {
     let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
-    let mut connection = link.connection();
-    let mut answer = pin!(verify(&mut connection, link.verify_level()));
+    let mut multiplexer = link.multiplexer();
+    let mut answer = pin!(verify(&mut multiplexer, link.verify_level()));
     let mut due = asked + detection.probe_timeout;
     while due <= asked + detection.probe_interval {
         if let Ok(answer) = timeout_at(due, answer.as_mut()).await {

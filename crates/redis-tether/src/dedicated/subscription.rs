@@ -53,7 +53,7 @@ async fn released(dedicated: &Dedicated) -> Result<BoxedStream, CommandError> {
     books.idle().await;
     // Replies come in order, so those of commands whose callers went away have come before this one. An error is a reply.
     let flight = books.begin(FlightKind::Plain);
-    let _ = own.link.connection().send_packed_command(&redis::cmd("PING")).await;
+    let _ = own.link.multiplexer().ask(redis::pipe().cmd("PING")).await;
     drop(flight);
     if let Some(end) = books.end() {
         return Err(ended(dedicated, end));

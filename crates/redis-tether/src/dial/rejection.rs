@@ -3,14 +3,13 @@
 
 use std::io;
 
-use redis::{ErrorKind, RedisError, ServerError};
+use redis::ServerError;
 use redis_tether_core::{Address, FailureKind};
 
 use super::DialError;
 use super::error::printable;
 use crate::config::Password;
 use crate::ledger::LinkEnd;
-use crate::outcome;
 
 /// Why a peer is no good.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,20 +22,6 @@ impl Rejection {
     /// Of an error reply.
     pub(crate) fn by_server(error: &ServerError) -> Rejection {
         Rejection::by_reply(error.code(), error.details().unwrap_or_default())
-    }
-
-    /// Of an error of redis-rs.
-    pub(crate) fn by_error(error: &RedisError) -> Rejection {
-        let kind = match error.kind() {
-            ErrorKind::Parse => FailureKind::Protocol,
-            ErrorKind::InvalidClientConfig => FailureKind::Config,
-            ErrorKind::Io => match outcome::io_error(error) {
-                Some(error) => return Rejection::by_io(error),
-                None => FailureKind::Closed,
-            },
-            _ => FailureKind::Other,
-        };
-        Rejection { kind, detail: error.to_string() }
     }
 
     pub(crate) fn by_io(error: &io::Error) -> Rejection {
@@ -182,19 +167,6 @@ mod tests {
     fn a_repeated_password_with_control_characters_is_found() {
         for said in ["ERR no user a\tb\nc here", "ERR no user a b c here"] {
             assert!(line(said, "a\tb\nc").ends_with("ERR no user *** here"), "{said:?}");
-        }
-    }
-
-    #[test]
-    fn an_io_error_inside_one_of_redis_rs_keeps_its_kind() {
-        for (kind, expected) in [
-            (io::ErrorKind::TimedOut, FailureKind::TimedOut),
-            (io::ErrorKind::HostUnreachable, FailureKind::Unreachable),
-            (io::ErrorKind::InvalidData, FailureKind::Protocol),
-        ] {
-            let error = RedisError::from(io::Error::new(kind, "its own words"));
-            let rejection = Rejection { kind: expected, detail: "its own words".to_owned() };
-            assert_eq!(Rejection::by_error(&error), rejection);
         }
     }
 }

@@ -1,44 +1,34 @@
 //! What a fresh connection is told before it is asked anything: credentials, protocol, database, and, as a courtesy, who we
 //! are. One write. The dialer calls it; a refusal of a courtesy fails nothing.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisError, ServerError, Value};
+use redis::{Cmd, Pipeline, ServerError, Value};
 use redis_tether_core::FailureKind;
 
 use super::Rejection;
 use super::verify::VerifyLevel;
 use crate::config::{Config, Password, Protocol};
+use crate::multiplexer::Multiplexer;
 
 /// Why a connection could not be set up.
 pub(super) enum SetupError {
-    /// The peer hung up.
-    Closed(String),
+    /// The connection ended.
+    Closed,
     /// The peer refused.
     Rejected(Rejection),
 }
 
-impl SetupError {
-    fn of(error: RedisError) -> SetupError {
-        if error.is_connection_dropped() {
-            SetupError::Closed(error.to_string())
-        } else {
-            SetupError::Rejected(Rejection::by_error(&error))
-        }
-    }
-}
-
-/// Sets up `connection`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the proxies that level is
+/// Sets up the connection behind `multiplexer`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the proxies that level is
 /// for hang up on `CLIENT`, too.
 pub(super) async fn set_up(
-    connection: &mut MultiplexedConnection,
+    multiplexer: &mut Multiplexer,
     config: &Config,
     level: VerifyLevel,
 ) -> Result<(), SetupError> {
-    match send(connection, Plan::new(config, level, sign_in(config))).await? {
+    match send(multiplexer, Plan::new(config, level, sign_in(config))).await? {
         Answer::Ready => Ok(()),
         Answer::UsernameUnknown => {
             let sign_in = config.password.as_ref().map(|password| (None, password));
-            match send(connection, Plan::new(config, level, sign_in)).await? {
+            match send(multiplexer, Plan::new(config, level, sign_in)).await? {
                 Answer::Ready => Ok(()),
                 Answer::UsernameUnknown => Err(SetupError::Rejected(Rejection {
                     kind: FailureKind::Auth,
@@ -97,7 +87,7 @@ impl Plan {
     }
 }
 
-async fn send(connection: &mut MultiplexedConnection, plan: Plan) -> Result<Answer, SetupError> {
+async fn send(multiplexer: &mut Multiplexer, plan: Plan) -> Result<Answer, SetupError> {
     if plan.steps.is_empty() {
         return Ok(Answer::Ready);
     }
@@ -107,8 +97,7 @@ async fn send(connection: &mut MultiplexedConnection, plan: Plan) -> Result<Answ
         pipeline.add_command(command);
         steps.push(step);
     }
-    let replies = connection.send_packed_commands(&pipeline, 0, steps.len()).await;
-    let replies = replies.map_err(SetupError::of)?;
+    let replies = multiplexer.ask(&pipeline).await.ok_or(SetupError::Closed)?;
     for (step, reply) in steps.into_iter().zip(replies) {
         if let Value::ServerError(error) = reply {
             if step.finds_no_users(&error) {

@@ -7,6 +7,7 @@ mod rig;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::Value;
 use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
@@ -16,9 +17,15 @@ use super::Rejection;
 use super::verify::{VerifyLevel, verify};
 use crate::config::{Config, Protocol, Verify};
 use crate::ledger::LinkEnd;
+use crate::multiplexer::Multiplexer;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const PASSWORD: &str = "correct-horse";
+
+/// The reply, if there is one.
+async fn ping(multiplexer: &mut Multiplexer) -> Option<Vec<Value>> {
+    multiplexer.ask(redis::pipe().cmd("PING")).await
+}
 
 #[tokio::test(start_paused = true)]
 async fn a_primary_is_accepted_and_carries_commands() {
@@ -34,11 +41,10 @@ async fn a_primary_is_accepted_and_carries_commands() {
         assert_eq!((link.role(), link.verify_level()), (Role::Primary, VerifyLevel::Hello));
         assert_eq!(link.epoch(), Epoch::FIRST);
         assert_eq!(link.address(), &Address::Tcp(world.address));
-        let mut connection = link.connection();
-        let name: String =
-            redis::cmd("CLIENT").arg("GETNAME").query_async(&mut connection).await.expect("the name is set");
-        assert_eq!(name, "orders");
-        let () = redis::cmd("SET").arg("k").arg("v").query_async(&mut connection).await.expect("written");
+        let mut commands = redis::pipe();
+        commands.cmd("CLIENT").arg("GETNAME").set("k", "v");
+        let replies = link.multiplexer().ask(&commands).await.expect("replies");
+        assert_eq!(replies, [Value::BulkString(b"orders".to_vec()), Value::Okay]);
         let writes = world.server.writes();
         assert_eq!(writes.len(), 1, "{writes:?}");
         assert_eq!(world.dials(), 1);
@@ -51,11 +57,11 @@ async fn a_probe_asks_at_the_level_of_the_link() {
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let world = World::with(|config| config.protocol = protocol);
         let link = world.dial().await.expect("a link");
-        let verdict = verify(&mut link.connection(), link.verify_level()).await.expect("a verdict");
+        let verdict = verify(&mut link.multiplexer(), link.verify_level()).await.expect("a verdict");
         assert_eq!((verdict.role, verdict.loading), (Role::Primary, false));
         assert!(verdict.version.is_some());
         world.server.demote();
-        let verdict = verify(&mut link.connection(), link.verify_level()).await.expect("a verdict");
+        let verdict = verify(&mut link.multiplexer(), link.verify_level()).await.expect("a verdict");
         assert_eq!((verdict.role, verdict.role_word.is_some()), (Role::Replica, true));
     }
 }
@@ -64,11 +70,11 @@ async fn a_probe_asks_at_the_level_of_the_link() {
 async fn a_link_that_is_dropped_ends() {
     let world = World::new();
     let link = world.dial().await.expect("a link");
-    let connection = link.connection();
+    let multiplexer = link.multiplexer();
     drop(link);
     assert_eq!(world.ends.seen(), [LinkEnd::Retired]);
     world.until_no_stream_is_left().await;
-    drop(connection);
+    drop(multiplexer);
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,14 +85,14 @@ async fn an_aborted_link_fails_what_is_in_flight_and_closes_its_gate_first() {
     assert!(world.gate.admits(Epoch::FIRST));
     world.server.hang();
     let caller = tokio::spawn({
-        let mut connection = link.connection();
-        async move { redis::cmd("PING").query_async::<String>(&mut connection).await }
+        let mut multiplexer = link.multiplexer();
+        async move { ping(&mut multiplexer).await }
     });
     tokio::task::yield_now().await;
     link.abort(LinkEnd::Mute);
     assert!(!world.gate.admits(Epoch::FIRST), "the gate is closed when abort returns");
-    let outcome = timeout(LIMIT, caller).await.expect("the caller hears of it").expect("no panic");
-    assert!(outcome.is_err());
+    let reply = timeout(LIMIT, caller).await.expect("the caller hears of it").expect("no panic");
+    assert_eq!(reply, None);
     assert_eq!(world.ends.seen(), [LinkEnd::Mute]);
     world.until_no_stream_is_left().await;
 }
@@ -98,10 +104,10 @@ async fn a_crash_closes_the_gate_before_callers_fail() {
     assert!(world.gate.open(Arc::clone(&link)));
     world.server.hang();
     let caller = tokio::spawn({
-        let (mut connection, gate) = (link.connection(), Arc::clone(&world.gate));
+        let (mut multiplexer, gate) = (link.multiplexer(), Arc::clone(&world.gate));
         async move {
-            let outcome = redis::cmd("PING").query_async::<String>(&mut connection).await;
-            (outcome.is_err(), gate.admits(Epoch::FIRST))
+            let reply = ping(&mut multiplexer).await;
+            (reply.is_none(), gate.admits(Epoch::FIRST))
         }
     });
     world.server.wait_for_bytes(1).await.expect("the command arrives");
@@ -355,8 +361,7 @@ async fn garbage_is_not_the_protocol() {
     world.server.heal();
     let link = world.dial().await.expect("a link");
     world.server.garbage();
-    let outcome = redis::cmd("PING").query_async::<String>(&mut link.connection()).await;
-    assert!(outcome.is_err());
+    assert_eq!(ping(&mut link.multiplexer()).await, None);
     let ended = async {
         while link.ledger().end().is_none() {
             tokio::task::yield_now().await;
@@ -374,9 +379,7 @@ async fn a_peer_that_closes_after_each_reply_never_sticks() {
     for _ in 0..3 {
         // Either it is found out at once, or the link that seemed ready dies; both are told.
         if let Ok(link) = world.dial().await {
-            let mut connection = link.connection();
-            let outcome = redis::cmd("PING").query_async::<String>(&mut connection).await;
-            assert!(outcome.is_err());
+            assert_eq!(ping(&mut link.multiplexer()).await, None);
             assert!(link.ledger().is_dead());
         }
     }

@@ -2,11 +2,11 @@
 //! RESP2 and RESP3, of servers that deny a command, of old servers and of proxies are all read here. The dialer and the
 //! probe call it and bound its waiting; it decides nothing about the link.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisError, ServerError, Value};
+use redis::{Pipeline, ServerError, Value};
 use redis_tether_core::{FailureKind, Role};
 
 use super::Rejection;
+use crate::multiplexer::Multiplexer;
 
 /// How much a peer is asked. The names are ordered: a peer that stands one stands those below it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -37,47 +37,37 @@ pub(crate) struct Verdict {
 /// Why a server could not be asked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum VerifyError {
-    /// It hung up on the question. Some proxies do that to commands they do not know: a lower level may fare better.
-    Closed(String),
+    /// The connection ended. Some proxies hang up on commands they do not know: a lower level may fare better.
+    Closed,
     /// It answered, and the answer rules it out.
     Failed(Rejection),
 }
 
-/// Asks the server behind `connection`, as much as `level` says.
+/// Asks the server behind `multiplexer`, as much as `level` says.
 ///
 /// Waits for as long as the server does; dropping it leaves replies behind that nobody sees. `HELLO` that is not known or is
 /// denied is followed by `ROLE`; being denied is an answer as well, and leaves the role unknown.
-pub(crate) async fn verify(connection: &mut MultiplexedConnection, level: VerifyLevel) -> Result<Verdict, VerifyError> {
+pub(crate) async fn verify(multiplexer: &mut Multiplexer, level: VerifyLevel) -> Result<Verdict, VerifyError> {
     match level {
         VerifyLevel::None => Ok(Verdict::unasked()),
-        VerifyLevel::Ping => Answers::of_ping(ask(connection, &["PING"]).await?)?.verdict(),
-        VerifyLevel::Role => Answers::new(level, ask(connection, &["ROLE", "PING"]).await?)?.verdict(),
+        VerifyLevel::Ping => Answers::of_ping(ask(multiplexer, &["PING"]).await?)?.verdict(),
+        VerifyLevel::Role => Answers::new(level, ask(multiplexer, &["ROLE", "PING"]).await?)?.verdict(),
         VerifyLevel::Hello => {
-            let answers = Answers::new(level, ask(connection, &["HELLO", "PING"]).await?)?;
+            let answers = Answers::new(level, ask(multiplexer, &["HELLO", "PING"]).await?)?;
             if answers.account != Account::Withheld {
                 return answers.verdict();
             }
-            answers.or_role(ask(connection, &["ROLE"]).await?)?.verdict()
+            answers.or_role(ask(multiplexer, &["ROLE"]).await?)?.verdict()
         }
     }
 }
 
-async fn ask(connection: &mut MultiplexedConnection, commands: &[&str]) -> Result<Vec<Value>, VerifyError> {
+async fn ask(multiplexer: &mut Multiplexer, commands: &[&str]) -> Result<Vec<Value>, VerifyError> {
     let mut pipeline = Pipeline::with_capacity(commands.len());
     for command in commands {
         pipeline.cmd(command);
     }
-    connection.send_packed_commands(&pipeline, 0, commands.len()).await.map_err(VerifyError::of)
-}
-
-impl VerifyError {
-    fn of(error: RedisError) -> VerifyError {
-        if error.is_connection_dropped() {
-            VerifyError::Closed(error.to_string())
-        } else {
-            VerifyError::Failed(Rejection::by_error(&error))
-        }
-    }
+    multiplexer.ask(&pipeline).await.ok_or(VerifyError::Closed)
 }
 
 /// The replies, read.

@@ -40,6 +40,16 @@ impl<T> Hold<T> {
         self.queue.is_empty()
     }
 
+    /// The first in the queue.
+    pub(crate) fn first(&self) -> Option<Ticket> {
+        self.queue.first_key_value().map(|(ticket, _)| *ticket)
+    }
+
+    /// The last place that was given to anybody.
+    pub(crate) fn last_given(&self) -> Ticket {
+        Ticket(self.next)
+    }
+
     /// Takes a place at the end; `None` if there is no room. Or the place of a ticket from before, for which there is room in
     /// any case: whoever came later must not have it instead.
     pub(crate) fn join(&mut self, ticket: Option<Ticket>, bytes: usize, waiter: T) -> Option<Ticket> {
@@ -111,6 +121,10 @@ impl Batch {
         let takes = self.left > 0;
         self.left = self.left.saturating_sub(1);
         takes
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.left == 0
     }
 
     /// The room that is left, all of which is taken.

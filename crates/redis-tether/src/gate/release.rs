@@ -1,6 +1,6 @@
 //! How held commands are let go once there is a link: in batches that double, and one after the other within a batch. Who was
 //! told hands the baton on when the command is on its way, so that the order in which they came is the order in which they
-//! are sent, whatever threads their tasks run on. The next batch goes when the callers of the present one are done, or
+//! are sent, whatever threads their tasks run on. (Those who came when there was a link already are told together.) The next batch goes when the callers of the present one are done, or
 //! when it has lasted for long enough: a caller that was told and does not look (an arm of a `select!`, a future that is kept
 //! for later) must not hold up those behind it.
 
@@ -23,6 +23,8 @@ const STALL: Duration = Duration::from_millis(10);
 /// A release that is under way. Those who have not been told yet are still held.
 pub(super) struct Release {
     link: Arc<Link>,
+    /// Whoever has a later place came when there was a link already.
+    last: Ticket,
     batch: Batch,
     begun: Instant,
     /// Since when somebody has the baton, if anybody has.
@@ -31,8 +33,8 @@ pub(super) struct Release {
 
 impl Release {
     /// Nobody is let go yet.
-    pub(super) fn to(link: Arc<Link>) -> Release {
-        Release { link, batch: Batch::none(), begun: Instant::now(), handed_at: None }
+    pub(super) fn to(link: Arc<Link>, last: Ticket) -> Release {
+        Release { link, last, batch: Batch::none(), begun: Instant::now(), handed_at: None }
     }
 
     pub(super) fn link(&self) -> &Arc<Link> {
@@ -158,12 +160,17 @@ impl Gate {
                 self.word.store(release.link.epoch().get(), Ordering::SeqCst);
                 let link = Arc::clone(&release.link);
                 inner.state = State::Open { link };
+            } else if inner.hold.first() > Some(release.last) && !release.batch.is_full() {
+                // Told one after the other, they could be answered and be back as fast as that, without an end.
+                let rest = release.batch.take_rest();
+                next.0.extend(self.let_go(release, inner.hold.take(rest)).0);
             } else if release.batch.takes_one() {
                 release.handed_at = Some(Instant::now());
-                next = self.let_go(release, inner.hold.take(1));
-                for (_, admission) in &mut next.0 {
+                let mut first = self.let_go(release, inner.hold.take(1));
+                for (_, admission) in &mut first.0 {
                     admission.baton = Some(Baton { gate: Arc::clone(self), batch: release.batch.id() });
                 }
+                next.0.append(&mut first.0);
             } else if release.batch.is_done() {
                 inner.batches += 1;
                 release.batch = release.batch.next(inner.batches);

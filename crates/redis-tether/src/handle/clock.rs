@@ -1,16 +1,13 @@
-//! One command's time: a deadline that covers holding, sending again and the reply. It starts when it is first asked for,
-//! and no timer exists before the first reason to wait, so a reply that is there at once costs none.
+//! One command's time: a deadline that covers holding, sending again and the reply. It starts when it is first asked for. The
+//! timer is the link's, one for all of its commands.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::command::Demand;
-use crate::gate::Baton;
 use crate::ledger::Ledger;
+use crate::multiplexer::{News, Outcome, Sent};
 use crate::patience::Patience;
 use crate::stats::Counters;
 
@@ -46,78 +43,27 @@ impl Clock {
         self.due().is_some_and(|due| due <= Instant::now())
     }
 
-    /// Runs `sending`, the sending of a command that was entered in `ledger`, until there is a reply, the command is overdue or
-    /// there will never be a reply. A timer that fires late because this process stood still is put off, so that a reply
-    /// that waits in the socket is read first.
+    /// Waits for what becomes of a request that is due then: its outcome, or `None` if it is overdue. What is late because this
+    /// process stood still is put off, so that a reply that waits in the socket is read first.
     ///
-    /// The baton goes on after the first look, by which the command is queued. Where a blocking command keeps the server from
-    /// answering, those behind it have their deadline after that.
-    pub(super) async fn run<F: Future>(
+    /// Where a blocking command keeps the server from answering, those behind it have their deadline after that.
+    pub(super) async fn run(
         &mut self,
-        sending: Pin<&mut F>,
-        baton: Option<Baton>,
+        mut sent: Sent<'_>,
+        due: Option<Instant>,
         ledger: &Ledger,
         counters: &Counters,
-    ) -> Ran<F::Output> {
-        let mut replying = pin!(reply(sending, ledger));
-        let first = poll_fn(|cx| Poll::Ready(replying.as_mut().poll(cx))).await;
-        drop(baton);
-        if let Poll::Ready(ran) = first {
-            return ran;
-        }
-        let Some(due) = self.due() else { return replying.await };
-        let mut timer = pin!(sleep_until(due));
+    ) -> Option<Outcome> {
+        let mut due = due;
         loop {
-            tokio::select! {
-                biased;
-                ran = replying.as_mut() => return ran,
-                () = timer.as_mut() => {}
+            match sent.news().await {
+                News::Done(outcome) => return Some(outcome),
+                News::Overdue => {}
             }
             let after_blocking = ledger.blocked_until().and_then(|until| until.checked_add(self.deadline));
-            let later = after_blocking.or_else(|| self.patience.put_off(timer.deadline(), counters));
-            match later {
-                Some(later) => timer.as_mut().reset(later),
-                None => return Ran::Overdue,
-            }
-        }
-    }
-}
-
-/// What came of running a command.
-pub(super) enum Ran<T> {
-    Reply(T),
-    Overdue,
-    /// The link is gone, and the command's reply with it.
-    LinkGone,
-}
-
-/// How soon it is looked again whether a dead link's driver is gone. It is within moments.
-const LOOK_AGAIN: Duration = Duration::from_millis(1);
-
-async fn reply<F: Future>(mut sending: Pin<&mut F>, ledger: &Ledger) -> Ran<F::Output> {
-    let reply = poll_fn(|cx| match sending.as_mut().poll(cx) {
-        Poll::Ready(reply) => Poll::Ready(Some(reply)),
-        Poll::Pending if ledger.is_dead() => Poll::Ready(None),
-        Poll::Pending => Poll::Pending,
-    });
-    match reply.await {
-        Some(reply) => Ran::Reply(reply),
-        // Boxed, so that a command does not carry the room for it.
-        None => Box::pin(last_reply(sending, ledger)).await,
-    }
-}
-
-/// Of a dead link. Its driver answers what is queued with an error when it goes; but a command that is queued at the same
-/// moment, behind what it emptied, is answered by nobody, and nobody wakes its caller.
-#[cold]
-async fn last_reply<F: Future>(mut sending: Pin<&mut F>, ledger: &Ledger) -> Ran<F::Output> {
-    loop {
-        let is_final = ledger.is_released();
-        tokio::select! {
-            biased;
-            reply = sending.as_mut() => return Ran::Reply(reply),
-            () = std::future::ready(()), if is_final => return Ran::LinkGone,
-            () = sleep(LOOK_AGAIN) => {}
+            let later = after_blocking.or_else(|| self.patience.put_off(due?, counters))?;
+            sent.put_off(later);
+            due = Some(later);
         }
     }
 }

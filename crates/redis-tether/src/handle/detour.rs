@@ -176,6 +176,11 @@ impl Handle {
                 let facts = self.on_link(Outcome::Ambiguous, Reason::RefusedInScript, link, past);
                 self.unknown(Facts { cause: Some(words), ..facts }, request, demand, past)
             }
+            What::Unbegun(refusal, words) => {
+                refusal.into_iter().for_each(|refusal| self.shared.report(link.epoch, refusal));
+                let facts = self.on_link(Outcome::Ambiguous, Reason::MultiRefused, link, past);
+                Next::Return(Err(self.fail(Facts { cause: Some(words), ..facts })))
+            }
             What::NeverLeft => {
                 past.times_sent -= 1;
                 if demand.is_bound_to_link() {

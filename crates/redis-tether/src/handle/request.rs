@@ -1,15 +1,14 @@
 //! The two things a handle can be asked to send, a command and a pipeline, and what their replies mean for the link and
 //! for the command. The handle's one path is written against [`Request`]; nothing here waits or decides on a second try.
 
-use std::future::Future;
 use std::iter;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Arg, Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
 use redis_tether_core::reply::{Asked, ErrorClass, Refusal, classify_for};
 
 use super::command::{Demand, MISCOUNTED, demand_of, demand_of_all};
 use super::flags::Words;
+use crate::multiplexer::{Wants, encode_all};
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
 const ARGUMENT_OVERHEAD: usize = 16;
@@ -23,7 +22,14 @@ pub(crate) trait Request: Copy + Send + Sync {
     /// What holding it takes up, in bytes.
     fn bytes(self) -> usize;
 
-    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Self::Reply>> + Send;
+    /// Encoded to nothing, it is not sent.
+    fn encode(self, bytes: &mut Vec<u8>);
+
+    /// The replies that it waits for.
+    fn wants(self) -> Wants;
+
+    /// Those replies, put together.
+    fn reply(self, value: Value) -> Self::Reply;
 
     fn judge(self, reply: &RedisResult<Self::Reply>) -> Judgement;
 
@@ -47,8 +53,6 @@ pub(crate) enum Judgement {
     Shortly,
     /// A script was refused half-way, with these words.
     HalfRun(Refusal, String),
-    /// No reply: the link is gone.
-    Lost,
 }
 
 /// A command.
@@ -68,8 +72,20 @@ impl Request for One<'_> {
     }
 
     #[inline]
-    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Value>> + Send {
-        connection.send_packed_command(self.0)
+    fn encode(self, bytes: &mut Vec<u8>) {
+        if self.0.args_iter().len() > 0 {
+            self.0.write_packed_command(bytes);
+        }
+    }
+
+    #[inline]
+    fn wants(self) -> Wants {
+        Wants::One
+    }
+
+    #[inline]
+    fn reply(self, value: Value) -> Value {
+        value
     }
 
     #[inline]
@@ -77,7 +93,7 @@ impl Request for One<'_> {
         match reply {
             Ok(Value::ServerError(error)) => judge_error(asked(self.0), error),
             Ok(_) => Judgement::Answer,
-            Err(error) => judge_failure(error),
+            Err(_) => Judgement::Answer,
         }
     }
 
@@ -110,8 +126,23 @@ impl Request for Many<'_> {
         self.pipeline.cmd_iter().map(bytes_of).fold(0, usize::saturating_add)
     }
 
-    fn send(self, connection: &mut MultiplexedConnection) -> impl Future<Output = RedisResult<Vec<Value>>> + Send {
-        connection.send_packed_commands(self.pipeline, self.offset, self.count)
+    fn encode(self, bytes: &mut Vec<u8>) {
+        if self.pipeline.is_transaction() {
+            bytes.extend_from_slice(&self.pipeline.get_packed_pipeline());
+        } else {
+            encode_all(self.pipeline, bytes);
+        }
+    }
+
+    fn wants(self) -> Wants {
+        Wants::many(self.offset, self.count, self.pipeline.is_transaction())
+    }
+
+    fn reply(self, value: Value) -> Vec<Value> {
+        match value {
+            Value::Array(values) => values,
+            value => vec![value],
+        }
     }
 
     fn judge(self, reply: &RedisResult<Vec<Value>>) -> Judgement {
@@ -127,8 +158,8 @@ impl Request for Many<'_> {
                 let answered = self.pipeline.cmd_iter().skip(self.offset).zip(values);
                 judge_all(self.pipeline.len(), answered.filter_map(|(cmd, value)| Some((asked(cmd), error_of(value)?))))
             }
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => self.judge_aborted(error),
-            Err(error) => judge_failure(error),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => Self::judge_aborted(error),
+            Err(_) => Judgement::Answer,
         }
     }
 
@@ -157,13 +188,8 @@ impl Many<'_> {
     }
 
     /// The queueing of some commands was refused, so that nothing of the transaction ran.
-    fn judge_aborted(self, error: &RedisError) -> Judgement {
+    fn judge_aborted(error: &RedisError) -> Judgement {
         let Some(causes) = error.clone().into_server_errors() else { return Judgement::Answer };
-        if causes.iter().any(|(index, _)| *index >= self.pipeline.len()) {
-            // MULTI itself was refused: what came after it was no transaction, and may have run.
-            let refusal = causes.iter().find_map(|(_, error)| class_of(Asked::Command, error).refusal());
-            return refusal.map_or(Judgement::Answer, Judgement::AnswerOfWrongServer);
-        }
         // Nothing ran yet, no script either.
         judge_all(causes.len(), causes.iter().map(|(_, error)| (Asked::Command, error)))
     }
@@ -200,12 +226,9 @@ fn judge_error(asked: Asked, error: &ServerError) -> Judgement {
     }
 }
 
-fn judge_failure(error: &RedisError) -> Judgement {
-    match error.kind() {
-        // What cannot be parsed ends the link as well.
-        ErrorKind::Io | ErrorKind::Parse => Judgement::Lost,
-        _ => Judgement::Answer,
-    }
+/// What the refusal of a transaction's `MULTI` says of the link, and its words.
+pub(super) fn judge_unbegun(error: &ServerError) -> (Option<Refusal>, String) {
+    (class_of(Asked::Command, error).refusal(), words_of(error))
 }
 
 fn class_of(asked: Asked, error: &ServerError) -> ErrorClass {

@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether_core::reply::Refusal;
 use redis_tether_core::{Address, Epoch, Role};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Notify;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::TaskTracker;
 
 use super::{Flags, Handle, Policy};
 use crate::config::CommandSettings;
@@ -24,6 +22,7 @@ use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkEnd, LinkObserver};
 use crate::link::Link;
 use crate::lock::lock;
+use crate::multiplexer::Multiplexer;
 use crate::shared::{RefusalObserver, Shared};
 use crate::stats::Counters;
 
@@ -110,17 +109,10 @@ impl Rig {
         drop(serving);
         let ledger = Ledger::new(epoch(number), Arc::clone(self.gate()), self.recorder.clone());
         let stream = LedgerStream::new(Box::new(ours), Arc::clone(&ledger));
-        let info = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(1024);
-        let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
-        let (connection, driver) = made.expect("nothing is asked of the peer");
-        let driver = AbortOnDropHandle::new(tokio::spawn(driver));
+        let (multiplexer, driver) = Multiplexer::start(stream, &TaskTracker::new());
         let verdict = Verdict { role: Role::Primary, role_word: None, loading: false, version: None, level };
         let address = Address::Unix(PathBuf::from("/rig"));
-        Arc::new(Link::new(address, &verdict, ledger, connection, driver))
+        Arc::new(Link::new(address, &verdict, ledger, multiplexer, driver))
     }
 
     /// A published link to `peer`.

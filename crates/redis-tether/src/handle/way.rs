@@ -1,23 +1,22 @@
-//! The way that a handle's commands take: its clone of the live link's connection, with the link's ledger. It sends one
+//! The way that a handle's commands take: its clone of the live link's multiplexer, with the link's ledger. It sends one
 //! request once and says what came of it; whether there is a second try is decided in `handle/detour.rs`. It does not keep
 //! the link alive.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{ErrorKind, RedisResult};
+use redis::{ErrorKind, RedisError, RedisResult};
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 use tokio::time::Instant;
 
-use super::clock::{Clock, Ran};
-use super::request::{Judgement, Request};
+use super::clock::Clock;
+use super::request::{Judgement, Request, judge_unbegun};
 use crate::dial::verify::VerifyLevel;
 use crate::gate::Baton;
 use crate::ledger::{Flight, Ledger};
 use crate::link::Link;
+use crate::multiplexer::{Failure, Multiplexer};
 use crate::stats::Counters;
 
 #[derive(Clone)]
@@ -26,7 +25,7 @@ pub(crate) struct Way {
     pub(crate) ledger: Arc<Ledger>,
     /// What the peer was found to answer.
     pub(crate) level: VerifyLevel,
-    connection: MultiplexedConnection,
+    multiplexer: Multiplexer,
 }
 
 /// What came of one sending.
@@ -52,6 +51,8 @@ pub(crate) enum What<T> {
     WrongServer(Refusal, RedisResult<T>),
     /// A script was refused half-way, with these words.
     HalfRun(Refusal, String),
+    /// `MULTI` was refused, with these words, and what came after it may have run.
+    Unbegun(Option<Refusal>, String),
     /// The link ended, and provably before the command left.
     NeverLeft,
     /// The link ended.
@@ -72,7 +73,7 @@ pub(crate) struct LinkFacts {
 impl Way {
     pub(crate) fn over(link: &Link) -> Way {
         let (ledger, level) = (Arc::clone(link.ledger()), link.verify_level());
-        Way { epoch: link.epoch(), ledger, level, connection: link.connection() }
+        Way { epoch: link.epoch(), ledger, level, multiplexer: link.multiplexer() }
     }
 
     /// Sends once, and hands the baton on as soon as the command is queued for the link. The flight is struck out when the reply
@@ -86,41 +87,40 @@ impl Way {
         clock: &mut Clock,
         counters: &Counters,
     ) -> Carried<R::Reply> {
-        let written = self.ledger.bytes_written();
         flight.sent();
-        let ran = {
-            // Pinned here, so that it is kept once.
-            let sending = pin!(request.send(&mut self.connection));
-            clock.run(sending, baton, &self.ledger, counters).await
-        };
-        let carried = match ran {
-            Ran::Overdue => self.trouble(What::Overdue),
-            Ran::LinkGone => self.trouble(self.lost(written)),
-            Ran::Reply(reply) => {
-                if !is_own(&reply) {
-                    flight.answered();
-                }
-                let judgement = request.judge(&reply);
-                let reply = request.handed_out(reply);
-                match judgement {
-                    Judgement::Answer => Carried::Answer(reply),
-                    Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),
-                    Judgement::Elsewhere(refusal) => self.trouble(What::Elsewhere(refusal, reply)),
-                    Judgement::Shortly => self.trouble(What::Shortly(reply)),
-                    Judgement::HalfRun(refusal, words) => self.trouble(What::HalfRun(refusal, words)),
-                    Judgement::Lost => self.trouble(self.lost(written)),
-                }
+        let due = clock.due();
+        let sent = self.multiplexer.send(request.wants(), due, |bytes| request.encode(bytes));
+        drop(baton);
+        let outcome = clock.run(sent, due, &self.ledger, counters).await;
+        let carried = match outcome {
+            Some(Ok(value)) => self.answered(request, &mut flight, Ok(request.reply(value))),
+            Some(Err(Failure::Aborted(aborted))) => self.answered(request, &mut flight, Err(aborted.into_error())),
+            Some(Err(Failure::Unbegun(error))) => {
+                flight.answered();
+                let (refusal, words) = judge_unbegun(&error);
+                self.trouble(What::Unbegun(refusal, words))
             }
+            Some(Err(Failure::Lost)) => self.trouble(What::Lost),
+            Some(Err(Failure::NeverLeft)) => self.trouble(What::NeverLeft),
+            Some(Err(Failure::Empty)) => Carried::Answer(Err(nothing_to_send())),
+            None => self.trouble(What::Overdue),
         };
         drop(flight);
         carried
     }
 
-    /// The error comes when the driver is done with the command, and a dead link writes nothing more: no byte since before
-    /// the sending means that none of this command's left. On a link that lives it could still be in a buffer.
-    #[cold]
-    fn lost<T>(&self, written: u64) -> What<T> {
-        if self.ledger.is_dead() && self.ledger.bytes_written() == written { What::NeverLeft } else { What::Lost }
+    #[inline]
+    fn answered<R: Request>(&self, request: R, flight: &mut Flight, reply: RedisResult<R::Reply>) -> Carried<R::Reply> {
+        flight.answered();
+        let judgement = request.judge(&reply);
+        let reply = request.handed_out(reply);
+        match judgement {
+            Judgement::Answer => Carried::Answer(reply),
+            Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),
+            Judgement::Elsewhere(refusal) => self.trouble(What::Elsewhere(refusal, reply)),
+            Judgement::Shortly => self.trouble(What::Shortly(reply)),
+            Judgement::HalfRun(refusal, words) => self.trouble(What::HalfRun(refusal, words)),
+        }
     }
 
     #[cold]
@@ -135,7 +135,8 @@ impl Way {
     }
 }
 
-/// What redis-rs says by itself, of a request that it sends to nobody.
-fn is_own<T>(reply: &RedisResult<T>) -> bool {
-    matches!(reply, Err(error) if error.kind() == ErrorKind::Client)
+/// redis-rs's words for it.
+#[cold]
+fn nothing_to_send() -> RedisError {
+    RedisError::from((ErrorKind::Client, "empty command"))
 }
