@@ -21,7 +21,10 @@ pub(crate) fn reporting<T: Send + 'static>(
 /// Calls `done` at `at`, unless the handle is dropped before.
 pub(crate) fn at(tasks: &TaskTracker, at: Instant, done: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tasks.spawn(async move {
-        sleep_until(at).await;
+        // A timer that is due already would still wait for the clock's next whole millisecond.
+        if at > Instant::now() {
+            sleep_until(at).await;
+        }
         done();
     }))
 }
@@ -49,4 +52,24 @@ pub(crate) async fn spawn_child<A: Actor>(
         let _ = task.await;
     });
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_at_once_is_done_at_once() {
+        // Between two ticks of the clock.
+        tokio::time::advance(Duration::from_micros(300)).await;
+        let (tasks, began) = (TaskTracker::new(), Instant::now());
+        let (sender, done) = oneshot::channel();
+        let _timer = at(&tasks, began, move || {
+            let _ = sender.send(());
+        });
+        done.await.expect("the timer is kept");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
 }
