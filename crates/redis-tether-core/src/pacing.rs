@@ -103,6 +103,12 @@ impl Pacing {
         Pacing { settings, unreachable: None, rejected: None, not_before: Duration::ZERO }
     }
 
+    /// Whether no failure is remembered.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.unreachable.is_none() && self.rejected.is_none()
+    }
+
     /// The earliest moment for the next attempt, in time since the tether's start.
     #[must_use]
     pub fn not_before(&self) -> Duration {

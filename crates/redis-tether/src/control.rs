@@ -131,6 +131,12 @@ impl Control {
         lock(&self.saved).memory.knows(answer)
     }
 
+    /// Whether the recovery machine has nothing to learn from this answer, as long as its link serves.
+    pub(crate) fn expects(&self, answer: &[Address]) -> bool {
+        let saved = lock(&self.saved);
+        saved.live.as_ref().is_some_and(|live| saved.memory.expects(answer, &live.address))
+    }
+
     /// What the incarnation before left behind: its memory, and the link if that still lives. A link that ended while no
     /// incarnation was there to see it is told of now, and forgotten.
     pub(crate) fn inheritance(&self) -> (Memory, Option<(Live, Arc<Link>)>) {
