@@ -1,6 +1,7 @@
 //! What the control actors of one tether share, and what outlives each of them: the gate, the board, the memory that a
 //! fresh incarnation goes on from. Actors come and go around it; it keeps count of the tasks, and waits for nothing.
 
+mod beat;
 pub(crate) mod board;
 pub(crate) mod connection;
 pub(crate) mod ending;
@@ -11,6 +12,7 @@ pub(crate) mod supervisor;
 mod task;
 pub(crate) mod watcher;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
 use crate::config::Config;
@@ -58,6 +61,8 @@ pub(crate) struct Control {
     pub(crate) runtime: Handle,
     /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
     pub(crate) drains: TaskTracker,
+    /// What its rounds keep to while it is idle.
+    beat: Beat,
     origin: Instant,
     saved: Mutex<Saved>,
     rng: Mutex<fastrand::Rng>,
@@ -76,7 +81,7 @@ impl Control {
         transport: Arc<dyn Transport>,
         resolver: Arc<dyn Resolve>,
         reports: Arc<Reports>,
-        seed: u64,
+        seed: Option<u64>,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
@@ -96,8 +101,9 @@ impl Control {
             stopped: CancellationToken::new(),
             tasks,
             drains: TaskTracker::new(),
+            beat: seed.map_or_else(Beat::common, |_| Beat::own()),
             origin: Instant::now(),
-            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
+            rng: Mutex::new(fastrand::Rng::with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(())))),
         }
     }
 

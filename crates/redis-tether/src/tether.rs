@@ -2,7 +2,6 @@
 //! and shut down. Everything here sends messages or reads what the actors have written; it decides nothing.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -273,7 +272,8 @@ impl TetherBuilder {
         self
     }
 
-    /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one.
+    /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one. Without it, what
+    /// the idle tethers of a process do every few seconds is done at common moments.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -302,8 +302,7 @@ impl TetherBuilder {
         });
         let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&config.dial)));
         let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
-        let control = Arc::new(Control::new(config, settings, shared, transport, resolver, reports, seed));
+        let control = Arc::new(Control::new(config, settings, shared, transport, resolver, reports, self.seed));
 
         let spawned = match self.supervisor {
             Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,

@@ -13,7 +13,7 @@ use redis_tether_core::recovery::ResolvePace;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lookup::{Answer, SettledPace, ask, settled, until_news};
+use self::lookup::{Answer, SettledPace, ask, until_news};
 use super::Control;
 use super::supervisor::SupervisorMsg;
 use super::task;
@@ -205,12 +205,15 @@ impl WatcherState {
     }
 
     fn next_by_pace(&mut self) -> Instant {
-        let interval = self.interval();
-        Instant::now()
-            + match self.urgent_since {
-                Some(_) => interval.mul_f64(1.0 - INTERVAL_JITTER * self.rng.f64()),
-                None => settled(interval, &mut self.rng),
-            }
+        match self.urgent_since {
+            Some(_) => Instant::now() + self.interval().mul_f64(1.0 - INTERVAL_JITTER * self.rng.f64()),
+            None => self.settled_pace().next(),
+        }
+    }
+
+    fn settled_pace(&mut self) -> SettledPace {
+        let interval = self.config().resolve.interval;
+        SettledPace { interval, beat: self.args.control.beat, rng: self.rng.fork() }
     }
 
     /// One answer serves all who want one: as soon as the first of them wants it, as fresh as the strictest.
@@ -273,8 +276,6 @@ impl WatcherState {
     }
 
     fn watch_settled(&mut self, myself: &ActorRef<WatcherMsg>) {
-        let interval = self.config().resolve.interval;
-        let pace = SettledPace { first: self.due_by_pace, interval, rng: self.rng.fork() };
         let control = self.args.control.clone();
         let is_expected = move |answer: &[Address]| {
             let is_expected = control.expects(answer);
@@ -283,7 +284,8 @@ impl WatcherState {
             }
             is_expected
         };
-        let work = until_news(self.args.control.resolver.clone(), self.settled_query(), pace, is_expected);
+        let (resolver, query) = (self.args.control.resolver.clone(), self.settled_query());
+        let work = until_news(resolver, query, self.due_by_pace, self.settled_pace(), is_expected);
         self.watch = Watch::Settled { _task: self.begin(myself, work) };
     }
 

@@ -2,6 +2,7 @@
 //! and reports that come while there is no actor to hear them.
 
 mod answers;
+mod probes;
 mod shown;
 
 use std::io;

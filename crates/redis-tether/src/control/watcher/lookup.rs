@@ -8,6 +8,7 @@ use redis_tether_core::Address;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::INTERVAL_JITTER;
+use crate::control::beat::{self, Beat};
 use crate::resolve::{Query, Resolve, ResolveError};
 
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
@@ -27,31 +28,35 @@ pub(super) async fn ask(resolver: &dyn Resolve, query: Query) -> Answer {
 
 /// When a settled tether asks.
 pub(super) struct SettledPace {
-    pub(super) first: Instant,
     pub(super) interval: Duration,
+    pub(super) beat: Beat,
     pub(super) rng: fastrand::Rng,
 }
 
-/// From one settled lookup to the next.
-pub(super) fn settled(interval: Duration, rng: &mut fastrand::Rng) -> Duration {
-    interval.mul_f64(1.0 - INTERVAL_JITTER + 2.0 * INTERVAL_JITTER * rng.f64())
+impl SettledPace {
+    /// The moment for the next lookup.
+    pub(super) fn next(&mut self) -> Instant {
+        let earliest = 1.0 - INTERVAL_JITTER + beat::SHARE;
+        let jitter = earliest + (1.0 + INTERVAL_JITTER - earliest) * self.rng.f64();
+        self.beat.not_after(Instant::now() + self.interval.mul_f64(jitter), self.interval)
+    }
 }
 
-/// Asks at the settled pace until an answer is one that is not expected, or there is none. Those that are wake nobody.
+/// Asks when it is `due`, and then at the settled pace, until an answer is one that is not expected, or there is none. Those that are wake nobody.
 pub(super) async fn until_news(
     resolver: Arc<dyn Resolve>,
     query: Query,
+    mut due: Instant,
     mut pace: SettledPace,
     is_expected: impl Fn(&[Address]) -> bool + Send,
 ) -> Answer {
-    let mut due = pace.first;
     loop {
         sleep_until(due).await;
         let answer = ask(&*resolver, query.clone()).await;
         if !answer.as_ref().is_ok_and(|addresses| is_expected(addresses)) {
             return answer;
         }
-        due = Instant::now() + settled(pace.interval, &mut pace.rng);
+        due = pace.next();
     }
 }
 
@@ -62,8 +67,14 @@ mod tests {
     use super::*;
     use crate::resolve::resolve_fn;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     fn address(last: u8) -> Address {
         Address::Tcp(([10, 0, 0, last], 6379).into())
+    }
+
+    fn pace(interval: Duration) -> SettledPace {
+        SettledPace { interval, beat: Beat::own(), rng: fastrand::Rng::with_seed(7) }
     }
 
     #[tokio::test(start_paused = true)]
@@ -76,9 +87,9 @@ mod tests {
             let last = if asked.len() <= 20 { 1 } else { 2 };
             async move { Ok(vec![([10, 0, 0, last], port).into()]) }
         }));
-        let (first, interval) = (Instant::now() + Duration::from_secs(1), Duration::from_secs(2));
-        let pace = SettledPace { first, interval, rng: fastrand::Rng::with_seed(7) };
-        let news = until_news(resolver, Query::new("redis.test", 6379), pace, |answer| answer == [address(1)]).await;
+        let (first, interval) = (Instant::now() + SECOND, SECOND * 2);
+        let query = Query::new("redis.test", 6379);
+        let news = until_news(resolver, query, first, pace(interval), |answer| answer == [address(1)]).await;
         assert_eq!(news, Ok(vec![address(2)]));
         let asked = asked.lock().expect("no panic");
         assert_eq!((asked.len(), asked[0]), (21, first));
@@ -92,9 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_fails_is_news() {
         let resolver = Arc::new(resolve_fn(|_host, _port| async { Err(std::io::ErrorKind::TimedOut.into()) }));
-        let pace =
-            SettledPace { first: Instant::now(), interval: Duration::from_secs(2), rng: fastrand::Rng::with_seed(7) };
-        let news = until_news(resolver, Query::new("redis.test", 6379), pace, |_| true).await;
+        let news = until_news(resolver, Query::new("redis.test", 6379), Instant::now(), pace(SECOND), |_| true).await;
         assert_eq!(news, Err(ResolveError::TimedOut { host: "redis.test".to_owned() }));
     }
 }
