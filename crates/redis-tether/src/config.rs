@@ -12,6 +12,7 @@ mod file;
 mod pacing;
 mod password;
 mod recovery;
+mod sentinel;
 mod settings;
 mod stackexchange;
 mod table;
@@ -30,6 +31,7 @@ pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
+pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
     CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
@@ -136,6 +138,11 @@ impl Config {
     /// The defaults, for a server behind a unix socket.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::at(Endpoint::unix(path))
+    }
+
+    /// The defaults, for the primary that these sentinels call `master`.
+    pub fn sentinel(nodes: impl IntoIterator<Item = SentinelNode>, master: impl Into<String>) -> Self {
+        Self::at(Endpoint::sentinel(nodes, master))
     }
 
     /// Signs in as this ACL user. Needs a password, too.

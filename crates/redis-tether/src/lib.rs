@@ -204,8 +204,9 @@ mod tether;
 mod transport;
 
 pub use config::{
-    CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
-    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, Verify,
+    CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings,
+    Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, SentinelEndpoint,
+    SentinelNode, Verify,
 };
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};

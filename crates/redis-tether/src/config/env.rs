@@ -6,6 +6,7 @@ use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, parse_port, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
+use super::sentinel::SentinelNode;
 use super::url::read_any;
 
 const URL: &str = "REDIS_URL";
@@ -14,6 +15,13 @@ const PORT: &str = "REDIS_PORT";
 const USERNAME: &str = "REDIS_USERNAME";
 const PASSWORD: &str = "REDIS_PASSWORD";
 const DB: &str = "REDIS_DB";
+const SENTINELS: &str = "REDIS_SENTINELS";
+const MASTER: &str = "REDIS_SENTINEL_MASTER";
+const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
+const SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
+/// All of them.
+const VARIABLES: [&str; 10] =
+    [URL, HOST, PORT, USERNAME, PASSWORD, DB, SENTINELS, MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD];
 
 impl Config {
     /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD` and `REDIS_DB` from the
@@ -28,12 +36,14 @@ impl Config {
     ///   `REDIS_URL` set such a value (`tcp://`, `udp://` or `sctp://` and whatever follows) is ignored; with
     ///   `REDIS_HOST` set only its port counts; alone it is the endpoint.
     ///   Prefer `REDIS_HOST=redis` then: a name can be resolved again, an address cannot.
+    /// - In place of a host, `REDIS_SENTINELS=host1:26379,host2:26379` with `REDIS_SENTINEL_MASTER=mymaster` names sentinels.
+    ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels.
     ///
     /// # Errors
     /// What is malformed or contradictory is refused, naming the variable; if neither a URL nor a host is given, the
     /// error says what to set.
     pub fn from_env() -> Result<Self, ConfigError> {
-        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB] {
+        for variable in VARIABLES {
             if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
                 let cause = ConfigError::Unreadable {
                     field: "its value",
@@ -55,10 +65,20 @@ impl Config {
             Some(url) => {
                 let mut draft = read_any(&url).map_err(|cause| cause.in_variable(URL))?;
                 agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))?;
+                agree_on_sentinels(&draft, given(&vars, SENTINELS), given(&vars, MASTER))?;
                 draft
             }
-            None => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
+            None => match (given(&vars, SENTINELS), given(&vars, MASTER)) {
+                (None, None) => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
+                (sentinels, master) => {
+                    let mut draft = read_sentinels(sentinels, master)?;
+                    agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))
+                        .map_err(|error| instead_of_url(error, SENTINELS))?;
+                    draft
+                }
+            },
         };
+        add_sentinels_credentials(&mut draft, &vars)?;
         add_username(&mut draft, given(&vars, USERNAME))?;
         add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
         add_db(&mut draft, given(&vars, DB))?;
@@ -140,8 +160,65 @@ fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<Strin
         }
         Endpoint::Unix { .. } if host.is_some() => return disagree(HOST),
         Endpoint::Unix { .. } if port.is_some() => return disagree(PORT),
-        Endpoint::Unix { .. } => {}
+        Endpoint::Sentinel(_) if host.is_some() => return disagree(HOST),
+        Endpoint::Sentinel(_) if port.is_some() => return disagree(PORT),
+        Endpoint::Unix { .. } | Endpoint::Sentinel(_) => {}
     }
+    Ok(())
+}
+
+fn read_sentinels(sentinels: Option<String>, master: Option<String>) -> Result<Draft, ConfigError> {
+    let nodes = sentinels.map_or_else(|| Ok(Vec::new()), |text| SentinelNode::read_list(&text));
+    let nodes = nodes.map_err(|cause| cause.in_variable(SENTINELS))?;
+    let config = Config::sentinel(nodes, master.unwrap_or_default());
+    config.endpoint.check().map_err(|cause| cause.in_variable(SENTINELS))?;
+    Ok(Draft { config, given_port: None, given_db: None })
+}
+
+fn agree_on_sentinels(draft: &Draft, sentinels: Option<String>, master: Option<String>) -> Result<(), ConfigError> {
+    let own = match &draft.config.endpoint {
+        Endpoint::Sentinel(own) => Some(own),
+        _ => None,
+    };
+    let nodes = sentinels.map(|text| SentinelNode::read_list(&text).map_err(|cause| cause.in_variable(SENTINELS)));
+    if nodes.transpose()?.is_some_and(|nodes| own.is_none_or(|own| own.nodes != nodes)) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: SENTINELS });
+    }
+    if master.is_some_and(|master| own.is_none_or(|own| own.master != master)) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: MASTER });
+    }
+    Ok(())
+}
+
+/// The disagreement is with this variable: there is no URL.
+fn instead_of_url(error: ConfigError, first: &'static str) -> ConfigError {
+    match error {
+        ConfigError::VariablesDisagree { second, .. } => ConfigError::VariablesDisagree { first, second },
+        other => other,
+    }
+}
+
+fn add_sentinels_credentials(draft: &mut Draft, vars: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    let username = given(&vars, SENTINEL_USERNAME);
+    let password = vars(SENTINEL_PASSWORD).filter(|password| !password.is_empty()).map(Password::new);
+    if username.is_none() && password.is_none() {
+        return Ok(());
+    }
+    let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
+    let Endpoint::Sentinel(own) = &mut draft.config.endpoint else {
+        return Err(ConfigError::Text {
+            field: "REDIS_SENTINEL_USERNAME or REDIS_SENTINEL_PASSWORD",
+            problem: "means nothing here: no sentinels are named (REDIS_SENTINELS, or a REDIS_URL of redis+sentinel://)",
+        });
+    };
+    if username.is_some() && own.username.is_some() && own.username != username {
+        return disagree(SENTINEL_USERNAME);
+    }
+    if password.is_some() && own.password.is_some() && own.password != password {
+        return disagree(SENTINEL_PASSWORD);
+    }
+    own.username = username.or(own.username.take());
+    own.password = password.or(own.password.take());
     Ok(())
 }
 

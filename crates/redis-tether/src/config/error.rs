@@ -58,6 +58,22 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
+    /// The list of sentinels or the master's name cannot be used.
+    #[error("sentinel {problem}")]
+    #[non_exhaustive]
+    Sentinel {
+        /// What is wrong with it, and what to write.
+        problem: &'static str,
+    },
+
+    /// One sentinel is named twice.
+    #[error("sentinel {sentinel} is named twice: leave one out")]
+    #[non_exhaustive]
+    SentinelRepeated {
+        /// Its host and port.
+        sentinel: String,
+    },
+
     /// The unix socket's path cannot be used.
     #[error("unix socket path {problem}")]
     #[non_exhaustive]
@@ -100,20 +116,20 @@ pub enum ConfigError {
         asked_by: &'static str,
     },
 
-    /// The configuration asks for Sentinel or Cluster.
+    /// The configuration asks for a Cluster, or for SRV records.
     #[error("{asked_by} asks for {topology}, which is not in this version: name one endpoint, as in redis://host:6379")]
     #[non_exhaustive]
     TopologyUnsupported {
-        /// What asked for it: `redis+sentinel://` or `serviceName`.
+        /// What asked for it: `redis+cluster://`.
         asked_by: &'static str,
-        /// `Sentinel`, `Cluster` or `SRV records`.
+        /// `Cluster` or `SRV records`.
         topology: &'static str,
     },
 
     /// More than one endpoint is named.
     #[error(
-        "several endpoints, and this version follows one: name one that always leads to the primary \
-         (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
+        "several endpoints, and this version follows one: name one that always leads to the primary, or sentinels with the \
+         name of their master, redis+sentinel://host1:26379,host2:26379/mymaster or serviceName=mymaster (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
     )]
     SeveralEndpoints,
 

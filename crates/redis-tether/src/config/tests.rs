@@ -4,6 +4,7 @@
 mod env;
 mod file;
 mod properties;
+mod sentinel;
 mod stackexchange;
 mod url;
 mod validate;

@@ -11,14 +11,18 @@ use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::{ConfigError, shown_name};
 use super::password::Password;
+use super::sentinel::{SentinelEndpoint, SentinelNode};
 use super::settings::HoldMode;
 use super::table::{SETTINGS, Setting};
 
 impl Config {
     /// Reads `redis://[user][:password]@host[:port][/db][?parameters]`, or for a unix socket
-    /// `redis+unix:///path[?db=..&user=..&pass=..]`.
+    /// `redis+unix:///path[?db=..&user=..&pass=..]`, or for sentinels
+    /// `redis+sentinel://[user][:password]@host[:port][,host[:port]...]/master[/db][?sentinel_user=..&sentinel_pass=..]`.
     ///
-    /// - Schemes: `redis` and `valkey`; `redis+unix`, `valkey+unix` and `unix`. An IPv6 address stands in brackets.
+    /// - Schemes: `redis` and `valkey`; `redis+unix`, `valkey+unix` and `unix`; `redis+sentinel` and `valkey+sentinel`. An
+    ///   IPv6 address stands in brackets.
+    /// - Of sentinels, `user` and `password` in front of the hosts are those of the server. The port defaults to 26379.
     /// - The port defaults to 6379, the database to 0.
     /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
     ///   username or password is none.
@@ -30,7 +34,7 @@ impl Config {
     ///
     /// # Errors
     /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of TLS
-    /// (`rediss`), Sentinel and Cluster, which this version does not support. The error never repeats the URL.
+    /// (`rediss`) and Cluster, which this version does not support. The error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         read(url)?.finish()
     }
@@ -101,7 +105,7 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
                 problem: "its scheme is not followed by a path, write unix:///path",
             });
         }
-        (None, Scheme::Tcp) => {
+        (None, Scheme::Tcp | Scheme::Sentinel) => {
             return Err(ConfigError::MalformedUrl {
                 problem: "its scheme is not followed by //, write redis://host:6379",
             });
@@ -112,13 +116,17 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
     match scheme {
         Scheme::Tcp => read_tcp(authority, rest),
         Scheme::Unix => read_unix(authority, rest),
+        Scheme::Sentinel => read_sentinel(authority, rest),
     }
 }
+
+const SCHEMES: &str = "redis, valkey, redis+sentinel, valkey+sentinel, redis+unix, valkey+unix and unix";
 
 #[derive(Clone, Copy)]
 enum Scheme {
     Tcp,
     Unix,
+    Sentinel,
 }
 
 impl Scheme {
@@ -130,29 +138,22 @@ impl Scheme {
             "redis+unix" | "valkey+unix" | "unix" => Ok(Self::Unix),
             "rediss" => tls("rediss://"),
             "valkeys" => tls("valkeys://"),
-            "redis+sentinel" | "redis-sentinel" => topology("redis+sentinel://", "Sentinel"),
-            "rediss+sentinel" | "rediss-sentinel" => topology("rediss+sentinel://", "Sentinel"),
-            "valkey+sentinel" | "valkey-sentinel" => topology("valkey+sentinel://", "Sentinel"),
-            "valkeys+sentinel" | "valkeys-sentinel" => topology("valkeys+sentinel://", "Sentinel"),
+            "redis+sentinel" | "redis-sentinel" | "valkey+sentinel" | "valkey-sentinel" => Ok(Self::Sentinel),
+            "rediss+sentinel" | "rediss-sentinel" => tls("rediss+sentinel://"),
+            "valkeys+sentinel" | "valkeys-sentinel" => tls("valkeys+sentinel://"),
             "redis+cluster" | "redis-cluster" => topology("redis+cluster://", "Cluster"),
             "rediss+cluster" | "rediss-cluster" => topology("rediss+cluster://", "Cluster"),
             "valkey+cluster" | "valkey-cluster" => topology("valkey+cluster://", "Cluster"),
             "valkeys+cluster" | "valkeys-cluster" => topology("valkeys+cluster://", "Cluster"),
             "redis+srv" | "rediss+srv" | "valkey+srv" | "valkeys+srv" => topology("redis+srv://", "SRV records"),
             // The scheme is not repeated: in `user:password@host` it is the user.
-            _ => Err(ConfigError::UnknownScheme { allowed: "redis, valkey, redis+unix, valkey+unix and unix" }),
+            _ => Err(ConfigError::UnknownScheme { allowed: SCHEMES }),
         }
     }
 }
 
 fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
-    // Before anything of the rest is read or named in an error: it may be the tail of a password.
-    if rest.contains('@') {
-        return Err(ConfigError::MalformedUrl {
-            problem: "it has an @ after the host: percent-encode / ? # and @ in username, password and parameters \
-                      (%2F %3F %23 %40)",
-        });
-    }
+    check_rest(rest)?;
     let (path, query) = split_rest(rest)?;
     let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
     if address.contains(',') {
@@ -168,6 +169,40 @@ fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
     }
     read_parameters(&mut draft, query)?;
     Ok(draft)
+}
+
+fn read_sentinel(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
+    check_rest(rest)?;
+    let (path, query) = split_rest(rest)?;
+    let (userinfo, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if userinfo.contains('@') {
+        // It would be a guess which part of it is a host.
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has several @: the server's credentials stand once, in front of all sentinels, and an @ in them is %40",
+        });
+    }
+    let (master, db) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
+    let nodes = if addresses.is_empty() { Vec::new() } else { SentinelNode::read_list(addresses)? };
+    let master = decode("the master's name", master)?.into_owned();
+    let mut draft = Draft { config: Config::sentinel(nodes, master), given_port: None, given_db: None };
+    read_userinfo(&mut draft, userinfo)?;
+    let db = db.trim_matches('/');
+    if !db.is_empty() {
+        set_db(&mut draft, db)?;
+    }
+    read_parameters(&mut draft, query)?;
+    Ok(draft)
+}
+
+/// Before anything of the rest is read or named in an error: it may be the tail of a password.
+fn check_rest(rest: &str) -> Result<(), ConfigError> {
+    if rest.contains('@') {
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has an @ after the host: percent-encode / ? # and @ in username, password and parameters \
+                      (%2F %3F %23 %40)",
+        });
+    }
+    Ok(())
 }
 
 fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
@@ -213,7 +248,7 @@ fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
         let name = percent_decode_str(name).decode_utf8_lossy();
         let Some(parameter) = Parameter::called(&name) else {
             // After a password, an unknown name may be the part of it that follows an unencoded &.
-            let after_password = seen.contains(&"password");
+            let after_password = seen.iter().any(|seen: &&str| seen.ends_with("password"));
             return Err(unknown_parameter(&name, after_password.then_some(seen.len() + 1)));
         };
         let field = parameter.field();
@@ -232,6 +267,8 @@ enum Parameter {
     Db,
     ClientName,
     FailFast,
+    SentinelUsername,
+    SentinelPassword,
     Setting(&'static Setting),
 }
 
@@ -243,6 +280,8 @@ impl Parameter {
             "db" => Some(Self::Db),
             "client_name" => Some(Self::ClientName),
             "fail_fast" => Some(Self::FailFast),
+            "sentinel_user" | "sentinel_username" => Some(Self::SentinelUsername),
+            "sentinel_pass" | "sentinel_password" => Some(Self::SentinelPassword),
             _ => SETTINGS.iter().find(|setting| setting.is_called(name)).map(Self::Setting),
         }
     }
@@ -254,6 +293,8 @@ impl Parameter {
             Self::Db => "db",
             Self::ClientName => "client_name",
             Self::FailFast => "commands.hold",
+            Self::SentinelUsername => "sentinel_user",
+            Self::SentinelPassword => "the sentinels' password",
             Self::Setting(setting) => setting.name,
         }
     }
@@ -268,8 +309,23 @@ impl Parameter {
                 Ok(())
             }
             Self::FailFast => read_fail_fast(draft, value),
+            Self::SentinelUsername => {
+                asked_sentinels(draft, "sentinel_user")?.username = (!value.is_empty()).then(|| value.to_owned());
+                Ok(())
+            }
+            Self::SentinelPassword => {
+                asked_sentinels(draft, "sentinel_pass")?.password = (!value.is_empty()).then(|| Password::new(value));
+                Ok(())
+            }
             Self::Setting(setting) => setting.parse(&mut draft.config, value),
         }
+    }
+}
+
+fn asked_sentinels<'a>(draft: &'a mut Draft, name: &'static str) -> Result<&'a mut SentinelEndpoint, ConfigError> {
+    match &mut draft.config.endpoint {
+        Endpoint::Sentinel(sentinel) => Ok(sentinel),
+        _ => Err(ConfigError::Text { field: name, problem: "means nothing here: the URL names no sentinels" }),
     }
 }
 
@@ -321,7 +377,7 @@ fn unknown_parameter(name: &str, position: Option<usize>) -> ConfigError {
             format!("parameter {position} (its name may be part of a password: percent-encode & as %26)")
         }
     };
-    let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast"];
+    let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast", "sentinel_user", "sentinel_pass"];
     allowed.extend(SETTINGS.iter().map(|setting| setting.short));
     ConfigError::UnknownName { name, allowed: allowed.join(", ") }
 }

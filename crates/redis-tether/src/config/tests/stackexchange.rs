@@ -62,7 +62,6 @@ fn refused() {
         ("::1", "has several colons"),
         ("h,ssl=true", "ssl=true asks for TLS"),
         ("h,ssl=maybe", "ssl is `maybe`, expected true or false"),
-        ("h,serviceName=mymaster", "serviceName asks for Sentinel"),
         ("h,channelPrefix=x", "channelPrefix is not supported"),
         ("h,tunnel=http:proxy", "tunnel is not supported"),
         ("h,$INFO=", "$COMMAND= is not supported"),

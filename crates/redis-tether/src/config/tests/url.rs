@@ -122,7 +122,8 @@ fn refused() {
         ("http://h", "unknown URL scheme, allowed are redis, valkey"),
         ("rediss://h", "rediss:// asks for TLS"),
         ("valkeys://h", "TLS support is not in this version"),
-        ("redis+sentinel://a:1,b:2/m", "redis+sentinel:// asks for Sentinel"),
+        ("rediss+sentinel://a:1,b:2/m", "rediss+sentinel:// asks for TLS"),
+        ("redis://h?sentinel_user=u", "sentinel_user means nothing here"),
         ("valkey+cluster://a,b", "valkey+cluster:// asks for Cluster"),
         ("redis://a:1,b:2", "several endpoints"),
         ("redis://h:0", "port is not a port, expected a number from 1 to 65535"),
@@ -155,7 +156,7 @@ fn refused() {
         ("unix:///s#x", "fragment"),
         (
             "redis://h?dedline=2s",
-            "parameter `dedline` is not known, allowed are user, pass, db, client_name, fail_fast, protocol",
+            "parameter `dedline` is not known, allowed are user, pass, db, client_name, fail_fast, sentinel_user, sentinel_pass, protocol",
         ),
         ("redis://h?deadline", "commands.deadline is empty, expected a duration with its unit"),
         ("redis://h?deadline=2", "commands.deadline is `2`, expected a duration with its unit"),
