@@ -84,7 +84,7 @@ impl Judge {
             memory: machine.memory().clone(),
         });
         match event {
-            Event::Resolved { addresses } if !addresses.is_empty() => {
+            Event::Resolved { addresses } | Event::Moved { addresses } if !addresses.is_empty() => {
                 self.news.retain(|address| addresses.contains(address));
                 self.news.extend(addresses.iter().filter(|address| !self.answer.contains(address)).cloned());
                 self.answer.clone_from(addresses);
@@ -338,7 +338,7 @@ impl Judge {
             let is_alone = before.phase == Phase::Up;
             if let Some(last) = tried.last.filter(|_| !is_alone) {
                 let floor = tried.floor(&self.settings, last);
-                let by_resolver = matches!(event, Event::Resolved { .. }) && is_news;
+                let by_resolver = matches!(event, Event::Resolved { .. } | Event::Moved { .. }) && is_news;
                 let floor = if by_resolver { self.settings.fresh_after.min(floor) } else { floor };
                 assert!(
                     now >= last + floor,
