@@ -8,6 +8,7 @@ pub(crate) mod ending;
 mod journal;
 pub(crate) mod probe;
 mod silence;
+mod source;
 pub(crate) mod supervisor;
 mod task;
 pub(crate) mod watcher;
@@ -50,6 +51,8 @@ pub(crate) struct Control {
     /// For connections beside the link that the other one made.
     pub(crate) aside: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
+    /// What the dialer connects through, for whoever asks sentinels.
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
     pub(crate) ended: CancellationToken,
@@ -85,7 +88,7 @@ impl Control {
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
-        let dialer = Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone());
+        let dialer = Dialer::new(config.clone(), transport.clone(), shared.gate.clone(), observer, tasks.clone());
         Control {
             board: Board::new(config.endpoint.to_string().into()),
             aside: dialer.aside(),
@@ -96,6 +99,7 @@ impl Control {
             settings,
             shared,
             resolver,
+            transport,
             reports,
             ended: CancellationToken::new(),
             stopped: CancellationToken::new(),

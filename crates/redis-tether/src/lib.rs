@@ -197,6 +197,7 @@ mod lock;
 mod outcome;
 mod patience;
 mod resolve;
+mod sentinel;
 mod shared;
 mod stats;
 mod status;

@@ -4,21 +4,23 @@
 
 mod lookup;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
-use redis_tether_core::Address;
+use redis_tether_core::Lane;
+use redis_tether_core::pacing::Pacing;
 use redis_tether_core::recovery::ResolvePace;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::lookup::{Answer, SettledPace, ask, until_news};
+use self::lookup::{SettledPace, ask, until_news};
 use super::Control;
+use super::source::{Answer, Asking, Evidence, Source, SourceError};
 use super::supervisor::SupervisorMsg;
 use super::task;
 use crate::config::Config;
-use crate::resolve::{Query, ResolveError};
 
 /// Settled lookups are up to this much earlier or later than the interval says, so that a fleet does not ask in step; urgent
 /// ones only earlier, since recovery waits for them.
@@ -35,6 +37,9 @@ pub(crate) const URGENT_ANSWER_AGE: u32 = 2;
 /// so that waiting is not taken for a resolver that does not answer.
 const LONGEST_SPACING: Duration = Duration::from_secs(1);
 
+/// How long after a panic sentinels are listened to again: code of the application's did it, and may do it again.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
 pub(crate) enum WatcherMsg {
     /// Ask at this pace from now on.
     Pace(ResolvePace),
@@ -45,7 +50,13 @@ pub(crate) enum WatcherMsg {
     /// It is time to ask.
     Due,
     /// The watch of this number has an answer.
-    Answered(u64, Answer),
+    Answered(u64, Result<Answer, SourceError>),
+    /// The sentinel at this address has announced something.
+    Announced(SocketAddr),
+    /// Listening for announcements ended, which only a panic brings about.
+    NobodyListens,
+    /// It is time to listen again.
+    Listen,
 }
 
 #[cfg(feature = "cluster")]
@@ -56,8 +67,7 @@ pub(crate) struct EndpointWatcher;
 pub(crate) struct WatcherArgs {
     pub(crate) control: Arc<Control>,
     pub(crate) supervisor: ActorRef<SupervisorMsg>,
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) source: Source,
     pub(crate) pace: ResolvePace,
 }
 
@@ -72,6 +82,12 @@ pub(crate) struct WatcherState {
     due_by_pace: Instant,
     /// Somebody wants an answer that is younger than the one under way.
     wanted: Option<Wish>,
+    /// Who announced something that has not been asked about yet.
+    announced_by: Option<SocketAddr>,
+    /// The pace at which those are asked whose answer only people can change.
+    patience: Pacing,
+    /// Listens for announcements, or waits to do so again.
+    listener: Option<AbortOnDropHandle<()>>,
 }
 
 /// What leads to the next answer.
@@ -104,15 +120,20 @@ impl Actor for EndpointWatcher {
         let now = Instant::now();
         let urgent_since = (args.pace == ResolvePace::Urgent).then_some(now);
         let timer = task::at(&args.control.tasks, now, due(&myself));
-        Ok(WatcherState {
+        let mut state = WatcherState {
             rng: args.control.fork_rng(),
             urgent_since,
             watch: Watch::Due { at: now, _timer: timer },
             watches: 0,
             due_by_pace: now,
             wanted: None,
+            announced_by: None,
+            patience: Pacing::new(args.control.settings.pacing),
+            listener: None,
             args,
-        })
+        };
+        state.listen(&myself);
+        Ok(state)
     }
 
     async fn handle(
@@ -133,11 +154,24 @@ impl Actor for EndpointWatcher {
             }
             WatcherMsg::Due => state.look_up(&myself),
             WatcherMsg::Answered(watch, answer) => {
+                state.be_patient(&answer);
                 let _ = state.args.supervisor.send_message(SupervisorMsg::Answered(answer));
                 if watch == state.watches {
                     state.go_on(&myself);
                 }
             }
+            WatcherMsg::Announced(by) => {
+                state.announced_by = Some(by);
+                state.want_now(&myself);
+            }
+            WatcherMsg::NobodyListens => {
+                tracing::warn!("listening to sentinels panicked, and is begun again");
+                let again = myself.clone();
+                state.listener = Some(task::after(&state.args.control.tasks, LISTEN_AGAIN, move || {
+                    let _ = again.send_message(WatcherMsg::Listen);
+                }));
+            }
+            WatcherMsg::Listen => state.listen(&myself),
         }
         Ok(())
     }
@@ -162,14 +196,15 @@ impl WatcherState {
                 let now = Instant::now();
                 self.urgent_since = Some(now);
                 self.due_by_pace = now;
-                let max_age = self.config().resolve.fast_interval / URGENT_ANSWER_AGE;
-                self.want(myself, Wish { at: now, max_age });
+                self.want_now(myself);
             }
             (ResolvePace::Settled, Some(_)) => {
                 self.urgent_since = None;
                 self.wanted = None;
                 self.due_by_pace = self.next_by_pace();
-                if !matches!(self.watch, Watch::Asking { .. }) {
+                if self.announced_by.is_some() {
+                    self.want_now(myself);
+                } else if !matches!(self.watch, Watch::Asking { .. }) {
                     self.watch_settled(myself);
                 }
             }
@@ -216,6 +251,11 @@ impl WatcherState {
         SettledPace { interval, beat: self.args.control.beat, rng: self.rng.fork() }
     }
 
+    fn want_now(&mut self, myself: &ActorRef<WatcherMsg>) {
+        let max_age = self.config().resolve.fast_interval / URGENT_ANSWER_AGE;
+        self.want(myself, Wish { at: Instant::now(), max_age });
+    }
+
     /// One answer serves all who want one: as soon as the first of them wants it, as fresh as the strictest.
     fn want(&mut self, myself: &ActorRef<WatcherMsg>, wish: Wish) {
         let wish = match self.wanted.take() {
@@ -232,37 +272,48 @@ impl WatcherState {
         self.wanted = Some(wish);
     }
 
+    /// Where only people can help, asking at the pace of an outage would be a burden and no use, whoever wants it.
+    fn be_patient(&mut self, answer: &Result<Answer, SourceError>) {
+        let control = &self.args.control;
+        match answer {
+            Err(error) if error.is_for_people() => {
+                self.patience.failed(control.now(), Lane::Rejected, &mut self.rng);
+            }
+            _ => self.patience = Pacing::new(control.settings.pacing),
+        }
+    }
+
     fn arm(&mut self, myself: &ActorRef<WatcherMsg>, at: Instant) {
+        let at = at.max(self.args.control.instant(self.patience.not_before()));
         let timer = task::at(&self.args.control.tasks, at, due(myself));
         self.watch = Watch::Due { at, _timer: timer };
     }
 
     /// How fresh the answer must be, and how soon after the last lookup of anybody the next may begin: all tethers of this
     /// process keep to one pace between them.
-    fn query(&mut self) -> Query {
+    fn asking(&mut self) -> Asking {
         let now = Instant::now();
         let by_pace = match self.urgent_since {
-            Some(_) => {
-                let spacing = self.earliest().min(LONGEST_SPACING);
-                self.question().with_max_age(self.interval() / URGENT_ANSWER_AGE).with_spacing(spacing)
-            }
-            None => self.settled_query(),
+            Some(_) => Asking {
+                pace: ResolvePace::Urgent,
+                max_age: self.interval() / URGENT_ANSWER_AGE,
+                spacing: self.earliest().min(LONGEST_SPACING),
+                announced_by: None,
+            },
+            None => self.settled_asking(),
         };
         let max_age = match self.wanted.take_if(|wish| wish.at <= now) {
             Some(wish) if self.due_by_pace <= now => wish.max_age.min(by_pace.max_age),
             Some(wish) => wish.max_age,
             None => by_pace.max_age,
         };
-        by_pace.with_max_age(max_age)
+        Asking { max_age, announced_by: self.announced_by.take(), ..by_pace }
     }
 
-    fn settled_query(&self) -> Query {
+    fn settled_asking(&self) -> Asking {
         let resolve = &self.config().resolve;
-        self.question().with_max_age(resolve.interval / SETTLED_ANSWER_AGE).with_spacing(resolve.fast_interval)
-    }
-
-    fn question(&self) -> Query {
-        Query::new(&self.args.host, self.args.port)
+        let (max_age, spacing) = (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval);
+        Asking { pace: ResolvePace::Settled, max_age, spacing, announced_by: None }
     }
 
     fn look_up(&mut self, myself: &ActorRef<WatcherMsg>) {
@@ -270,36 +321,50 @@ impl WatcherState {
             // The timer had been replaced when it fired.
             return;
         }
-        let (resolver, query) = (self.args.control.resolver.clone(), self.query());
-        let work = async move { ask(&*resolver, query).await };
+        let (source, asking) = (self.args.source.clone(), self.asking());
+        let work = async move { ask(&source, asking).await };
         self.watch = Watch::Asking { _task: self.begin(myself, work) };
     }
 
     fn watch_settled(&mut self, myself: &ActorRef<WatcherMsg>) {
         let control = self.args.control.clone();
-        let is_expected = move |answer: &[Address]| {
-            let is_expected = control.expects(answer);
+        let is_expected = move |answer: &Answer| {
+            let is_expected = answer.evidence == Evidence::Named && control.expects(&answer.addresses);
             if is_expected {
                 control.shared.counters.lookups.increment();
             }
             is_expected
         };
-        let (resolver, query) = (self.args.control.resolver.clone(), self.settled_query());
-        let work = until_news(resolver, query, self.due_by_pace, self.settled_pace(), is_expected);
+        let (source, asking) = (self.args.source.clone(), self.settled_asking());
+        let work = until_news(source, asking, self.due_by_pace, self.settled_pace(), is_expected);
         self.watch = Watch::Settled { _task: self.begin(myself, work) };
     }
 
     fn begin(
         &mut self,
         myself: &ActorRef<WatcherMsg>,
-        work: impl Future<Output = Answer> + Send + 'static,
+        work: impl Future<Output = Result<Answer, SourceError>> + Send + 'static,
     ) -> AbortOnDropHandle<()> {
         self.watches += 1;
-        let (watch, myself, host) = (self.watches, myself.clone(), self.args.host.clone());
+        let (watch, myself, source) = (self.watches, myself.clone(), self.args.source.clone());
         task::reporting(&self.args.control.tasks, work, move |answer| {
-            let panicked = || Err(ResolveError::Failed { host, message: "the resolver panicked".to_owned() });
-            let _ = myself.send_message(WatcherMsg::Answered(watch, answer.unwrap_or_else(panicked)));
+            let answer = answer.unwrap_or_else(|| Err(source.panicked()));
+            let _ = myself.send_message(WatcherMsg::Answered(watch, answer));
         })
+    }
+
+    /// Has announcements listened for, where there are any.
+    fn listen(&mut self, myself: &ActorRef<WatcherMsg>) {
+        let Some(sentinels) = self.args.source.announcers() else { return };
+        let (pacing, rng) = (self.args.control.settings.pacing, self.rng.fork());
+        let (announced, ended) = (myself.clone(), myself.clone());
+        let work = async move {
+            let heard = move |by| drop(announced.send_message(WatcherMsg::Announced(by)));
+            sentinels.listen(pacing, rng, heard).await
+        };
+        self.listener = Some(task::reporting(&self.args.control.tasks, work, move |_| {
+            let _ = ended.send_message(WatcherMsg::NobodyListens);
+        }));
     }
 }
 

@@ -1,29 +1,20 @@
 //! One lookup within its limit, and the lookups of a tether whose link serves: those go on in one task, and an answer that
 //! tells nothing new wakes nobody. A thousand tethers ask five hundred times a second, and are told the same each time.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether_core::Address;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::INTERVAL_JITTER;
 use crate::control::beat::{self, Beat};
-use crate::resolve::{Query, Resolve, ResolveError};
+use crate::control::source::{Answer, Asking, Source, SourceError};
 
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
 
-pub(crate) type Answer = Result<Vec<Address>, ResolveError>;
-
 /// Asks once. It may panic, as the resolver may: while it is asked as well as while it answers.
-pub(super) async fn ask(resolver: &dyn Resolve, query: Query) -> Answer {
-    let host = || query.host.clone();
-    match timeout(LOOKUP_LIMIT, resolver.resolve(query.clone())).await {
-        Ok(Ok(addresses)) if addresses.is_empty() => Err(ResolveError::NoAddress { host: host() }),
-        Ok(answer) => Ok(answer?.into_iter().map(Address::Tcp).collect()),
-        Err(_) => Err(ResolveError::TimedOut { host: host() }),
-    }
+pub(super) async fn ask(source: &Source, asking: Asking) -> Result<Answer, SourceError> {
+    timeout(LOOKUP_LIMIT, source.ask(asking)).await.unwrap_or_else(|_| Err(source.timed_out()))
 }
 
 /// When a settled tether asks.
@@ -44,16 +35,16 @@ impl SettledPace {
 
 /// Asks when it is `due`, and then at the settled pace, until an answer is one that is not expected, or there is none. Those that are wake nobody.
 pub(super) async fn until_news(
-    resolver: Arc<dyn Resolve>,
-    query: Query,
+    source: Source,
+    asking: Asking,
     mut due: Instant,
     mut pace: SettledPace,
-    is_expected: impl Fn(&[Address]) -> bool + Send,
-) -> Answer {
+    is_expected: impl Fn(&Answer) -> bool + Send,
+) -> Result<Answer, SourceError> {
     loop {
         sleep_until(due).await;
-        let answer = ask(&*resolver, query.clone()).await;
-        if !answer.as_ref().is_ok_and(|addresses| is_expected(addresses)) {
+        let answer = ask(&source, asking).await;
+        if !answer.as_ref().is_ok_and(&is_expected) {
             return answer;
         }
         due = pace.next();
@@ -62,15 +53,26 @@ pub(super) async fn until_news(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
+
+    use redis_tether_core::Address;
+    use redis_tether_core::recovery::ResolvePace;
 
     use super::*;
-    use crate::resolve::resolve_fn;
+    use crate::control::source::Evidence;
+    use crate::resolve::{Resolve, ResolveError, resolve_fn};
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn address(last: u8) -> Address {
-        Address::Tcp(([10, 0, 0, last], 6379).into())
+    const ASKING: Asking =
+        Asking { pace: ResolvePace::Settled, max_age: Duration::ZERO, spacing: Duration::ZERO, announced_by: None };
+
+    fn named(resolver: impl Resolve) -> Source {
+        Source::Name { host: "redis.test".to_owned(), port: 6379, resolver: Arc::new(resolver) }
+    }
+
+    fn answer(last: u8) -> Answer {
+        Answer { addresses: vec![Address::Tcp(([10, 0, 0, last], 6379).into())], evidence: Evidence::Named }
     }
 
     fn pace(interval: Duration) -> SettledPace {
@@ -81,16 +83,15 @@ mod tests {
     async fn only_news_ends_the_settled_lookups() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = asked.clone();
-        let resolver = Arc::new(resolve_fn(move |_host, port| {
+        let source = named(resolve_fn(move |_host, port| {
             let mut asked = noted.lock().expect("no panic");
             asked.push(Instant::now());
             let last = if asked.len() <= 20 { 1 } else { 2 };
             async move { Ok(vec![([10, 0, 0, last], port).into()]) }
         }));
         let (first, interval) = (Instant::now() + SECOND, SECOND * 2);
-        let query = Query::new("redis.test", 6379);
-        let news = until_news(resolver, query, first, pace(interval), |answer| answer == [address(1)]).await;
-        assert_eq!(news, Ok(vec![address(2)]));
+        let news = until_news(source, ASKING, first, pace(interval), |told| *told == answer(1)).await;
+        assert_eq!(news, Ok(answer(2)));
         let asked = asked.lock().expect("no panic");
         assert_eq!((asked.len(), asked[0]), (21, first));
         let between: Vec<_> = asked.windows(2).map(|two| two[1] - two[0]).collect();
@@ -102,8 +103,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_fails_is_news() {
-        let resolver = Arc::new(resolve_fn(|_host, _port| async { Err(std::io::ErrorKind::TimedOut.into()) }));
-        let news = until_news(resolver, Query::new("redis.test", 6379), Instant::now(), pace(SECOND), |_| true).await;
-        assert_eq!(news, Err(ResolveError::TimedOut { host: "redis.test".to_owned() }));
+        let source = named(resolve_fn(|_host, _port| async { Err(std::io::ErrorKind::TimedOut.into()) }));
+        let news = until_news(source, ASKING, Instant::now(), pace(SECOND), |_| true).await;
+        assert_eq!(news, Err(ResolveError::TimedOut { host: "redis.test".to_owned() }.into()));
     }
 }
