@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`FakeServer`] | a fault at an exact moment; counting what was executed; no server installed |
 //! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
-//! | [`Server`], [`Deployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
+//! | [`Server`], [`Deployment`], [`SentinelDeployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
 //! | [`Proxy`] | a network that breaks between a client and any TCP server |
 //! | [`Dns`] | answers that move, rotate, fail or hang |
 //! | [`scenario`] | the failures of a primary, played against any client and measured |
@@ -30,7 +30,7 @@ pub use fake::{FakeListener, FakeServer};
 pub use net::{SimNet, SimStream};
 pub use proxy::Proxy;
 pub use resp::{Protocol, Reply};
-pub use server::{Deployment, Server, ServerBinary, ServerError, ServerKind};
+pub use server::{Deployment, SentinelDeployment, Server, ServerBinary, ServerError, ServerKind};
 pub use wait::{TimedOut, WAIT_LIMIT};
 
 /// The example of the README, compiled and run with the documentation's.

@@ -36,6 +36,26 @@ pub fn allocate_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
+/// As many other loopback addresses, on which this port is free at the time of the call.
+///
+/// # Errors
+/// As [`allocate_addresses`].
+pub(super) fn allocate_at_port(count: usize, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut found = Vec::with_capacity(count);
+    for _ in 0..TRIES {
+        let addr = SocketAddr::new(next_ip(), port);
+        match TcpListener::bind(addr) {
+            Ok(_) => found.push(addr),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+        if found.len() == count {
+            return Ok(found);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
 /// A port that is free on this address at the time of the call.
 ///
 /// # Errors

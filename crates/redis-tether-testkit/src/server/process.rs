@@ -34,11 +34,26 @@ pub struct ServerBuilder {
     lines: Vec<String>,
     args: Vec<String>,
     password: Option<String>,
+    duty: Duty,
+}
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    Data,
+    /// The same binary with another table of commands, and a configuration that it rewrites itself.
+    Sentinel,
 }
 
 impl ServerBuilder {
     pub(super) fn new(binary: ServerBinary) -> Self {
-        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None }
+        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None, duty: Duty::Data }
+    }
+
+    /// Runs as a sentinel. What it watches, lines of the configuration say: `.config_line("sentinel monitor ...")`.
+    pub fn sentinel(mut self) -> Self {
+        self.duty = Duty::Sentinel;
+        self
     }
 
     /// Listens at this address, which should be one of [`allocate_addresses`].
@@ -76,7 +91,7 @@ impl ServerBuilder {
             None => own_address().map_err(ServerError::machine("find a free loopback address"))?,
         };
         let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
-        let launch = Launch { binary: self.binary, addr, args: self.args, dir };
+        let launch = Launch { binary: self.binary, addr, args: self.args, duty: self.duty, dir };
         launch
             .write_config(&self.lines, self.password.as_deref())
             .map_err(ServerError::machine("write the server's configuration"))?;
@@ -94,6 +109,7 @@ pub(super) struct Launch {
     pub(super) binary: ServerBinary,
     pub(super) addr: SocketAddr,
     args: Vec<String>,
+    duty: Duty,
     dir: Dir,
 }
 
@@ -108,23 +124,34 @@ impl Launch {
             format!("logfile {}", quoted(&self.log().to_string_lossy())),
             "daemonize no".to_owned(),
             "protected-mode no".to_owned(),
-            "save \"\"".to_owned(),
-            "appendonly no".to_owned(),
-            "repl-diskless-sync-delay 0".to_owned(),
         ];
-        if self.binary.major() >= 7 {
-            config.push("enable-debug-command yes".to_owned());
+        match self.duty {
+            Duty::Data => config.extend(self.data_config().map(str::to_owned)),
+            Duty::Sentinel => {
+                // What it announces to the other sentinels; on loopback a connection comes from another address.
+                config.push(format!("sentinel announce-ip {}", self.addr.ip()));
+                config.push(format!("sentinel announce-port {}", self.addr.port()));
+            }
         }
         config.extend(password.map(|password| format!("requirepass {}", quoted(password))));
         config.extend(lines.iter().cloned());
         fs::write(self.config(), config.join("\n") + "\n")
     }
 
+    fn data_config(&self) -> impl Iterator<Item = &'static str> {
+        let for_seven = (self.binary.major() >= 7).then_some("enable-debug-command yes");
+        ["save \"\"", "appendonly no", "repl-diskless-sync-delay 0"].into_iter().chain(for_seven)
+    }
+
     pub(super) fn spawn(&self) -> io::Result<Process> {
         // What goes wrong before the log is open goes to stderr.
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(self.binary.path());
-        command.arg(self.config()).args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
+        command.arg(self.config());
+        if self.duty == Duty::Sentinel {
+            command.arg("--sentinel");
+        }
+        command.args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
     }
 

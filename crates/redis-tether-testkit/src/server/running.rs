@@ -127,7 +127,7 @@ impl Server {
     async fn exchange(&self, args: &[&str]) -> io::Result<Reply> {
         let mut admin = self.admin.lock().await;
         // Taken out for the time of the exchange: one that is cut short is not used again.
-        let mut client = match admin.take() {
+        let mut client = match admin.take().filter(Client::is_open) {
             Some(client) => client,
             None => self.connect().await?,
         };
@@ -146,7 +146,12 @@ impl Server {
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn full_info(&self) -> Result<Info, ServerError> {
-        let reply = self.command(&["INFO", "everything"]).await?;
+        const INFO: [&str; 2] = ["INFO", "everything"];
+        let reply = match self.command(&INFO).await {
+            // Sentinels have all clients of a server closed when they change its role. To ask twice does no harm.
+            Err(ServerError::Connection { .. }) => self.command(&INFO).await?,
+            reply => reply?,
+        };
         Ok(Info::parse(&reply.text().unwrap_or_default()))
     }
 
