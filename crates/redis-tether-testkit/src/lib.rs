@@ -7,6 +7,7 @@
 //! | what | when |
 //! |---|---|
 //! | [`FakeServer`] | a fault at an exact moment; counting what was executed; no server installed |
+//! | [`FakeSentinel`] | a sentinel that says what the test wants: the truth, a lie, or nothing |
 //! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
 //! | [`Server`], [`Deployment`], [`SentinelDeployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
 //! | [`Proxy`] | a network that breaks between a client and any TCP server |
@@ -22,6 +23,7 @@ pub mod net;
 pub mod proxy;
 mod resp;
 pub mod scenario;
+mod sentinel;
 pub mod server;
 mod wait;
 
@@ -30,6 +32,7 @@ pub use fake::{FakeListener, FakeServer};
 pub use net::{SimNet, SimStream};
 pub use proxy::Proxy;
 pub use resp::{Protocol, Reply};
+pub use sentinel::FakeSentinel;
 pub use server::{Deployment, SentinelDeployment, Server, ServerBinary, ServerError, ServerKind};
 pub use wait::{TimedOut, WAIT_LIMIT};
 

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 pub(crate) use self::error::SentinelError;
 pub(crate) use self::inquiry::{Inquiry, Word};
+pub(crate) use self::listener::News;
 
 use self::claims::Claim;
 use self::error::failed;

@@ -1,7 +1,6 @@
 //! Where an endpoint's addresses come from: a name that a resolver is asked for, or sentinels. The endpoint watcher asks one of
 //! these and decides when; what else may answer, or speak up by itself, belongs here.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use redis_tether_core::recovery::ResolvePace;
 use super::Control;
 use crate::config::Endpoint;
 use crate::resolve::{Query, Resolve, ResolveError};
-use crate::sentinel::{Inquiry, SentinelError, Sentinels, Word};
+use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
 
 /// Where to ask.
 #[derive(Clone)]
@@ -28,8 +27,8 @@ pub(crate) struct Asking {
     pub(crate) max_age: Duration,
     /// How soon after the last lookup of anybody the next may begin.
     pub(crate) spacing: Duration,
-    /// A sentinel has announced something.
-    pub(crate) announced_by: Option<SocketAddr>,
+    /// What a sentinel gave cause to ask.
+    pub(crate) news: Option<News>,
 }
 
 /// What the endpoint means.
@@ -94,10 +93,9 @@ impl Source {
                 Ok(Answer { addresses, evidence: Evidence::Named })
             }
             Source::Sentinels(sentinels) => {
-                let Asking { max_age, announced_by, .. } = asking;
-                let all_is_well = asking.pace == ResolvePace::Settled && announced_by.is_none();
-                let Word { addresses, has_moved } =
-                    sentinels.ask(Inquiry { all_is_well, max_age, announced_by }).await?;
+                let Asking { max_age, news, .. } = asking;
+                let all_is_well = asking.pace == ResolvePace::Settled && news.is_none();
+                let Word { addresses, has_moved } = sentinels.ask(Inquiry { all_is_well, max_age, news }).await?;
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }

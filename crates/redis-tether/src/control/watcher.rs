@@ -4,7 +4,6 @@
 
 mod lookup;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use super::source::{Answer, Asking, Evidence, Source, SourceError};
 use super::supervisor::SupervisorMsg;
 use super::task;
 use crate::config::Config;
+use crate::sentinel::News;
 
 /// Settled lookups are up to this much earlier or later than the interval says, so that a fleet does not ask in step; urgent
 /// ones only earlier, since recovery waits for them.
@@ -51,8 +51,8 @@ pub(crate) enum WatcherMsg {
     Due,
     /// The watch of this number has an answer.
     Answered(u64, Result<Answer, SourceError>),
-    /// The sentinel at this address has announced something.
-    Announced(SocketAddr),
+    /// A sentinel gives cause to ask.
+    News(News),
     /// Listening for announcements ended, which only a panic brings about.
     NobodyListens,
     /// It is time to listen again.
@@ -82,8 +82,8 @@ pub(crate) struct WatcherState {
     due_by_pace: Instant,
     /// Somebody wants an answer that is younger than the one under way.
     wanted: Option<Wish>,
-    /// Who announced something that has not been asked about yet.
-    announced_by: Option<SocketAddr>,
+    /// What has not been asked about yet.
+    news: Option<News>,
     /// The pace at which those are asked whose answer only people can change.
     patience: Pacing,
     /// Listens for announcements, or waits to do so again.
@@ -127,7 +127,7 @@ impl Actor for EndpointWatcher {
             watches: 0,
             due_by_pace: now,
             wanted: None,
-            announced_by: None,
+            news: None,
             patience: Pacing::new(args.control.settings.pacing),
             listener: None,
             args,
@@ -160,8 +160,8 @@ impl Actor for EndpointWatcher {
                     state.go_on(&myself);
                 }
             }
-            WatcherMsg::Announced(by) => {
-                state.announced_by = Some(by);
+            WatcherMsg::News(news) => {
+                state.news = Some(news);
                 state.want_now(&myself);
             }
             WatcherMsg::NobodyListens => {
@@ -202,7 +202,7 @@ impl WatcherState {
                 self.urgent_since = None;
                 self.wanted = None;
                 self.due_by_pace = self.next_by_pace();
-                if self.announced_by.is_some() {
+                if self.news.is_some() {
                     self.want_now(myself);
                 } else if !matches!(self.watch, Watch::Asking { .. }) {
                     self.watch_settled(myself);
@@ -298,7 +298,7 @@ impl WatcherState {
                 pace: ResolvePace::Urgent,
                 max_age: self.interval() / URGENT_ANSWER_AGE,
                 spacing: self.earliest().min(LONGEST_SPACING),
-                announced_by: None,
+                news: None,
             },
             None => self.settled_asking(),
         };
@@ -307,13 +307,13 @@ impl WatcherState {
             Some(wish) => wish.max_age,
             None => by_pace.max_age,
         };
-        Asking { max_age, announced_by: self.announced_by.take(), ..by_pace }
+        Asking { max_age, news: self.news.take(), ..by_pace }
     }
 
     fn settled_asking(&self) -> Asking {
         let resolve = &self.config().resolve;
         let (max_age, spacing) = (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval);
-        Asking { pace: ResolvePace::Settled, max_age, spacing, announced_by: None }
+        Asking { pace: ResolvePace::Settled, max_age, spacing, news: None }
     }
 
     fn look_up(&mut self, myself: &ActorRef<WatcherMsg>) {
@@ -359,7 +359,7 @@ impl WatcherState {
         let (pacing, rng) = (self.args.control.settings.pacing, self.rng.fork());
         let (announced, ended) = (myself.clone(), myself.clone());
         let work = async move {
-            let heard = move |by| drop(announced.send_message(WatcherMsg::Announced(by)));
+            let heard = move |news| drop(announced.send_message(WatcherMsg::News(news)));
             sentinels.listen(pacing, rng, heard).await
         };
         self.listener = Some(task::reporting(&self.args.control.tasks, work, move |_| {

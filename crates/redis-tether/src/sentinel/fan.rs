@@ -27,24 +27,22 @@ impl<'a, T> Fan<'a, T> {
     /// The next outcome; `None` when there is none to come. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| {
-            loop {
-                while self.under_way.len() < ABREAST
-                    && let Some(work) = self.waiting.pop_front()
-                {
-                    self.under_way.push(work);
-                }
-                if self.under_way.is_empty() {
-                    return Poll::Ready(None);
-                }
-                let done =
-                    self.under_way.iter_mut().enumerate().find_map(|(index, work)| match work.as_mut().poll(cx) {
-                        Poll::Ready(outcome) => Some((index, outcome)),
-                        Poll::Pending => None,
-                    });
-                let Some((index, outcome)) = done else { return Poll::Pending };
-                drop(self.under_way.remove(index));
-                return Poll::Ready(Some(outcome));
+            while self.under_way.len() < ABREAST
+                && let Some(work) = self.waiting.pop_front()
+            {
+                self.under_way.push(work);
             }
+            if self.under_way.is_empty() {
+                return Poll::Ready(None);
+            }
+            let mut works = self.under_way.iter_mut().enumerate();
+            let done = works.find_map(|(index, work)| match work.as_mut().poll(cx) {
+                Poll::Ready(outcome) => Some((index, outcome)),
+                Poll::Pending => None,
+            });
+            let Some((index, outcome)) = done else { return Poll::Pending };
+            drop(self.under_way.remove(index));
+            Poll::Ready(Some(outcome))
         })
         .await
     }

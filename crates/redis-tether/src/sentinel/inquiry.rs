@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::claims::{Claim, is_majority, ranked, verdict};
 use super::error::failed;
 use super::fan::Fan;
+use super::listener::News;
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
 
@@ -26,8 +27,8 @@ pub(crate) struct Inquiry {
     pub(crate) all_is_well: bool,
     /// How old the answers of the resolver may be.
     pub(crate) max_age: Duration,
-    /// This one has announced something: it is asked, whatever the others say.
-    pub(crate) announced_by: Option<SocketAddr>,
+    /// What gave cause to ask: whoever it was is heard, whatever the others say.
+    pub(crate) news: Option<News>,
 }
 
 /// What the sentinels say.
@@ -47,7 +48,7 @@ struct Hearing {
     claims: Vec<Claim>,
     errors: Vec<SentinelError>,
     /// Whose word is waited for.
-    awaited: Option<SocketAddr>,
+    awaited: Option<News>,
     /// What whoever announced something says, if it would not tell the epoch.
     announced: Option<Claim>,
 }
@@ -85,9 +86,9 @@ impl Sentinels {
     }
 
     async fn ask_all(&self, inquiry: Inquiry) -> Hearing {
-        let mut hearing = Hearing::new(self.nodes().len(), inquiry.announced_by);
+        let mut hearing = Hearing::new(self.nodes().len(), inquiry.news);
         let mut fan = Fan::new();
-        if let Some(at) = inquiry.announced_by {
+        if let Some(at) = inquiry.news.map(News::by) {
             fan.add(async move { Report::Said(at, self.question(at).await) });
         }
         for node in 0..self.nodes().len() {
@@ -183,13 +184,13 @@ impl Sentinels {
 }
 
 impl Hearing {
-    fn new(nodes: usize, announced_by: Option<SocketAddr>) -> Self {
+    fn new(nodes: usize, news: Option<News>) -> Self {
         Hearing {
-            sentinels: nodes + announced_by.iter().len(),
-            asked: announced_by.into_iter().collect(),
+            sentinels: nodes + news.iter().len(),
+            asked: news.map(News::by).into_iter().collect(),
             claims: Vec::new(),
             errors: Vec::new(),
-            awaited: announced_by,
+            awaited: news,
             announced: None,
         }
     }
@@ -207,10 +208,12 @@ impl Hearing {
             // It counts as one that does not answer.
             Report::Found(Err(error)) => self.errors.push(error),
             Report::Said(at, said) => {
-                let is_awaited = self.awaited.take_if(|awaited| *awaited == at).is_some();
+                let news = self.awaited.take_if(|awaited| awaited.by() == at);
                 match said {
                     Ok(claim) => {
-                        self.announced = Some(claim.clone()).filter(|claim| is_awaited && claim.epoch.is_none());
+                        if matches!(news, Some(News::Announced(_))) && claim.epoch.is_none() {
+                            self.announced = Some(claim.clone());
+                        }
                         self.claims.push(claim);
                     }
                     Err(error) => self.errors.push(error),

@@ -20,14 +20,30 @@ const SWITCHED: &str = "+switch-master";
 /// replicas follow, and by then the old one may have taken writes that are lost.
 const PROMOTED: &str = "+promoted-slave";
 
+/// Cause to ask, and the sentinel that gave it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum News {
+    /// It is listened to from now on: what it announced before was missed.
+    Began(SocketAddr),
+    /// It has announced something about the primary.
+    Announced(SocketAddr),
+}
+
+impl News {
+    pub(super) fn by(self) -> SocketAddr {
+        match self {
+            News::Began(at) | News::Announced(at) => at,
+        }
+    }
+}
+
 impl Sentinels {
-    /// Listens for ever, and says by whom something was announced. A subscription that has just begun counts as such: what was
-    /// announced before it was missed. Cancel safe: dropping the future closes the socket.
+    /// Listens for ever, and says what gives cause to ask. Cancel safe: dropping the future closes the socket.
     pub(crate) async fn listen(
         &self,
         pacing: PacingSettings,
         mut rng: fastrand::Rng,
-        heard: impl Fn(SocketAddr),
+        heard: impl Fn(News),
     ) -> Infallible {
         let origin = Instant::now();
         let mut pacing = Pacing::new(pacing);
@@ -44,13 +60,13 @@ impl Sentinels {
         }
     }
 
-    async fn subscribe(&self, heard: &impl Fn(SocketAddr), begun: impl FnOnce()) -> Result<Infallible, SentinelError> {
+    async fn subscribe(&self, heard: &impl Fn(News), begun: impl FnOnce()) -> Result<Infallible, SentinelError> {
         let (node, turn) = self.take_turn();
         let places = self.find(node, self.config.resolve.fast_interval).await?;
         let at = places[turn / self.nodes().len() % places.len()];
         let mut line = self.within_limit(at, self.begin(at)).await?;
         begun();
-        heard(at);
+        heard(News::Began(at));
         loop {
             let value = match timeout(self.config.detection.probe_interval, line.next()).await {
                 Ok(value) => value?,
@@ -58,7 +74,7 @@ impl Sentinels {
                 Err(_) => self.within_limit(at, ping(&mut line)).await?,
             };
             if is_about(&value, &self.endpoint.master) {
-                heard(at);
+                heard(News::Announced(at));
             }
         }
     }

@@ -65,7 +65,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     const ASKING: Asking =
-        Asking { pace: ResolvePace::Settled, max_age: Duration::ZERO, spacing: Duration::ZERO, announced_by: None };
+        Asking { pace: ResolvePace::Settled, max_age: Duration::ZERO, spacing: Duration::ZERO, news: None };
 
     fn named(resolver: impl Resolve) -> Source {
         Source::Name { host: "redis.test".to_owned(), port: 6379, resolver: Arc::new(resolver) }
