@@ -38,7 +38,8 @@ on_each_server!(
     a_frozen_primary,
     a_planned_failover,
     sentinels_that_moved,
-    sentinels_with_a_password
+    sentinels_with_a_password,
+    the_wrong_ends
 );
 
 struct World {
@@ -135,7 +136,6 @@ impl Witness {
         assert!(took <= BOUND + ALLOWANCE, "{:?}: {took:?} after the announcement", self.protocol);
         self.load.go_on_for(50).await;
         let tally = self.load.finish().await;
-        println!("{:?}: {took:?} after the announcement, {} failed", self.protocol, tally.failed.len());
         self.tether.shutdown().await;
         Seen { tally, to }
     }
@@ -205,4 +205,23 @@ async fn sentinels_with_a_password(kind: ServerKind) {
     let world = World::new(kind, Some("open-sesame")).await;
     let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
     seen.iter().for_each(|seen| seen.tally.assert_none_failed());
+}
+
+/// A server's URL to a sentinel, a sentinels' URL to a server, another master's name.
+async fn the_wrong_ends(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind, None).await;
+    let (sentinel, server) = (world.deployment.sentinel_addrs()[0], world.deployment.nodes[0].addr());
+    let node = |addr: SocketAddr| SentinelNode::new(addr.ip().to_string(), addr.port());
+    let cases = [
+        (config(sentinel), "is a sentinel, not a server: use redis+sentinel:// with its master's name"),
+        (Config::sentinel([node(server)], "mymaster"), "is no sentinel (it does not know the command)"),
+        (Config::sentinel([node(sentinel)], "other"), "knows no master called other"),
+    ];
+    for (config, expected) in cases {
+        let tether = Tether::start(config).await.expect("a valid configuration");
+        let not_ready = tether.ready(Duration::from_secs(1)).await.expect_err("it cannot work");
+        assert!(not_ready.to_string().contains(expected), "{not_ready}");
+        tether.shutdown().await;
+    }
 }
