@@ -69,7 +69,8 @@ impl World {
         if let Some(password) = self.password {
             let sentinels = NAMES.map(|name| format!("{name}:{port}")).join(",");
             let master = SentinelDeployment::MASTER;
-            let url = format!("redis+sentinel://:{password}@{sentinels}/{master}?sentinel_pass={password}");
+            let url =
+                format!("redis+sentinel://:{password}@{sentinels}/{master}?sentinel_user=watch&sentinel_pass=few");
             config = Config::from_url(&url).expect("a valid URL");
         }
         config.protocol = protocol;
@@ -200,9 +201,15 @@ async fn sentinels_that_moved(kind: ServerKind) {
     before.tether.shutdown().await;
 }
 
+/// And a user there who may do no more than the documentation says.
 async fn sentinels_with_a_password(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind, Some("open-sesame")).await;
+    let user = "watch on >few allchannels -@all +subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master";
+    for sentinel in &world.deployment.sentinels {
+        let words: Vec<_> = ["ACL", "SETUSER"].into_iter().chain(user.split(' ')).collect();
+        sentinel.command(&words).await.expect("a user");
+    }
     let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
     seen.iter().for_each(|seen| seen.tally.assert_none_failed());
 }

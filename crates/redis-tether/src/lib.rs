@@ -135,6 +135,36 @@
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
 //!
+//! # Sentinel
+//!
+//! ```no_run
+//! # fn example() -> Result<(), redis_tether::ConfigError> {
+//! let url = "redis+sentinel://user:password@a:26379,b:26379,c:26379/mymaster?sentinel_pass=another";
+//! let config = redis_tether::Config::from_url(url)?;
+//! # let _ = config;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The sentinels are asked where the primary is, and the node itself whether it is one; each sentinel's name is resolved at every
+//! use, so that they may be replaced, all of them, and one name may stand for several.
+//!
+//! - While all is well one of them is asked, in turn, every [`resolve.interval`](ResolveSettings::interval). One is listened to as well
+//!   (`+switch-master` and `+promoted-slave`): when it speaks, all are asked, and a healthy link is left as soon as another primary is
+//!   verified; the budget for moves on DNS evidence does not apply.
+//! - While none serves, all are asked at once, at the pace of lookups. The answer is there as soon as one knows of a later
+//!   configuration (by its epoch) or most agree; the silent are waited for 50 ms beyond the first answer at most, and 1 s
+//!   ([`dial.connect_timeout`](DialSettings::connect_timeout)) if nobody answers.
+//! - Those who disagree are ranked, by epoch and by number, and dialled in that order. One that names a replica costs an attempt.
+//! - What only people can mend (a master that nobody knows, a server in place of a sentinel, a wrong password) is in the status, and
+//!   is asked about at the pace of refusals.
+//!
+//! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
+//! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
+//!
+//! The user at the sentinels needs `+subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master allchannels`; without
+//! `sentinel|master` the epoch is not known, and numbers decide.
+//!
 //! # Containers
 //!
 //! Inside a container, `127.0.0.1` and `localhost` are the container itself. Where Redis runs in another container, the
@@ -168,7 +198,7 @@
 //! # Actors
 //!
 //! A tether is a small tree of [ractor](https://docs.rs/ractor) actors: a supervisor, the connection, its probe, and a
-//! watcher of the endpoint's name. [`Tether::spawn_linked`] puts it under one of the application's own;
+//! watcher of what the endpoint means. [`Tether::spawn_linked`] puts it under one of the application's own;
 //! [`Tether::forward_events`] sends what happens to an actor as messages of its own type. An application without actors
 //! need not know.
 //!
