@@ -1,8 +1,13 @@
 //! What only people can mend: it is said which and what to do, asked about slowly, and over as soon as it is mended.
 
-use redis_tether::{Config, Password, Tether};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use redis_tether::{Config, Event, Password, Tether, resolve_fn};
 use redis_tether_testkit::{FakeSentinel, FakeServer};
 use redis_tether_tests::pace::{fewest_dials, most_dials};
+use redis_tether_tests::rig::InMemory;
+use redis_tether_tests::watch::Diary;
 use tokio::time::sleep;
 
 use crate::world::{World, at, ms, sentinel, server};
@@ -153,5 +158,28 @@ async fn garbage() {
     let tether = world.start(world.config()).await;
     let said = said(&tether).await;
     assert!(said.contains("not the redis protocol: what it says is not RESP"), "{said}");
+    tether.shutdown().await;
+}
+
+/// The application's own, in the middle of asking and of listening.
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_panics_is_survived() {
+    let world = World::new();
+    let (asked, dns) = (Arc::new(AtomicU32::new(0)), world.dns.clone());
+    let resolver = resolve_fn(move |host, port| {
+        let (asked, dns) = (asked.clone(), dns.clone());
+        async move {
+            assert!(asked.fetch_add(1, Ordering::Relaxed) >= 20, "a resolver of the application's");
+            dns.lookup(&host, port).await
+        }
+    });
+    let builder = Tether::builder(world.config()).resolver(resolver).transport(InMemory(world.net.clone()));
+    let tether = builder.start().await.expect("a valid configuration");
+    let mut diary = Diary::of(&tether);
+    tether.ready(ms(10_000)).await.expect("it is well after a while");
+    sleep(ms(5_000)).await;
+    let is_told = |event: &Event| matches!(event, Event::ResolveFailed { error, .. } if error.contains("panicked"));
+    assert!(diary.count(is_told) > 0, "nobody was told");
+    assert!(world.listened_to().is_some(), "nobody is listened to");
     tether.shutdown().await;
 }
