@@ -8,13 +8,13 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::address::allocate_addresses;
 use super::running::Server;
 use super::{ServerBinary, ServerError};
+use crate::directory::Dir;
 
 /// How much of a log goes into an error.
 const LOG_TAIL: u64 = 2048;
@@ -103,7 +103,7 @@ impl Launch {
         let mut config = vec![
             format!("bind {}", self.addr.ip()),
             format!("port {}", self.addr.port()),
-            format!("dir {}", quoted(&self.dir.path.to_string_lossy())),
+            format!("dir {}", quoted(&self.dir.path().to_string_lossy())),
             format!("unixsocket {}", quoted(&self.unix_socket().to_string_lossy())),
             format!("logfile {}", quoted(&self.log().to_string_lossy())),
             "daemonize no".to_owned(),
@@ -124,12 +124,12 @@ impl Launch {
         // What goes wrong before the log is open goes to stderr.
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(self.binary.path());
-        command.arg(self.config()).args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
+        command.arg(self.config()).args(&self.args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
     }
 
     pub(super) fn unix_socket(&self) -> PathBuf {
-        self.dir.path.join("redis.sock")
+        self.dir.path().join("redis.sock")
     }
 
     /// The end of the server's log.
@@ -138,11 +138,11 @@ impl Launch {
     }
 
     fn config(&self) -> PathBuf {
-        self.dir.path.join("redis.conf")
+        self.dir.path().join("redis.conf")
     }
 
     fn log(&self) -> PathBuf {
-        self.dir.path.join("server.log")
+        self.dir.path().join("server.log")
     }
 }
 
@@ -189,35 +189,6 @@ impl Drop for Process {
     }
 }
 
-/// A directory that goes when its owner does.
-#[derive(Debug)]
-struct Dir {
-    path: PathBuf,
-}
-
-impl Dir {
-    fn create() -> io::Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("redis-testkit-{}-{number}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
-                // Left by a process of the same id that was killed.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
 fn read_tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -248,14 +219,5 @@ mod tests {
     #[test]
     fn a_word_of_the_configuration_survives_its_characters() {
         assert_eq!(quoted("a b\"c\\d\n"), "\"a b\\\"c\\\\d\\n\"");
-    }
-
-    #[test]
-    fn a_directory_goes_with_its_owner() {
-        let dir = Dir::create().expect("a directory");
-        let path = dir.path.clone();
-        fs::write(path.join("file"), "x").expect("writable");
-        drop(dir);
-        assert!(!path.exists());
     }
 }
