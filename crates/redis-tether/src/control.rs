@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use self::board::Board;
 use self::connection::ConnectionMsg;
 use crate::config::Config;
-use crate::dial::Dialer;
+use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
 use crate::gate::Gate;
@@ -36,7 +36,6 @@ use crate::lock::lock;
 use crate::resolve::Resolve;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
-use crate::transport::Transport;
 
 pub(crate) struct Control {
     pub(crate) config: Arc<Config>,
@@ -73,14 +72,14 @@ impl Control {
         config: Arc<Config>,
         settings: Settings,
         shared: Arc<Shared>,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         resolver: Arc<dyn Resolve>,
         reports: Arc<Reports>,
         seed: u64,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
-        let dialer = Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone());
+        let dialer = Dialer::new(config.clone(), connector, shared.gate.clone(), observer, tasks.clone());
         Control {
             board: Board::new(config.endpoint.to_string().into()),
             aside: dialer.aside(),

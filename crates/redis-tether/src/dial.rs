@@ -2,6 +2,7 @@
 //! epoch that the link will have. It either returns a link that is fit to be published or says why not, within a bound; it
 //! never tries again (pacing is decided elsewhere), never publishes, and leaves nothing behind when it is dropped.
 
+mod connector;
 mod error;
 mod levels;
 mod rejection;
@@ -21,6 +22,7 @@ use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
+pub(crate) use self::connector::Connector;
 pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
 
@@ -32,7 +34,6 @@ use crate::config::Config;
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
-use crate::transport::{BoxedStream, Transport};
 
 /// How many commands may wait for the driver before senders have to: more than are held by default, since those who wait for
 /// room come to it in no order, and with redis-rs's 50 a burst of callers would be cut into batches of that size. It costs
@@ -46,7 +47,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 /// Makes links.
 pub(crate) struct Dialer {
     config: Arc<Config>,
-    transport: Arc<dyn Transport>,
+    connector: Connector,
     books: Books,
     tasks: TaskTracker,
     // What one dialer learns of an address, the other one knows.
@@ -65,20 +66,20 @@ impl Dialer {
     /// The drivers of its links run as tasks of `tasks`.
     pub(crate) fn new(
         config: Arc<Config>,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         gate: Arc<Gate>,
         observer: Arc<dyn LinkObserver>,
         tasks: TaskTracker,
     ) -> Dialer {
         let levels = Arc::new(Levels::new(config.verify));
-        Dialer { config, transport, books: Books::Published(gate, observer), tasks, levels }
+        Dialer { config, connector, books: Books::Published(gate, observer), tasks, levels }
     }
 
     /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
     pub(crate) fn aside(&self) -> Dialer {
-        let Dialer { config, transport, tasks, levels, .. } = self;
-        let (config, transport) = (Arc::clone(config), Arc::clone(transport));
-        Dialer { config, transport, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
+        let Dialer { config, connector, tasks, levels, .. } = self;
+        let (config, connector) = (Arc::clone(config), connector.clone());
+        Dialer { config, connector, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -174,7 +175,7 @@ impl Dialer {
         level: VerifyLevel,
         patience: Option<Duration>,
     ) -> Result<Link, Failure> {
-        let stream = self.connect(address).await?;
+        let stream = self.connector.connect(address).await.map_err(|rejection| rejection.at(address))?;
         let ledger = self.books.begin(epoch);
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
         let multiplexed = multiplex(stream, &self.tasks).await;
@@ -195,21 +196,11 @@ impl Dialer {
         Ok(Link::new(address.clone(), &verdict, ledger, connection, driver))
     }
 
-    async fn connect(&self, address: &Address) -> Result<BoxedStream, DialError> {
-        let limit = self.config.dial.connect_timeout;
-        match within(limit, self.transport.connect(address)).await {
-            Some(Ok(stream)) => Ok(stream),
-            Some(Err(error)) => Err(Rejection::by_io(&error).at(address)),
-            None => {
-                let detail = format!("no connection after {limit:?}");
-                Err(DialError::new(FailureKind::TimedOut, address, detail))
-            }
-        }
-    }
-
     /// Why setting up or verifying failed. What the server said before it hung up counts for more than that it did.
     fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
         match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
+            // To whoever speaks plainly this is what a TLS server says, and to the parser it is noise.
+            (_, Some(greeting)) if greeting.kind == FailureKind::Tls => Failure::Final(greeting.at(address)),
             (Problem::Rejected(rejection), _) | (Problem::Closed(_), Some(rejection)) => {
                 Failure::Final(rejection.without(self.config.password.as_ref()).at(address))
             }

@@ -201,11 +201,13 @@ mod shared;
 mod stats;
 mod status;
 mod tether;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 mod transport;
 
 pub use config::{
     CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
-    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, Verify,
+    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, TlsSettings, TlsVerify, Verify,
 };
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};
@@ -217,4 +219,8 @@ pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};
 pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};
+#[cfg(feature = "tls-no-provider")]
+pub use tls::TlsError;
+#[cfg(feature = "tls-no-provider")]
+pub use tokio_rustls::rustls;
 pub use transport::{BoxFuture, BoxedStream, Stream, Transport};

@@ -9,12 +9,15 @@ use std::time::Duration;
 use ractor::{Actor, ActorCell, ActorRef};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
+#[cfg(feature = "tls-no-provider")]
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError};
 use crate::control::ending;
 use crate::control::supervisor::{SupervisorMsg, TetherSupervisor};
 use crate::control::{Control, Reports};
+use crate::dial::Connector;
 use crate::event::Event;
 use crate::gate::Gate;
 use crate::handle::{Flags, Handle};
@@ -23,6 +26,8 @@ use crate::resolve::{Resolve, SystemResolver};
 use crate::shared::Shared;
 use crate::stats::{Counters, Stats};
 use crate::status::{Phase, Status};
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::{TlsError, TlsParts, TlsStage};
 use crate::transport::{SocketTransport, Transport};
 
 /// Two reconnects by hand are at least this far apart: each costs the server a connection, and an impatient script none.
@@ -73,7 +78,8 @@ impl Tether {
     /// again, in the background.
     ///
     /// # Errors
-    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does, [`StartError::Tls`] if the
+    /// certificates that it names cannot.
     ///
     /// # Panics
     /// Outside a tokio runtime with its time and I/O drivers enabled.
@@ -85,14 +91,24 @@ impl Tether {
     /// actor as a supervision event. (ractor's default for such an event is to stop the supervisor.)
     ///
     /// # Errors
-    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does, [`StartError::Tls`] if the
+    /// certificates that it names cannot.
     pub async fn spawn_linked(config: Config, supervisor: ActorCell) -> Result<Self, StartError> {
         Self::builder(config).supervisor(supervisor).start().await
     }
 
     /// Starts a tether with more than its configuration: a resolver, a transport, a token that ends it.
     pub fn builder(config: Config) -> TetherBuilder {
-        TetherBuilder { config, transport: None, resolver: None, cancelled_by: None, supervisor: None, seed: None }
+        TetherBuilder {
+            config,
+            transport: None,
+            resolver: None,
+            cancelled_by: None,
+            supervisor: None,
+            seed: None,
+            #[cfg(feature = "tls-no-provider")]
+            tls: TlsParts::default(),
+        }
     }
 
     /// A handle for commands. Cheap to clone; one per task is usual.
@@ -246,6 +262,8 @@ pub struct TetherBuilder {
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
     seed: Option<u64>,
+    #[cfg(feature = "tls-no-provider")]
+    tls: TlsParts,
 }
 
 impl TetherBuilder {
@@ -279,6 +297,22 @@ impl TetherBuilder {
         self
     }
 
+    /// Encrypts with this provider, where the configuration asks for TLS. Default: the process's
+    /// ([`CryptoProvider::install_default`]) if it has one, else ring with the feature `tls`.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.tls.provider = Some(provider);
+        self
+    }
+
+    /// Trusts the authorities whose certificates are in this PEM text and no others, where the configuration asks for TLS.
+    /// Goes before [`tls.ca_file`](crate::TlsSettings::ca_file), and never changes.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots = Some(pem.into());
+        self
+    }
+
     /// Starts the tether.
     ///
     /// # Errors
@@ -288,6 +322,10 @@ impl TetherBuilder {
     /// As [`Tether::start`].
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
+        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
+        let connector = Connector::new(transport, &self.config);
+        #[cfg(feature = "tls-no-provider")]
+        let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
         let config = Arc::new(self.config);
         let reports = Arc::new(Reports::default());
         let counters = Arc::new(Counters::default());
@@ -300,10 +338,9 @@ impl TetherBuilder {
             refusals: reports.clone(),
             flags: Flags::default(),
         });
-        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&config.dial)));
         let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
-        let control = Arc::new(Control::new(config, settings, shared, transport, resolver, reports, seed));
+        let control = Arc::new(Control::new(config, settings, shared, connector, resolver, reports, seed));
 
         let spawned = match self.supervisor {
             Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
@@ -316,6 +353,20 @@ impl TetherBuilder {
         let cancelled_by = self.cancelled_by.unwrap_or_default();
         tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
         Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
+    }
+}
+
+/// Files are read, which may block.
+#[cfg(feature = "tls-no-provider")]
+async fn tls_stage(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, StartError> {
+    if config.tls.is_none() {
+        return Ok(None);
+    }
+    let config = config.clone();
+    let reading = tokio::task::spawn_blocking(move || TlsStage::of(&config, parts));
+    match reading.await {
+        Ok(stage) => Ok(stage?),
+        Err(error) => Err(StartError::Spawn(error.to_string())),
     }
 }
 
@@ -332,6 +383,10 @@ pub enum StartError {
     /// The configuration cannot work, whatever the server does.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates, keys or roots that it names cannot be used.
+    #[cfg(feature = "tls-no-provider")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The supervising actor could not be spawned.
     #[error("the tether's actor could not be spawned: {0}")]
     Spawn(String),

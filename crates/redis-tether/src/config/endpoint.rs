@@ -212,7 +212,7 @@ fn canonical_host(host: String) -> String {
 const NAME_AT_MOST: usize = 253;
 const LABEL_AT_MOST: usize = 63;
 
-fn check_host(host: &str) -> Result<(), ConfigError> {
+pub(super) fn check_host(host: &str) -> Result<(), ConfigError> {
     match host_problem(host) {
         Some(problem) => Err(ConfigError::Host { problem }),
         None => Ok(()),

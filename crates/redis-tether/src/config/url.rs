@@ -13,12 +13,14 @@ use super::error::{ConfigError, shown_name};
 use super::password::Password;
 use super::settings::HoldMode;
 use super::table::{SETTINGS, Setting};
+use super::tls::{TlsSettings, TlsVerify};
 
 impl Config {
     /// Reads `redis://[user][:password]@host[:port][/db][?parameters]`, or for a unix socket
     /// `redis+unix:///path[?db=..&user=..&pass=..]`.
     ///
-    /// - Schemes: `redis` and `valkey`; `redis+unix`, `valkey+unix` and `unix`. An IPv6 address stands in brackets.
+    /// - Schemes: `redis` and `valkey`, with TLS `rediss` and `valkeys`; `redis+unix`, `valkey+unix` and `unix`. An IPv6
+    ///   address stands in brackets.
     /// - The port defaults to 6379, the database to 0.
     /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
     ///   username or password is none.
@@ -26,11 +28,13 @@ impl Config {
     ///   file (`commands.deadline=2s`) or by its own (`deadline=2s`, `suspect_after=250ms`). `resolve.interval` is
     ///   `resolve_interval`, `dial.timeout` is `dial_timeout`, and the lanes of the pacing are `unreachable_first` and
     ///   the like. Durations have their unit with them. `%26` is `&`; a `+` stands for itself.
+    /// - With TLS, the [fields of its section](TlsSettings) are parameters as well: `tls_ca_file=/etc/redis/ca.pem`,
+    ///   `tls_server_name=redis.internal`. `#insecure` at the end, as redis-rs has it, is `tls_verify=insecure`.
     /// - Of a unix socket, the slashes before the path may be one or three: `unix:/path`.
     ///
     /// # Errors
-    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of TLS
-    /// (`rediss`), Sentinel and Cluster, which this version does not support. The error never repeats the URL.
+    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of
+    /// Sentinel and Cluster, which this version does not support, and those of TLS in a build without it. The error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         read(url)?.finish()
     }
@@ -61,6 +65,12 @@ pub(super) fn read_endpoint(text: &str) -> Result<Endpoint, ConfigError> {
         });
     }
     let Draft { config, given_db, .. } = read(text)?;
+    if config.tls.is_some() {
+        return Err(ConfigError::MalformedUrl {
+            problem: "an endpoint does not say whether TLS is spoken: write redis:// and add the section tls, which may be \
+                      empty, or give the whole URL in place of the whole configuration",
+        });
+    }
     if config.username.is_some() || config.password.is_some() || given_db.is_some() || text.contains('?') {
         return Err(ConfigError::MalformedUrl {
             problem: "an endpoint has no credentials, database or parameters: give them as settings of their own, or the \
@@ -101,7 +111,7 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
                 problem: "its scheme is not followed by a path, write unix:///path",
             });
         }
-        (None, Scheme::Tcp) => {
+        (None, Scheme::Tcp | Scheme::Tls(_)) => {
             return Err(ConfigError::MalformedUrl {
                 problem: "its scheme is not followed by //, write redis://host:6379",
             });
@@ -110,7 +120,8 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(split);
     match scheme {
-        Scheme::Tcp => read_tcp(authority, rest),
+        Scheme::Tcp => read_tcp(authority, rest, None),
+        Scheme::Tls(asked_by) => read_tcp(authority, rest, Some(TlsSettings::asked_for_by(asked_by)?)),
         Scheme::Unix => read_unix(authority, rest),
     }
 }
@@ -118,18 +129,19 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
 #[derive(Clone, Copy)]
 enum Scheme {
     Tcp,
+    /// As it is called.
+    Tls(&'static str),
     Unix,
 }
 
 impl Scheme {
     fn read(scheme: &str) -> Result<Self, ConfigError> {
-        let tls = |asked_by| Err(ConfigError::TlsUnsupported { asked_by });
         let topology = |asked_by, topology| Err(ConfigError::TopologyUnsupported { asked_by, topology });
         match scheme.to_ascii_lowercase().as_str() {
             "redis" | "valkey" => Ok(Self::Tcp),
             "redis+unix" | "valkey+unix" | "unix" => Ok(Self::Unix),
-            "rediss" => tls("rediss://"),
-            "valkeys" => tls("valkeys://"),
+            "rediss" => Ok(Self::Tls("rediss://")),
+            "valkeys" => Ok(Self::Tls("valkeys://")),
             "redis+sentinel" | "redis-sentinel" => topology("redis+sentinel://", "Sentinel"),
             "rediss+sentinel" | "rediss-sentinel" => topology("rediss+sentinel://", "Sentinel"),
             "valkey+sentinel" | "valkey-sentinel" => topology("valkey+sentinel://", "Sentinel"),
@@ -140,12 +152,14 @@ impl Scheme {
             "valkeys+cluster" | "valkeys-cluster" => topology("valkeys+cluster://", "Cluster"),
             "redis+srv" | "rediss+srv" | "valkey+srv" | "valkeys+srv" => topology("redis+srv://", "SRV records"),
             // The scheme is not repeated: in `user:password@host` it is the user.
-            _ => Err(ConfigError::UnknownScheme { allowed: "redis, valkey, redis+unix, valkey+unix and unix" }),
+            _ => Err(ConfigError::UnknownScheme {
+                allowed: "redis, valkey, rediss, valkeys, redis+unix, valkey+unix and unix",
+            }),
         }
     }
 }
 
-fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
+fn read_tcp(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
     // Before anything of the rest is read or named in an error: it may be the tail of a password.
     if rest.contains('@') {
         return Err(ConfigError::MalformedUrl {
@@ -153,13 +167,22 @@ fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
                       (%2F %3F %23 %40)",
         });
     }
+    let (rest, is_insecure) = match (&mut tls, rest.strip_suffix("#insecure")) {
+        (Some(tls), Some(rest)) => {
+            tls.verify = TlsVerify::Insecure;
+            (rest, true)
+        }
+        _ => (rest, false),
+    };
     let (path, query) = split_rest(rest)?;
     let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
     if address.contains(',') {
         return Err(ConfigError::SeveralEndpoints);
     }
     let (host, given_port) = split_host_port(address)?;
-    let mut draft = Draft { config: Config::new(host, given_port.unwrap_or(DEFAULT_PORT)), given_port, given_db: None };
+    let given_tls = Some(tls.is_some());
+    let config = Config { tls, ..Config::new(host, given_port.unwrap_or(DEFAULT_PORT)) };
+    let mut draft = Draft { config, given_port, given_db: None, given_tls };
     read_userinfo(&mut draft, userinfo)?;
     // As redis-rs has it: a trailing slash after the number is fine.
     let db = path.trim_matches('/');
@@ -167,7 +190,15 @@ fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
         set_db(&mut draft, db)?;
     }
     read_parameters(&mut draft, query)?;
-    Ok(draft)
+    match &draft.config.tls {
+        Some(_) if given_tls == Some(false) => Err(ConfigError::Tls {
+            problem: "settings are given, and the scheme is that of a plain connection: write rediss:// or valkeys://",
+        }),
+        Some(tls) if is_insecure && tls.verify != TlsVerify::Insecure => {
+            Err(ConfigError::Repeated { field: "tls.verify" })
+        }
+        _ => Ok(draft),
+    }
 }
 
 fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
@@ -178,7 +209,8 @@ fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
     }
     let (path, query) = split_rest(rest)?;
     let path = percent_decode_str(path).decode_utf8().map_err(|_| ConfigError::Path { problem: "is not UTF-8" })?;
-    let mut draft = Draft { config: Config::unix(path.into_owned()), given_port: None, given_db: None };
+    let config = Config::unix(path.into_owned());
+    let mut draft = Draft { config, given_port: None, given_db: None, given_tls: Some(false) };
     read_parameters(&mut draft, query)?;
     Ok(draft)
 }

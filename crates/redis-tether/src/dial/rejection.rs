@@ -9,8 +9,10 @@ use redis_tether_core::{Address, FailureKind};
 use super::DialError;
 use super::error::printable;
 use crate::config::Password;
-use crate::ledger::LinkEnd;
+use crate::ledger::{LinkEnd, TLS_ALERT};
 use crate::outcome;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::TlsFailure;
 
 /// Why a peer is no good.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +42,10 @@ impl Rejection {
     }
 
     pub(crate) fn by_io(error: &io::Error) -> Rejection {
+        #[cfg(feature = "tls-no-provider")]
+        if let Some(detail) = TlsFailure::inside(error) {
+            return Rejection { kind: FailureKind::Tls, detail };
+        }
         Rejection::by_transport(error.kind(), &error.to_string())
     }
 
@@ -52,6 +58,8 @@ impl Rejection {
     pub(crate) fn by_end(end: &LinkEnd) -> Rejection {
         match end {
             LinkEnd::Failed(kind, detail) => Rejection::by_transport(*kind, detail),
+            #[cfg(feature = "tls-no-provider")]
+            LinkEnd::Tls(detail) => Rejection { kind: FailureKind::Tls, detail: detail.clone() },
             LinkEnd::Protocol(detail) => Rejection { kind: FailureKind::Protocol, detail: detail.clone() },
             LinkEnd::Closed => Rejection { kind: FailureKind::Closed, detail: String::new() },
             LinkEnd::Retired | LinkEnd::Mute | LinkEnd::DriverGone => {
@@ -63,6 +71,10 @@ impl Rejection {
     /// Of the error line that a peer began with before it hung up, if it is one of those that servers greet with: everything
     /// else answered a command that may be refused without harm.
     pub(crate) fn by_greeting(line: &str) -> Option<Rejection> {
+        if line == TLS_ALERT {
+            let detail = "the server speaks TLS at this port: use rediss:// (ssl=true), or its plain port".to_owned();
+            return Some(Rejection { kind: FailureKind::Tls, detail });
+        }
         let (code, detail) = line.split_once(' ').unwrap_or((line, ""));
         let rejection = Rejection::by_reply(code, detail);
         let greets = rejection.kind == FailureKind::MaxClients || code == "DENIED";
