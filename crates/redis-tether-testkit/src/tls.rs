@@ -8,5 +8,6 @@ mod files;
 mod front;
 
 pub use authority::{Authority, Issued, Validity};
+pub(crate) use files::ServerFiles;
 pub use files::TlsFiles;
 pub use front::{ClientCertificates, TlsFront, acceptor};

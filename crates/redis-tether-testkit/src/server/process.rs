@@ -13,8 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::address::allocate_addresses;
 use super::running::Server;
+use super::secure::{Secure, Wanted};
 use super::{ServerBinary, ServerError};
 use crate::directory::Dir;
+use crate::tls::{ClientCertificates, TlsFiles};
 
 /// How much of a log goes into an error.
 const LOG_TAIL: u64 = 2048;
@@ -34,11 +36,12 @@ pub struct ServerBuilder {
     lines: Vec<String>,
     args: Vec<String>,
     password: Option<String>,
+    tls: Option<Wanted>,
 }
 
 impl ServerBuilder {
     pub(super) fn new(binary: ServerBinary) -> Self {
-        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None }
+        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None, tls: None }
     }
 
     /// Listens at this address, which should be one of [`allocate_addresses`].
@@ -66,6 +69,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS as well, at this port of its address. A server that was built without TLS gets a [front](crate::TlsFront).
+    pub fn tls(mut self, port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
+        self.tls = Some(Wanted::new(port, files, clients));
+        self
+    }
+
     /// Starts the server and waits until it answers, at most 10 s.
     ///
     /// # Errors
@@ -76,9 +85,13 @@ impl ServerBuilder {
             None => own_address().map_err(ServerError::machine("find a free loopback address"))?,
         };
         let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
-        let launch = Launch { binary: self.binary, addr, args: self.args, dir };
+        let is_built_in = self.tls.is_some() && self.binary.speaks_tls();
+        let secure = self.tls.map(|wanted| Secure::new(wanted, addr, is_built_in));
+        let (secure, mut lines) = secure.map_or((None, Vec::new()), |(secure, lines)| (Some(secure), lines));
+        lines.extend(self.lines);
+        let launch = Launch { binary: self.binary, addr, args: self.args, secure, dir };
         launch
-            .write_config(&self.lines, self.password.as_deref())
+            .write_config(&lines, self.password.as_deref())
             .map_err(ServerError::machine("write the server's configuration"))?;
         Server::launch(launch, self.password).await
     }
@@ -94,6 +107,7 @@ pub(super) struct Launch {
     pub(super) binary: ServerBinary,
     pub(super) addr: SocketAddr,
     args: Vec<String>,
+    pub(super) secure: Option<Secure>,
     dir: Dir,
 }
 

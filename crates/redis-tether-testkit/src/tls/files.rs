@@ -1,6 +1,6 @@
 //! What a server and a client show each other, in files, as deployments have it: made once, and renewed under whoever uses it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use super::authority::{Authority, Issued};
@@ -12,6 +12,14 @@ pub struct TlsFiles {
     dir: Dir,
     authority: Authority,
     names: Vec<String>,
+}
+
+/// Where the files are that a server needs.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerFiles {
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl TlsFiles {
@@ -26,6 +34,10 @@ impl TlsFiles {
         files.renew_server()?;
         files.renew_client()?;
         Ok(files)
+    }
+
+    pub(crate) fn server(&self) -> ServerFiles {
+        ServerFiles { ca: self.ca_file(), certificate: self.server_cert_file(), key: self.server_key_file() }
     }
 
     /// Who issues.
@@ -111,7 +123,7 @@ impl TlsFiles {
     }
 
     /// Each file changes at once, so that nobody reads half of one.
-    fn put(&self, path: &std::path::Path, text: &str) -> io::Result<()> {
+    fn put(&self, path: &Path, text: &str) -> io::Result<()> {
         let new = self.dir.path().join("new");
         fs::write(&new, text)?;
         fs::rename(new, path)

@@ -5,7 +5,6 @@
 //! server that is down does; its owner closes it with the server.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
@@ -22,7 +21,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::authority::{Authority, Issued};
-use super::files::TlsFiles;
+use super::files::{ServerFiles, TlsFiles};
 
 /// How soon it tries again where accepting fails.
 const RETRY: Duration = Duration::from_millis(5);
@@ -77,16 +76,9 @@ fn certificates(pem: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
 pub struct TlsFront {
     addr: SocketAddr,
     target: SocketAddr,
-    paths: Paths,
-    task: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Paths {
-    ca: PathBuf,
-    certificate: PathBuf,
-    key: PathBuf,
+    files: ServerFiles,
     clients: ClientCertificates,
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl TlsFront {
@@ -101,11 +93,18 @@ impl TlsFront {
         files: &TlsFiles,
         clients: ClientCertificates,
     ) -> io::Result<Self> {
-        let paths =
-            Paths { ca: files.ca_file(), certificate: files.server_cert_file(), key: files.server_key_file(), clients };
-        let front = Self { addr, target, paths, task: Mutex::new(None) };
+        let front = Self::closed(addr, target, files.server(), clients);
         front.open().await?;
         Ok(front)
+    }
+
+    pub(crate) fn closed(
+        addr: SocketAddr,
+        target: SocketAddr,
+        files: ServerFiles,
+        clients: ClientCertificates,
+    ) -> Self {
+        Self { addr, target, files, clients, task: Mutex::new(None) }
     }
 
     /// Where clients connect.
@@ -122,7 +121,7 @@ impl TlsFront {
             return Ok(());
         }
         let listener = TcpListener::bind(self.addr).await?;
-        let task = tokio::spawn(keep(listener, self.target, self.paths.clone()));
+        let task = tokio::spawn(keep(listener, self.target, self.files.clone(), self.clients));
         *self.lock() = Some(task);
         Ok(())
     }
@@ -149,7 +148,7 @@ impl Drop for TlsFront {
     }
 }
 
-async fn keep(listener: TcpListener, target: SocketAddr, paths: Paths) {
+async fn keep(listener: TcpListener, target: SocketAddr, files: ServerFiles, clients: ClientCertificates) {
     let mut connections = JoinSet::new();
     loop {
         let client = tokio::select! {
@@ -159,7 +158,7 @@ async fn keep(listener: TcpListener, target: SocketAddr, paths: Paths) {
         };
         match client {
             Ok((client, _)) => {
-                connections.spawn(pass(client, target, paths.clone()));
+                connections.spawn(pass(client, target, files.clone(), clients));
             }
             // It is out of descriptors, say; others will hang up.
             Err(_) => sleep(RETRY).await,
@@ -168,20 +167,23 @@ async fn keep(listener: TcpListener, target: SocketAddr, paths: Paths) {
 }
 
 /// What fails here, either side sees as the end of its connection.
-async fn pass(client: TcpStream, target: SocketAddr, paths: Paths) -> io::Result<()> {
+async fn pass(
+    client: TcpStream,
+    target: SocketAddr,
+    files: ServerFiles,
+    clients: ClientCertificates,
+) -> io::Result<()> {
     client.set_nodelay(true)?;
-    let mut client = paths.acceptor()?.accept(client).await?;
+    let mut client = read_acceptor(&files, clients)?.accept(client).await?;
     let mut server = TcpStream::connect(target).await?;
     server.set_nodelay(true)?;
     copy_bidirectional(&mut client, &mut server).await.map(drop)
 }
 
-impl Paths {
-    fn acceptor(&self) -> io::Result<TlsAcceptor> {
-        let clients = match self.clients {
-            ClientCertificates::NotAsked => None,
-            ClientCertificates::Required => Some(fs::read(&self.ca)?),
-        };
-        accepting(&fs::read(&self.certificate)?, &fs::read(&self.key)?, clients.as_deref())
-    }
+fn read_acceptor(files: &ServerFiles, clients: ClientCertificates) -> io::Result<TlsAcceptor> {
+    let clients = match clients {
+        ClientCertificates::NotAsked => None,
+        ClientCertificates::Required => Some(fs::read(&files.ca)?),
+    };
+    accepting(&fs::read(&files.certificate)?, &fs::read(&files.key)?, clients.as_deref())
 }
