@@ -97,8 +97,11 @@ impl Dialer {
 
     /// Tries with a fresh connection at the next lower level for as long as the peer hangs up on what it is asked.
     ///
-    /// That makes five connections at most, where a peer stands no question at all, and once a second at most; three where it
-    /// takes `PING` and nothing else, as twemproxy does. What is learned spares the next dial all but one, or two.
+    /// That makes six connections at most, where a peer stands no question at all, and once a second at most; three where it
+    /// takes `PING` and nothing else, as twemproxy does. What is learned spares the next dial all but one, or three.
+    ///
+    /// A TLS server hangs up on everything that is said in plain, and stays if nothing is said: so before a peer is taken
+    /// without an answer, or given up, it is asked whether that is what it is.
     async fn dial_down(&self, epoch: Epoch, address: &Address) -> Result<Link, DialError> {
         let mut level = self.levels.at(address);
         let mut hung_up_on = None;
@@ -110,10 +113,14 @@ impl Dialer {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::HungUp(stage, error)) => (stage, error),
             };
-            let next = self.levels.below(level, stage);
-            let Some(next) = next.filter(|_| hung_up_on.is_some() || self.levels.may_lower(address)) else {
-                return Err(error);
-            };
+            let may_go_on = hung_up_on.is_some() || self.levels.may_lower(address);
+            let next = self.levels.below(level, stage).filter(|_| may_go_on);
+            if may_go_on && stage != Stage::Done && next.is_none_or(|next| next == VerifyLevel::None) {
+                if let Some(rejection) = self.connector.why_hung_up(address, begun).await {
+                    return Err(rejection.at(address));
+                }
+            }
+            let Some(next) = next else { return Err(error) };
             hung_up_on = Some(level);
             level = next;
             patience = Some(SHORTEST_PATIENCE.max(begun.elapsed() * 2));

@@ -68,12 +68,16 @@ impl Rejection {
         }
     }
 
+    /// Of TLS, where it is spoken and should not be, or the other way round, or fails.
+    pub(crate) fn by_tls(detail: impl Into<String>) -> Rejection {
+        Rejection { kind: FailureKind::Tls, detail: detail.into() }
+    }
+
     /// Of the error line that a peer began with before it hung up, if it is one of those that servers greet with: everything
     /// else answered a command that may be refused without harm.
     pub(crate) fn by_greeting(line: &str) -> Option<Rejection> {
         if line == TLS_ALERT {
-            let detail = "the server speaks TLS at this port: use rediss:// (ssl=true), or its plain port".to_owned();
-            return Some(Rejection { kind: FailureKind::Tls, detail });
+            return Some(Rejection::by_tls(SPEAKS_TLS));
         }
         let (code, detail) = line.split_once(' ').unwrap_or((line, ""));
         let rejection = Rejection::by_reply(code, detail);
@@ -109,6 +113,9 @@ impl Rejection {
         DialError::new(self.kind, address, self.detail)
     }
 }
+
+/// What is told of a peer that answers as a TLS server does.
+pub(super) const SPEAKS_TLS: &str = "the server speaks TLS at this port: use rediss:// (ssl=true), or its plain port";
 
 fn kind_of_code(code: &str) -> Option<FailureKind> {
     Some(match code {

@@ -36,8 +36,8 @@ impl Facts {
 
     pub(super) fn handshake_failed(&self, error: &io::Error, name: &ServerName<'_>) -> Rejection {
         match rustls_error(error) {
-            Some(Error::InvalidCertificate(problem)) => tls(self.certificate(problem, name)),
-            Some(error) => tls(self.words(error)),
+            Some(Error::InvalidCertificate(problem)) => Rejection::by_tls(self.certificate(problem, name)),
+            Some(error) => Rejection::by_tls(self.words(error)),
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Rejection { kind: FailureKind::Closed, detail: "in the middle of the TLS handshake".to_owned() }
             }
@@ -150,10 +150,6 @@ impl TlsFailure {
     pub(crate) fn inside(error: &io::Error) -> Option<String> {
         Some(error.get_ref()?.downcast_ref::<TlsFailure>()?.to_string())
     }
-}
-
-fn tls(detail: String) -> Rejection {
-    Rejection { kind: FailureKind::Tls, detail }
 }
 
 fn rustls_error(error: &io::Error) -> Option<&Error> {

@@ -17,11 +17,13 @@ use super::overheard::Overheard;
 pub(super) struct TlsLinkStream {
     inner: TlsStream<Overheard>,
     facts: Arc<Facts>,
+    /// Something was read: the server has found nothing wrong with us.
+    is_accepted: bool,
 }
 
 impl TlsLinkStream {
     pub(super) fn new(inner: TlsStream<Overheard>, facts: Arc<Facts>) -> TlsLinkStream {
-        TlsLinkStream { inner, facts }
+        TlsLinkStream { inner, facts, is_accepted: false }
     }
 
     fn tell<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
@@ -31,7 +33,13 @@ impl TlsLinkStream {
 
 impl AsyncRead for TlsLinkStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.inner).poll_read(cx, buf)) {
+        let before = buf.filled().len();
+        let outcome = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
+        if !self.is_accepted && buf.filled().len() > before {
+            self.is_accepted = true;
+            self.inner.get_mut().0.accepted();
+        }
+        match outcome {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
             outcome => Poll::Ready(self.tell(outcome)),
         }

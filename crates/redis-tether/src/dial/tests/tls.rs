@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use redis_tether_core::{FailureKind, Role};
 use redis_tether_testkit::tls::{Authority, Issued, TlsFiles, Validity, acceptor};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 
 use super::rig::World;
@@ -51,7 +51,7 @@ impl World {
         let error = self.failure().await;
         assert_eq!(error.kind(), FailureKind::Tls, "{error}");
         assert!(error.to_string().contains(expected), "{error}");
-        assert_eq!(self.dials(), 1, "nothing is tried again: {error}");
+        assert!(self.dials() <= 2, "nothing is tried again, but the other language may be: {error}");
         self.until_no_stream_is_left().await;
     }
 }
@@ -163,21 +163,23 @@ async fn a_plain_server_is_known_by_its_answer() {
     world.server.max_clients(Some(0));
     world.refused(NOT_TLS).await;
 
-    // It waits for the end of the line, as Redis does where the greeting has none.
+    // It waits for more, as Redis does; and answers what it understands.
     let patient = World::with(|config| config.tls = Some(trusting(&files)));
     patient.net.bind_with(patient.address, |mut io| {
         tokio::spawn(async move {
             let mut heard = Vec::new();
-            while !heard.ends_with(b"\r\n") {
-                assert_ne!(io.read_buf(&mut heard).await.expect("more"), 0, "hung up before the line ended");
+            while !heard.ends_with(b"PING\r\n") {
+                if io.read_buf(&mut heard).await.is_ok_and(|size| size == 0) {
+                    return;
+                }
             }
-            io.write_all(b"-ERR unknown command\r\n").await.expect("it is read");
+            io.write_all(b"-NOAUTH Authentication required.\r\n").await.expect("it is read");
             let _ = io.read(&mut [0]).await;
         });
     });
     let begun = Instant::now();
     patient.refused(NOT_TLS).await;
-    assert_eq!(begun.elapsed(), Duration::from_millis(2700), "nine tenths of a dial's time");
+    assert_eq!(begun.elapsed(), Duration::from_millis(750), "a quarter of a dial's time");
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,8 +190,8 @@ async fn silence_is_told_from_a_refusal() {
     let begun = Instant::now();
     let error = silent.failure().await;
     assert_eq!(error.kind(), FailureKind::TimedOut, "{error}");
-    assert!(error.to_string().contains("no answer to the TLS handshake after 2.7s"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(error.to_string().contains("no answer to the TLS handshake"), "{error}");
+    assert_eq!(begun.elapsed(), Duration::from_millis(2700), "nine tenths of a dial's time");
     silent.until_no_stream_is_left().await;
 
     let leaving = World::with(|config| config.tls = Some(trusting(&files)));
@@ -204,6 +206,29 @@ async fn a_server_that_speaks_tls_is_known_by_a_plain_client() {
     let files = files();
     let world = World::over_tls_with(|_| {}, &good(&files), None);
     world.refused("the server speaks TLS at this port: use rediss://").await;
+}
+
+/// Redis in TLS says nothing to who speaks plainly: it hangs up, and stays only where nothing is said. Such a peer must not be taken for
+/// one that stands no questions.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_speaks_tls_and_hangs_up_is_known_as_well() {
+    let files = files();
+    for change in [(|_| {}) as fn(&mut Config), |config| config.password = Some(PASSWORD.into())] {
+        let world = World::with(change);
+        let acceptor = acceptor(&good(&files), None).expect("a sound pair");
+        world.net.bind_with(world.address, move |io| {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut io = tokio::io::BufReader::new(io);
+                if io.fill_buf().await.is_ok_and(|heard| heard.first() == Some(&b'\x16')) {
+                    let _ = acceptor.accept(io).await;
+                }
+            });
+        });
+        let error = world.failure().await;
+        assert_eq!(error.kind(), FailureKind::Tls, "{error}");
+        assert!(error.to_string().contains("the server speaks TLS at this port: use rediss://"), "{error}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
