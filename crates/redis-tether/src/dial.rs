@@ -115,10 +115,12 @@ impl Dialer {
             };
             let may_go_on = hung_up_on.is_some() || self.levels.may_lower(address);
             let next = self.levels.below(level, stage).filter(|_| may_go_on);
-            if may_go_on && stage != Stage::Done && next.is_none_or(|next| next == VerifyLevel::None) {
-                if let Some(rejection) = self.connector.why_hung_up(address, begun).await {
-                    return Err(rejection.at(address));
-                }
+            let would_ask_no_more = stage != Stage::Done && next.is_none_or(|next| next == VerifyLevel::None);
+            if may_go_on
+                && would_ask_no_more
+                && let Some(rejection) = self.connector.why_hung_up(address, begun).await
+            {
+                return Err(rejection.at(address));
             }
             let Some(next) = next else { return Err(error) };
             hung_up_on = Some(level);
