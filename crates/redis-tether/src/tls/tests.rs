@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use redis_tether_testkit::tls::{Authority, TlsFiles};
+use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::{TlsError, TlsParts, TlsStage};
 use crate::config::TlsSettings;
+
+const LIMIT: Duration = Duration::from_secs(10);
 
 fn files() -> TlsFiles {
     TlsFiles::create(&["redis"]).expect("certificates")
@@ -94,7 +97,7 @@ fn age(files: &TlsFiles) {
 }
 
 async fn current(stage: &TlsStage) -> Arc<ClientConfig> {
-    stage.material.current().await
+    timeout(LIMIT, stage.material.current()).await.expect("the files are looked at, or somebody else is looking")
 }
 
 fn same(one: &Arc<ClientConfig>, other: &Arc<ClientConfig>) -> bool {

@@ -95,6 +95,11 @@ async fn the_name_is_the_endpoints_unless_another_is_set() {
         let world = World::over_tls_with(change, &pair, None);
         world.dial().await.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
+    let change = |config: &mut Config| {
+        config.endpoint = Endpoint::tcp("elsewhere.", 6379);
+        config.tls = Some(trusting(&files));
+    };
+    World::over_tls_with(change, &good(&files), None).refused(", not for elsewhere: set").await;
 }
 
 #[tokio::test(start_paused = true)]
