@@ -14,9 +14,10 @@ mod fault;
 mod info;
 mod process;
 mod running;
+mod secure;
 mod sentinels;
 
-pub use address::{allocate_addresses, free_port};
+pub use address::{allocate_addresses, free_common_port, free_port};
 pub use binary::{ServerBinary, ServerKind};
 pub use deployment::Deployment;
 pub use error::ServerError;

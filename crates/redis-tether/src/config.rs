@@ -16,6 +16,7 @@ mod sentinel;
 mod settings;
 mod stackexchange;
 mod table;
+mod tls;
 mod url;
 mod validate;
 
@@ -35,6 +36,7 @@ pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
     CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
+pub use tls::{TlsSettings, TlsVerify};
 
 /// Where the server is and how its connection is kept.
 ///
@@ -73,6 +75,10 @@ pub struct Config {
     /// Where the server is. Default: `localhost`, port 6379, where a server on a developer's machine listens. Inside a
     /// container that is the container itself.
     pub endpoint: Endpoint,
+
+    /// TLS, and with which certificates. Default: none, and the connection is plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
 
     /// The ACL user. Default: none, which signs in as `default`. A username other than `default` needs a password.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -159,6 +165,13 @@ impl Config {
         self
     }
 
+    /// Speaks TLS, with these settings.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsSettings) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Uses this database.
     #[must_use]
     pub fn with_db(mut self, db: u32) -> Self {
@@ -176,6 +189,7 @@ impl Config {
     fn at(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            tls: None,
             username: None,
             password: None,
             db: 0,

@@ -30,7 +30,7 @@ use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
 use crate::config::Config;
-use crate::dial::Dialer;
+use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
 use crate::gate::Gate;
@@ -40,7 +40,6 @@ use crate::lock::lock;
 use crate::resolve::Resolve;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
-use crate::transport::Transport;
 
 pub(crate) struct Control {
     pub(crate) config: Arc<Config>,
@@ -52,7 +51,7 @@ pub(crate) struct Control {
     pub(crate) aside: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
     /// What the dialer connects through, for whoever asks sentinels.
-    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) connector: Connector,
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
     pub(crate) ended: CancellationToken,
@@ -81,14 +80,14 @@ impl Control {
         config: Arc<Config>,
         settings: Settings,
         shared: Arc<Shared>,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         resolver: Arc<dyn Resolve>,
         reports: Arc<Reports>,
         seed: Option<u64>,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
-        let dialer = Dialer::new(config.clone(), transport.clone(), shared.gate.clone(), observer, tasks.clone());
+        let dialer = Dialer::new(config.clone(), connector.clone(), shared.gate.clone(), observer, tasks.clone());
         Control {
             board: Board::new(config.endpoint.to_string().into()),
             aside: dialer.aside(),
@@ -99,7 +98,7 @@ impl Control {
             settings,
             shared,
             resolver,
-            transport,
+            connector,
             reports,
             ended: CancellationToken::new(),
             stopped: CancellationToken::new(),

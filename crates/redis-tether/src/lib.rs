@@ -135,6 +135,29 @@
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
 //!
+//! # TLS
+//!
+//! `rediss://redis:6379` (or `valkeys://`, `ssl=true`, `REDIS_TLS=true`, a section `tls`) trusts the system's authorities; [`TlsSettings`]
+//! has a CA file, the client's certificate, and the name to expect where the endpoint's is not the certificate's:
+//!
+//! ```
+//! use redis_tether::{Config, TlsSettings};
+//!
+//! let tls = TlsSettings::new().with_ca_file("/etc/redis/ca.pem").with_server_name("redis.internal");
+//! let config = Config::new("10.0.0.1", 6379).with_tls(tls);
+//! # let _ = config;
+//! ```
+//!
+//! - Files are looked at before each dial. What was renewed is used for new connections, existing ones stay; a pair that does
+//!   not match, or a file that is missing, leaves in use what was, with a warning in the log. When a tether starts, files that
+//!   cannot be used are its error.
+//! - A failure is told with what to do: another name (with those that the certificate has), an unknown issuer, a certificate that
+//!   has expired or is not valid yet, a client certificate that is wanted or refused, TLS where the server speaks plainly, and
+//!   the reverse. It is tried again at the pace of rejections, since only somebody's doing will help.
+//! - Cryptography is the application's choice: `TetherBuilder::tls_provider`, else the process's default provider
+//!   ([`rustls::crypto::CryptoProvider::install_default`]), else ring. `TetherBuilder::tls_roots` takes roots that are in no file.
+//! - [`TlsVerify::Insecure`] accepts any certificate and says so in the log. Nothing is checked for revocation.
+//!
 //! # Sentinel
 //!
 //! ```no_run
@@ -204,6 +227,9 @@
 //!
 //! # Features
 //!
+//! - `tls` (default): TLS, with ring for applications that bring no provider of cryptography. Without it, a configuration that asks
+//!   for TLS is refused.
+//! - `tls-no-provider`: TLS for applications that bring one (`default-features = false`), and need no C compiler for ring.
 //! - `async-trait`, `cluster`: for applications that enable these features of ractor, which change its traits for the
 //!   whole build. Off by default; they change nothing else.
 //!
@@ -211,7 +237,8 @@
 //!
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
 //! change here, released as one, and the 1.x line is kept for at least half a year after. `ractor` 0.16 and `tokio-util` 0.7
-//! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way.
+//! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way; so does [`rustls`] 0.23,
+//! which is re-exported (`TetherBuilder::tls_provider`).
 
 mod config;
 mod control;
@@ -232,12 +259,14 @@ mod shared;
 mod stats;
 mod status;
 mod tether;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 mod transport;
 
 pub use config::{
     CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings,
     Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, SentinelEndpoint,
-    SentinelNode, Verify,
+    SentinelNode, TlsSettings, TlsVerify, Verify,
 };
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};
@@ -249,4 +278,8 @@ pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};
 pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};
+#[cfg(feature = "tls-no-provider")]
+pub use tls::TlsError;
+#[cfg(feature = "tls-no-provider")]
+pub use tokio_rustls::rustls;
 pub use transport::{BoxFuture, BoxedStream, Stream, Transport};

@@ -21,12 +21,11 @@ pub(crate) use self::inquiry::{Inquiry, Word};
 pub(crate) use self::listener::News;
 
 use self::claims::Claim;
-use self::error::failed;
 use self::line::Line;
 use crate::config::{Config, SentinelEndpoint, SentinelNode};
+use crate::dial::Connector;
 use crate::lock::lock;
 use crate::resolve::{Query, Resolve, ResolveError};
-use crate::transport::Transport;
 
 /// A name that takes longer to resolve is asked for where it led before: a resolver that is slow during an outage is no
 /// reason to ask nobody.
@@ -36,8 +35,8 @@ const LOOKUP_PATIENCE: Duration = Duration::from_millis(250);
 pub(crate) struct Sentinels {
     config: Arc<Config>,
     endpoint: SentinelEndpoint,
-    /// Where connections to sentinels are made; it may be another one than the servers'.
-    transport: Arc<dyn Transport>,
+    /// What connects to servers: where those are spoken to over TLS, so are sentinels.
+    connector: Connector,
     resolver: Arc<dyn Resolve>,
     memory: Mutex<Memory>,
 }
@@ -57,12 +56,12 @@ impl Sentinels {
     pub(crate) fn new(
         config: Arc<Config>,
         endpoint: SentinelEndpoint,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Self {
         let memory = Memory { places: vec![Vec::new(); endpoint.nodes.len()], standing: None, turn };
-        Sentinels { config, endpoint, transport, resolver, memory: Mutex::new(memory) }
+        Sentinels { config, endpoint, connector, resolver, memory: Mutex::new(memory) }
     }
 
     fn nodes(&self) -> &[SentinelNode] {
@@ -114,7 +113,8 @@ impl Sentinels {
     /// A connection to the sentinel at this address, signed in.
     async fn open(&self, at: SocketAddr) -> Result<Line, SentinelError> {
         let address = Address::Tcp(at);
-        let stream = self.transport.connect(&address).await.map_err(|error| failed::io(&address, &error))?;
+        let stream = self.connector.connect(&address).await;
+        let stream = stream.map_err(|rejection| SentinelError::Failed(rejection.at(&address)))?;
         let mut line = Line::new(stream, address);
         if let Some(password) = &self.endpoint.password {
             line.sign_in(self.endpoint.username.as_deref(), password).await?;

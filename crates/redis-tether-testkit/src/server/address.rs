@@ -64,6 +64,16 @@ pub fn free_port(ip: IpAddr) -> io::Result<u16> {
     common_port(&[ip])
 }
 
+/// A port that is free on all of these addresses at the time of the call: another one than that of
+/// [`allocate_addresses`], for servers that have two.
+///
+/// # Errors
+/// As [`free_port`].
+pub fn free_common_port(addrs: &[SocketAddr]) -> io::Result<u16> {
+    let ips: Vec<IpAddr> = addrs.iter().map(SocketAddr::ip).collect();
+    common_port(&ips)
+}
+
 fn common_port(ips: &[IpAddr]) -> io::Result<u16> {
     for _ in 0..TRIES {
         let port = next_port();

@@ -8,13 +8,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::address::allocate_addresses;
 use super::running::Server;
+use super::secure::{Secure, Wanted};
 use super::{ServerBinary, ServerError};
+use crate::directory::Dir;
+use crate::tls::{ClientCertificates, TlsFiles};
 
 /// How much of a log goes into an error.
 const LOG_TAIL: u64 = 2048;
@@ -35,6 +37,7 @@ pub struct ServerBuilder {
     args: Vec<String>,
     password: Option<String>,
     duty: Duty,
+    tls: Option<Wanted>,
 }
 
 /// What a process is for.
@@ -47,7 +50,7 @@ enum Duty {
 
 impl ServerBuilder {
     pub(super) fn new(binary: ServerBinary) -> Self {
-        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None, duty: Duty::Data }
+        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None, duty: Duty::Data, tls: None }
     }
 
     /// Runs as a sentinel. What it watches, lines of the configuration say: `.config_line("sentinel monitor ...")`.
@@ -81,6 +84,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS as well, at this port of its address. A server that was built without TLS gets a [front](crate::TlsFront).
+    pub fn tls(mut self, port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
+        self.tls = Some(Wanted::new(port, files, clients));
+        self
+    }
+
     /// Starts the server and waits until it answers, at most 10 s.
     ///
     /// # Errors
@@ -91,9 +100,13 @@ impl ServerBuilder {
             None => own_address().map_err(ServerError::machine("find a free loopback address"))?,
         };
         let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
-        let launch = Launch { binary: self.binary, addr, args: self.args, duty: self.duty, dir };
+        let is_built_in = self.tls.is_some() && self.binary.speaks_tls();
+        let secure = self.tls.map(|wanted| Secure::new(wanted, addr, is_built_in));
+        let (secure, mut lines) = secure.map_or((None, Vec::new()), |(secure, lines)| (Some(secure), lines));
+        lines.extend(self.lines);
+        let launch = Launch { binary: self.binary, addr, args: self.args, duty: self.duty, secure, dir };
         launch
-            .write_config(&self.lines, self.password.as_deref())
+            .write_config(&lines, self.password.as_deref())
             .map_err(ServerError::machine("write the server's configuration"))?;
         Server::launch(launch, self.password).await
     }
@@ -110,6 +123,7 @@ pub(super) struct Launch {
     pub(super) addr: SocketAddr,
     args: Vec<String>,
     duty: Duty,
+    pub(super) secure: Option<Secure>,
     dir: Dir,
 }
 
@@ -119,7 +133,7 @@ impl Launch {
         let mut config = vec![
             format!("bind {}", self.addr.ip()),
             format!("port {}", self.addr.port()),
-            format!("dir {}", quoted(&self.dir.path.to_string_lossy())),
+            format!("dir {}", quoted(&self.dir.path().to_string_lossy())),
             format!("unixsocket {}", quoted(&self.unix_socket().to_string_lossy())),
             format!("logfile {}", quoted(&self.log().to_string_lossy())),
             "daemonize no".to_owned(),
@@ -151,12 +165,12 @@ impl Launch {
         if self.duty == Duty::Sentinel {
             command.arg("--sentinel");
         }
-        command.args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
+        command.args(&self.args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
     }
 
     pub(super) fn unix_socket(&self) -> PathBuf {
-        self.dir.path.join("redis.sock")
+        self.dir.path().join("redis.sock")
     }
 
     /// The end of the server's log.
@@ -165,11 +179,11 @@ impl Launch {
     }
 
     fn config(&self) -> PathBuf {
-        self.dir.path.join("redis.conf")
+        self.dir.path().join("redis.conf")
     }
 
     fn log(&self) -> PathBuf {
-        self.dir.path.join("server.log")
+        self.dir.path().join("server.log")
     }
 }
 
@@ -216,35 +230,6 @@ impl Drop for Process {
     }
 }
 
-/// A directory that goes when its owner does.
-#[derive(Debug)]
-struct Dir {
-    path: PathBuf,
-}
-
-impl Dir {
-    fn create() -> io::Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("redis-testkit-{}-{number}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
-                // Left by a process of the same id that was killed.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
 fn read_tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -275,14 +260,5 @@ mod tests {
     #[test]
     fn a_word_of_the_configuration_survives_its_characters() {
         assert_eq!(quoted("a b\"c\\d\n"), "\"a b\\\"c\\\\d\\n\"");
-    }
-
-    #[test]
-    fn a_directory_goes_with_its_owner() {
-        let dir = Dir::create().expect("a directory");
-        let path = dir.path.clone();
-        fs::write(path.join("file"), "x").expect("writable");
-        drop(dir);
-        assert!(!path.exists());
     }
 }

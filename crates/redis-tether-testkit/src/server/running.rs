@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
 use super::process::{Launch, Process, ServerBuilder};
+use super::secure::Secure;
 use super::{Info, ServerBinary, ServerError};
 use crate::resp::Reply;
 use crate::wait::TimedOut;
@@ -192,6 +193,10 @@ impl Server {
         self.admin.lock().await.take();
     }
 
+    pub(super) fn secure(&self) -> Option<&Secure> {
+        self.launch.secure.as_ref()
+    }
+
     pub(super) fn process(&self) -> MutexGuard<'_, Option<Process>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -262,7 +267,7 @@ impl Server {
         let start = Instant::now();
         loop {
             let last = match timeout(PATIENCE, self.greet()).await {
-                Ok(Ok(Greeting::Ready)) => return Ok(()),
+                Ok(Ok(Greeting::Ready)) => return self.open_tls().await,
                 Ok(Ok(Greeting::NotYet(last))) => last,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no reply".to_owned(),
@@ -277,6 +282,13 @@ impl Server {
                 return Err(ServerError::NotReady { addr: self.addr(), last, log: self.log_tail() });
             }
             sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn open_tls(&self) -> Result<(), ServerError> {
+        match self.secure() {
+            Some(secure) => secure.open().await.map_err(ServerError::machine("listen for TLS")),
+            None => Ok(()),
         }
     }
 

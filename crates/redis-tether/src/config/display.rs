@@ -12,17 +12,17 @@ use super::table::SETTINGS;
 
 /// What stays as it is: RFC 3986's unreserved characters. Everything else is safe to encode anywhere in a URL.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// In a path, slashes are what they are.
+/// In a path, slashes are what they are; and in a query they mean nothing.
 const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// The URL form, `redis://user:***@host:6379/0?deadline=1s`: never a password, and otherwise everything that
+/// The URL form, `redis://user:***@host:6379/0?deadline=1s`, or `rediss://` with TLS: never a password, and otherwise everything that
 /// [`Config::from_url`] needs to read the same configuration. Read back, the password is the literal `***`.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parameters = Parameters::default();
         match &self.endpoint {
             endpoint @ Endpoint::Tcp { .. } => {
-                f.write_str("redis://")?;
+                f.write_str(if self.tls.is_some() { "rediss://" } else { "redis://" })?;
                 self.fmt_userinfo(f)?;
                 write!(f, "{endpoint}/{}", self.db)?;
             }
@@ -35,7 +35,7 @@ impl fmt::Display for Config {
                 self.collect_identity(&mut parameters);
             }
             Endpoint::Sentinel(sentinel) => {
-                f.write_str("redis+sentinel://")?;
+                f.write_str(if self.tls.is_some() { "rediss+sentinel://" } else { "redis+sentinel://" })?;
                 self.fmt_userinfo(f)?;
                 let master = utf8_percent_encode(&sentinel.master, ENCODED);
                 write!(f, "{}/{master}/{}", Listed(&sentinel.nodes), self.db)?;
@@ -78,7 +78,7 @@ impl Config {
         for setting in SETTINGS {
             let value = setting.print(self);
             if let Some(value) = value.filter(|value| setting.print(&defaults).as_ref() != Some(value)) {
-                parameters.push(setting.short, &value);
+                parameters.push(setting.short, &utf8_percent_encode(&value, ENCODED_IN_PATH).to_string());
             }
         }
     }

@@ -82,11 +82,11 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
-    /// The username, password or client name cannot be used, or a parameter is not text. Never says what it is.
+    /// The username, password, client name or a setting of TLS cannot be used, or a parameter is not text. Never says what it is.
     #[error("{field} {problem}")]
     #[non_exhaustive]
     Text {
-        /// `username`, `password` or `client_name`; of a URL, any parameter.
+        /// `username`, `password`, `client_name`, `tls.ca_file` and the like; of a URL, any parameter.
         field: &'static str,
         /// What is wrong with it, and what to write.
         problem: &'static str,
@@ -108,12 +108,20 @@ pub enum ConfigError {
         allowed: &'static str,
     },
 
-    /// The configuration asks for TLS.
-    #[error("{asked_by} asks for TLS, and TLS support is not in this version")]
+    /// The configuration asks for TLS, which this build does not have.
+    #[error("{asked_by} asks for TLS, and redis-tether was built without it: enable its feature `tls`")]
     #[non_exhaustive]
     TlsUnsupported {
-        /// What asked for it: `rediss://` or `ssl=true`.
+        /// What asked for it: `rediss://`, `ssl=true` or `tls`.
         asked_by: &'static str,
+    },
+
+    /// The settings of TLS do not go together, or TLS is not asked for.
+    #[error("tls {problem}")]
+    #[non_exhaustive]
+    Tls {
+        /// What is wrong, and what to write.
+        problem: &'static str,
     },
 
     /// The configuration asks for a Cluster, or for SRV records.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
-use super::draft::{Draft, parse_db};
+use super::draft::{Draft, parse_bool, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
 use super::sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 use super::settings::Protocol;
 use super::table::{ANY_SPAN, WHOLE_SECONDS, check_span};
+use super::tls::TlsSettings;
 
 impl Config {
     /// Reads a StackExchange.Redis connection string: `host:6379,password=...,asyncTimeout=2000`.
@@ -28,11 +29,12 @@ impl Config {
     /// | `asyncTimeout` (ms), or else `syncTimeout` | `commands.deadline`, which is 5 s in both |
     /// | `connectTimeout` (ms) | `dial.timeout`; `dial.connect_timeout`, too, where that is longer |
     /// | `keepAlive` (s) | `dial.keepalive_idle`; zero and below leave the default |
-    /// | `ssl=false` | as it is |
-    /// | `abortConnect`, `allowAdmin`, `checkCertificateRevocation`, `configChannel`, `configCheckSeconds`, `connectRetry`, `defaults`, `highIntegrity`, `highPriorityThreads`, `maintNotifications`, `maintPostEventRelaxed`, `maintRelaxedTimeout`, `maintRelaxedWindowMax`, `preserveAsyncOrder`, `proxy`, `resolveDns`, `responseTimeout`, `setlib`, `sslHost`, `sslProtocols`, `tcpKeepAlive`, `tiebreaker`, `topologyRefreshSeconds`, `version`, `writeBuffer` | ignored: a tether starts while the server is down, never stops trying, finds the role of its peer and what a proxy takes by asking it; the TLS options mean nothing without `ssl=true` |
+    /// | `ssl=true` | `tls`, and then the port defaults to 6380, as in that library |
+    /// | `sslHost` | `tls.server_name`, with `ssl=true` |
+    /// | `abortConnect`, `allowAdmin`, `checkCertificateRevocation`, `configChannel`, `configCheckSeconds`, `connectRetry`, `defaults`, `highIntegrity`, `highPriorityThreads`, `maintNotifications`, `maintPostEventRelaxed`, `maintRelaxedTimeout`, `maintRelaxedWindowMax`, `preserveAsyncOrder`, `proxy`, `resolveDns`, `responseTimeout`, `setlib`, `sslProtocols`, `tcpKeepAlive`, `tiebreaker`, `topologyRefreshSeconds`, `version`, `writeBuffer` | ignored: a tether starts while the server is down, never stops trying, finds the role of its peer and what a proxy takes by asking it; TLS is 1.2 or 1.3, and nothing is checked for revocation |
     /// | `serviceName`, and then one or several endpoints | the master's name, and the sentinels; their port defaults to 26379 |
     /// | `sentinelUser`, `sentinelPassword` | those of the sentinels; without either, `user` and `password` go for the sentinels, too |
-    /// | `ssl=true`, several endpoints without `serviceName` | refused: not in this version |
+    /// | several endpoints without `serviceName` | refused: not in this version |
     /// | `channelPrefix`, `tunnel`, `$COMMAND=...` | refused: ignoring them would send other commands, or elsewhere |
     ///
     /// An endpoint that begins with `!` is the path of a unix socket.
@@ -66,6 +68,8 @@ struct Reader {
     sentinel_username: Option<String>,
     sentinel_password: Option<Password>,
     given_db: Option<u32>,
+    given_tls: Option<bool>,
+    tls_name: Option<String>,
     config: Config,
     sync_timeout: Option<Duration>,
     async_timeout: Option<Duration>,
@@ -129,16 +133,15 @@ impl Reader {
                     config.dial.keepalive_idle = idle;
                 }
             }
-            Meaning::Ssl if read_bool(option, value)? => {
-                return Err(ConfigError::TlsUnsupported { asked_by: "ssl=true" });
-            }
+            Meaning::Ssl => self.given_tls = Some(parse_bool(option, value)?),
+            Meaning::SslHost => self.tls_name = text,
             Meaning::ServiceName => self.service = text,
             Meaning::SentinelUser => self.sentinel_username = text,
             Meaning::SentinelPassword => self.sentinel_password = text.map(Password::new),
             Meaning::Refused(reason) if text.is_some() => {
                 return Err(ConfigError::UnsupportedOption { option, reason });
             }
-            Meaning::Ssl | Meaning::Refused(_) | Meaning::Ignored => {}
+            Meaning::Refused(_) | Meaning::Ignored => {}
         }
         Ok(())
     }
@@ -164,11 +167,17 @@ impl Reader {
         let mut config = self.config;
         config.endpoint = endpoint;
         config.db = self.given_db.unwrap_or(config.db);
+        if self.given_tls == Some(true) {
+            config.tls = Some(TlsSettings { server_name: self.tls_name, ..TlsSettings::asked_for_by("ssl=true")? });
+            if let (Endpoint::Tcp { port, .. }, None) = (&mut config.endpoint, given_port) {
+                *port = TLS_PORT;
+            }
+        }
         // That library's asyncTimeout defaults to its syncTimeout.
         if let Some(deadline) = self.async_timeout.or(self.sync_timeout) {
             config.commands.deadline = deadline;
         }
-        Ok(Draft { config, given_port, given_db: self.given_db })
+        Ok(Draft { config, given_port, given_db: self.given_db, given_tls: self.given_tls })
     }
 
     /// That library signs in to sentinels as it does to servers, unless it is told otherwise.
@@ -201,6 +210,9 @@ fn the_only(endpoints: Vec<Named>) -> Result<(Endpoint, Option<u16>), ConfigErro
     })
 }
 
+/// What that library takes where none is given with `ssl=true`.
+const TLS_PORT: u16 = 6380;
+
 /// The longest name an error repeats; no option's is longer.
 const NAME_AT_MOST: usize = 32;
 
@@ -216,6 +228,7 @@ enum Meaning {
     ConnectTimeout,
     KeepAlive,
     Ssl,
+    SslHost,
     ServiceName,
     SentinelUser,
     SentinelPassword,
@@ -256,7 +269,7 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("serviceName", Meaning::ServiceName),
     ("setlib", Meaning::Ignored),
     ("ssl", Meaning::Ssl),
-    ("sslHost", Meaning::Ignored),
+    ("sslHost", Meaning::SslHost),
     ("sslProtocols", Meaning::Ignored),
     ("syncTimeout", Meaning::SyncTimeout),
     ("tcpKeepAlive", Meaning::Ignored),
@@ -290,12 +303,4 @@ fn read_keepalive(option: &'static str, value: &str) -> Result<Option<Duration>,
     };
     check_span(option, span, WHOLE_SECONDS)?;
     Ok(Some(span))
-}
-
-fn read_bool(option: &'static str, value: &str) -> Result<bool, ConfigError> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(ConfigError::unreadable(option, value, "true or false")),
-    }
 }

@@ -63,9 +63,9 @@ impl Source {
         match &control.config.endpoint {
             Endpoint::Tcp { host, port } => Some(Source::Name { host: host.clone(), port: *port, resolver }),
             Endpoint::Sentinel(endpoint) => {
-                let (config, transport) = (control.config.clone(), control.transport.clone());
+                let (config, connector) = (control.config.clone(), control.connector.clone());
                 let turn = usize::from(control.fork_rng().u16(..));
-                Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), transport, resolver, turn))))
+                Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), connector, resolver, turn))))
             }
             Endpoint::Unix { .. } => None,
         }

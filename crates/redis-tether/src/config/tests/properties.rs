@@ -54,6 +54,12 @@ fn almost_config() -> impl Strategy<Value = String> {
         "-",
         "protocol",
         "resp3",
+        "rediss",
+        "tls_ca_file",
+        "tls_verify",
+        "insecure",
+        "sslHost",
+        "true",
     ]);
     prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -98,6 +104,9 @@ fn settings() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
         "resp3",
         "role",
         "fail_fast",
+        "insecure",
+        "/etc/redis/ca & co.pem",
+        "redis.internal.",
     ]);
     subsequence(all, 0..=SETTINGS.len()).prop_flat_map(move |rows| {
         let count = rows.len();

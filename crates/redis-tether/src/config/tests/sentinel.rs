@@ -57,6 +57,19 @@ fn what_is_printed_has_no_password_and_reads_back() {
     assert!(Config::from_url(&printed).is_ok());
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn over_tls() {
+    let over_tls = || expected().with_tls(super::super::TlsSettings::new());
+    for url in ["rediss+sentinel://a,b:5000/mymaster", "valkeys+sentinel://a,b:5000/mymaster"] {
+        assert_eq!(Config::from_url(url), Ok(over_tls()), "{url}");
+    }
+    assert_eq!(Config::from_stackexchange("a,b:5000,serviceName=mymaster,ssl=true"), Ok(over_tls()));
+    let printed = over_tls().to_string();
+    assert_eq!(printed, "rediss+sentinel://a:26379,b:5000/mymaster/0");
+    assert_eq!(Config::from_url(&printed), Ok(over_tls()));
+}
+
 #[test]
 fn files() {
     let sentinels = serde_json::json!(["a", "b:5000"]);

@@ -60,7 +60,6 @@ fn refused() {
         ("h:port", "expected a number from 1 to 65535"),
         ("a:1,b:2", "several endpoints"),
         ("::1", "has several colons"),
-        ("h,ssl=true", "ssl=true asks for TLS"),
         ("h,ssl=maybe", "ssl is `maybe`, expected true or false"),
         ("h,channelPrefix=x", "channelPrefix is not supported"),
         ("h,tunnel=http:proxy", "tunnel is not supported"),
@@ -92,7 +91,8 @@ fn misplaced_passwords_stay_secret() {
         "h,password={},nonsense=1",
         "h,password={},password={}",
         "h,keepAlive=60;password={}",
-        "h,password={},ssl=true",
+        "h,password={},ssl=true,sslHost=a b",
+        "h,ssl=true,sslHost={}@h",
         "h,{}",
         "u:{}@h:6379",
     ];

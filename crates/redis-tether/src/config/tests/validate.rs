@@ -28,6 +28,9 @@ fn every_setting_has_bounds() {
             if setting.parse(&mut config, extreme).is_err() {
                 continue; // A duration does not take a count, nor the other way round.
             }
+            if setting.name.starts_with("tls.") {
+                continue; // Texts.
+            }
             match config.validate() {
                 Err(ConfigError::OutOfRange { field, .. }) => assert_eq!(field, setting.name),
                 other => panic!("{} = {extreme} gave {other:?}", setting.name),
