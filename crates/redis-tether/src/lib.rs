@@ -182,6 +182,9 @@
 //! - What only people can mend (a master that nobody knows, a server in place of a sentinel, a wrong password) is in the status, and
 //!   is asked about at the pace of refusals.
 //!
+//! With TLS (`rediss+sentinel://`) sentinels and servers are spoken to over it alike, with the same authorities and certificates.
+//! They have no name in common: without [`tls.server_name`](TlsSettings::server_name) each certificate must be for the address.
+//!
 //! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
 //! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
 //!

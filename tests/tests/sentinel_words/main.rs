@@ -3,4 +3,5 @@
 
 mod errors;
 mod moves;
+mod tls;
 mod world;
