@@ -192,7 +192,7 @@ pub struct DialSettings {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
 
-    /// How long a whole dial may take: connecting, signing in, verifying. 1 ms to 1 h, default 3 s: a server that verifies
+    /// How long a whole dial may take: connecting, TLS, signing in, verifying. 1 ms to 1 h, default 3 s: a server that verifies
     /// slowly is still met, and an attempt at one that never speaks ends when the hold window does.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
