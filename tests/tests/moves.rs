@@ -220,8 +220,8 @@ async fn outage(kind: ServerKind, over: Over) {
     let slowest = at_once[(at_once.len() as f64 * AT_ONCE) as usize];
     assert!(slowest < Duration::from_millis(1), "after the window it takes {slowest:?} to be told so");
 
-    // The floors of the pace: 10 ms for the first 5 s, then 50 ms; and what a fresh incarnation may add.
-    let most = 5_000 / 10 + (AWAY.as_millis() as u64 - 5_000) / 50 + 5;
+    // The floors of the pace: 10 ms for the first 5 s, then 20 ms; and what a fresh incarnation may add.
+    let most = 5_000 / 10 + (AWAY.as_millis() as u64 - 5_000) / 20 + 5;
     assert!(played.dials() <= most, "{} dials, the pace allows {most}", played.dials());
     played.tether.shutdown().await;
 }

@@ -345,8 +345,8 @@ proptest! {
         world.set(1, if rejected { Server::WrongPassword } else { Server::Refusing });
         world.end_link();
         world.run_for(ms(60_000));
-        // At the floors: unreachable 10 ms for 5 s, then 50 ms; rejected 50 ms for 10 s, then 500 ms.
-        let most = if rejected { 10_000 / 50 + 50_000 / 500 } else { 5_000 / 10 + 55_000 / 50 } + 5;
+        // At the floors: unreachable 10 ms for 5 s, then 20 ms; rejected 25 ms for 10 s, then 500 ms.
+        let most = if rejected { 10_000 / 25 + 50_000 / 500 } else { 5_000 / 10 + 55_000 / 20 } + 5;
         prop_assert!(world.dials().len() <= most, "{}", world.dials().len());
     }
 }

@@ -127,8 +127,8 @@
 //! | [`detection.probe_interval`](DetectionSettings::probe_interval), `probe_timeout` | 3 s, 400 ms | notices a demotion under read-only traffic |
 //! | [`dial`](DialSettings) | TCP 1 s, all 3 s, stagger 250 ms | several times a round trip across the world; a server that verifies slowly is still met; two dead records cost half a second |
 //! | [`dial.tcp_user_timeout`](DialSettings::tcp_user_timeout), keepalive | 5 s; 15 s / 5 s / 3 | peers that never acknowledge; NAT and load balancers |
-//! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 500 ms | nobody met: cheap for both sides |
-//! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 500 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
+//! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 200 ms | nobody met: cheap for both sides |
+//! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 250 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
 //! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew: more than a hiccup, and soon enough that a stale address costs little |
 //! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | resolvers cache by TTL anyway, and one lookup serves all tethers of a process; a record that moves right after a crash is followed at once |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |

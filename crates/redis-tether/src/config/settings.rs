@@ -262,7 +262,9 @@ pub struct ResolveSettings {
     pub fast_for: Duration,
 
     /// The time between lookups in the rest of an outage; up to 20 % less, at random. 1 ms to 1 h, default 1 s: easy on a
-    /// resolver for however long the outage lasts, and quicker than when all is well.
+    /// resolver for however long the outage lasts, and quicker than when all is well. After every
+    /// [`failures_before_resolve`](crate::Config::failures_before_resolve) failed rounds there is one more, which takes an answer that
+    /// is no older than this: the system's resolver is not asked more often for it, another one where it keeps no answers.
     #[serde(with = "humantime_serde")]
     pub outage_interval: Duration,
 

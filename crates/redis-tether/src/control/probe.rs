@@ -130,8 +130,8 @@ async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
         // Boxed, since it is large, and there but for a moment.
         let message = Box::pin(probe(link, detection)).await;
         bells.answered.notify_waiters();
-        // Whoever asked meanwhile gets this answer. It is looked at after that, or it could be of no news to somebody who
-        // asks because there is some.
+        // Whoever asked meanwhile gets this answer. Before the look at the gate: it is closed before anybody asks because of
+        // that, so whoever is missed here is either told or asks once more.
         let _ = pin!(bells.now.notified()).as_mut().enable();
         if let Some(message) = message.filter(|message| is_news(message, args.control.gate())) {
             let _ = args.connection.send_message(message);
