@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{Event, Tether};
+use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::watch::Diary;
 use tokio::time::{Instant, sleep};
 
@@ -77,7 +78,8 @@ async fn a_lie_moves_nobody() {
     }
     assert_eq!(diary.count(|event| matches!(event, Event::Connected { .. } | Event::Retired { .. })), 0);
     let dials = diary.count(|event| matches!(event, Event::Dialling { .. }));
-    assert!(dials <= 60, "at the pace of refusals: {dials} in 30 s");
+    let most = most_dials(&world.config().pacing.rejected, ms(30_000));
+    assert!(dials as u64 <= most, "{dials} in 30 s, the pace of refusals allows {most}");
     tether.shutdown().await;
 }
 
