@@ -10,6 +10,7 @@ usage: cargo run --release --example failover -- [options]
 
   --scenario NAME   crash (default), demote, hang, move, restart, outage, auth, slow, or all
   --server KIND     auto (default), redis, valkey or fake; auto takes a real server if one is found
+  --tls             over TLS, with certificates made for the run
   --quick           an outage of 5 s in place of 30 s
   --json            one JSON object for each scenario on stdout, and nothing else
   --help            this text
@@ -24,10 +25,18 @@ pub(crate) enum Output {
     Json,
 }
 
+/// What the writer's commands go over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Over {
+    Tcp,
+    Tls,
+}
+
 #[derive(Debug)]
 pub(crate) struct Arguments {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) servers: Servers,
+    pub(crate) over: Over,
     pub(crate) timings: Timings,
     pub(crate) output: Output,
 }
@@ -36,7 +45,7 @@ impl Arguments {
     /// `None` where help was asked for; an error says what is wrong and what is allowed.
     pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let (mut scenarios, mut server, mut output) = (vec![Scenario::Crash], "auto".to_owned(), Output::Timeline);
-        let mut timings = Timings::default();
+        let (mut timings, mut over) = (Timings::default(), Over::Tcp);
         let mut words = words;
         while let Some(word) = words.next() {
             let (option, inline) = match word.split_once('=') {
@@ -47,14 +56,17 @@ impl Arguments {
             match option.as_str() {
                 "--scenario" => scenarios = read_scenarios(&value()?)?,
                 "--server" => server = value()?,
-                "--quick" | "--json" | "--help" if inline.is_some() => return Err(format!("{option} takes no value")),
+                "--tls" | "--quick" | "--json" | "--help" if inline.is_some() => {
+                    return Err(format!("{option} takes no value"));
+                }
+                "--tls" => over = Over::Tls,
                 "--quick" => timings = Timings::quick(),
                 "--json" => output = Output::Json,
                 "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("there is no option {option:?}")),
             }
         }
-        Ok(Some(Arguments { scenarios, servers: find_servers(&server)?, timings, output }))
+        Ok(Some(Arguments { scenarios, servers: find_servers(&server)?, over, timings, output }))
     }
 
     /// Which servers are used, and how to have others.

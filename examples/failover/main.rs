@@ -16,10 +16,10 @@ use std::io::{self, Write, stdout};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use redis_tether::{Config, Tether, resolve_fn};
+use redis_tether::{Config, Tether, TlsSettings, resolve_fn};
 use redis_tether_testkit::scenario::{Scenario, Stage};
 
-use arguments::{Arguments, Output};
+use arguments::{Arguments, Output, Over};
 use summary::Summary;
 use timeline::Timeline;
 use writer::TetherWriter;
@@ -86,10 +86,17 @@ async fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 async fn play(scenario: Scenario, arguments: &Arguments) -> Result<Summary, Failure> {
-    let stage = Stage::set(&arguments.servers, scenario).await?;
+    let stage = match arguments.over {
+        Over::Tcp => Stage::set(&arguments.servers, scenario).await?,
+        Over::Tls => Stage::set_over_tls(&arguments.servers, scenario).await?,
+    };
     let mut config = Config::new(stage.name(), stage.port());
     if let Some(password) = stage.password() {
         config = config.with_password(password);
+    }
+    if let Some(files) = stage.tls() {
+        let tls = TlsSettings::new().with_ca_file(files.ca_file());
+        config = config.with_tls(tls.with_client_certificate(files.client_cert_file(), files.client_key_file()));
     }
     let dns = stage.dns().clone();
     let resolver = resolve_fn(move |host, port| {

@@ -10,4 +10,5 @@ pub mod report;
 pub mod rig;
 pub mod servers;
 pub mod steady;
+pub mod tls;
 pub mod watch;

@@ -41,9 +41,9 @@ mod tests {
     fn the_defaults_come_to_what_they_promise() {
         let lane = PacingSettings::default().rejected;
         let window = Duration::from_secs(3);
-        // At least 25 ms three times, 40 ms, then 50 ms each: 57 of those fit.
-        assert_eq!(most_dials(&lane, window), 1 + 3 + 1 + 57);
-        // At most 50, 100, 200, 400 ms, then 500 ms each: 4 of those fit.
-        assert_eq!(fewest_dials(&lane, window), 1 + 4 + 4);
+        // At least 25 ms each.
+        assert_eq!(most_dials(&lane, window), 1 + 120);
+        // At most 50, 100, 200 ms, then 250 ms each: 10 of those fit.
+        assert_eq!(fewest_dials(&lane, window), 1 + 3 + 10);
     }
 }

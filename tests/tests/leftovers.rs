@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, Tether, Transport};
-use redis_tether_testkit::FakeServer;
+use redis_tether::{
+    Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, SentinelNode, Tether, Transport,
+};
+use redis_tether_testkit::{FakeSentinel, FakeServer};
 use redis_tether_tests::fakes::{config, fake};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 /// So often each case is tried.
@@ -334,6 +336,65 @@ fn after_it_was_killed() {
         let tether = start(config(listener.addr()), &count, Connects::Really).await;
         tether.ready(PATIENCE).await.expect("the server is well");
         tether.actor().kill();
+        (tether, count)
+    });
+}
+
+/// A sentinel on a port of its own, who says that the primary is at `server`.
+async fn sentinel(server: SocketAddr) -> (FakeSentinel, SentinelNode) {
+    let sentinel = FakeSentinel::new("mymaster");
+    sentinel.say(&server.ip().to_string(), server.port(), 1);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let node = SentinelNode::new("127.0.0.1", listener.local_addr().expect("it listens").port());
+    let serving = sentinel.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            serving.serve(stream);
+        }
+    });
+    (sentinel, node)
+}
+
+#[test]
+fn while_it_listens_to_a_sentinel() {
+    let servers = two_threads();
+    let (_server, listener) = servers.block_on(fake());
+    let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+        tether.ready(PATIENCE).await.expect("the server is well");
+        sentinel.wait_for_subscribers(1).await.expect("it listens");
+        (tether, count)
+    });
+}
+
+#[test]
+fn after_it_was_killed_and_listened_to_a_sentinel() {
+    let servers = two_threads();
+    let (_server, listener) = servers.block_on(fake());
+    let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+        sentinel.wait_for_subscribers(1).await.expect("it listens");
+        tether.actor().kill();
+        (tether, count)
+    });
+}
+
+#[test]
+fn while_a_sentinel_keeps_it_waiting() {
+    let servers = two_threads();
+    let (_server, listener) = servers.block_on(fake());
+    let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
+    sentinel.hang();
+    rounds(async || {
+        let count = Count::default();
+        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+        while count.now() == 0 {
+            tokio::task::yield_now().await;
+        }
         (tether, count)
     });
 }

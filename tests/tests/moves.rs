@@ -1,5 +1,5 @@
-//! It moves: each way in which a primary fails, played against real servers, held to what the tether promises at its
-//! default settings. The `failover` example shows the same scenarios to people.
+//! It moves: each way in which a primary fails, played against real servers, in plain and over TLS, held to what the tether
+//! promises at its default settings. The `failover` example shows the same scenarios to people.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Stats, Tether};
 use redis_tether_testkit::ServerKind;
 use redis_tether_testkit::scenario::{Client, Failed, Failure, Report, Scenario, Servers, Stage, Timings, key};
-use redis_tether_tests::on_each_server;
 use redis_tether_tests::rig::resolver;
 use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::PATIENCE;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -19,6 +19,9 @@ use tokio::time::Instant;
 /// exact in virtual time, in the simulation.
 const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
 
+/// What shaking hands may add where the link is made over TLS: two round trips, and signatures on both sides.
+const HANDSHAKE: Duration = Duration::from_millis(20);
+
 /// How long the servers are away in the outage, which is 30 s where nobody waits for it many times a day.
 const AWAY: Duration = if cfg!(debug_assertions) { Duration::from_secs(8) } else { Duration::from_secs(30) };
 
@@ -27,6 +30,34 @@ const AT_ONCE: f64 = if cfg!(debug_assertions) { 0.5 } else { 0.99 };
 
 /// One scenario at a time: each measures time, and two of them would measure each other.
 static TURN: Mutex<()> = Mutex::const_new(());
+
+/// What the scenario is played over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    Tls,
+}
+
+/// Makes the tests of `on_each_server!` twice: over TCP alone, and with TLS over it.
+macro_rules! over_tcp_and_tls {
+    ($($scenario:ident),+) => {
+        mod over_tcp {
+            use redis_tether_testkit::ServerKind;
+            $(async fn $scenario(kind: ServerKind) {
+                super::$scenario(kind, super::Over::Tcp).await;
+            })+
+            redis_tether_tests::on_each_server!($($scenario),+);
+        }
+
+        mod over_tls {
+            use redis_tether_testkit::ServerKind;
+            $(async fn $scenario(kind: ServerKind) {
+                super::$scenario(kind, super::Over::Tls).await;
+            })+
+            redis_tether_tests::on_each_server!($($scenario),+);
+        }
+    };
+}
 
 struct Writer<'a> {
     tether: &'a Tether,
@@ -53,6 +84,7 @@ impl Client for Writer<'_> {
 
 /// A scenario that was played, and what the tether did meanwhile.
 struct Played {
+    over: Over,
     stage: Stage,
     tether: Tether,
     report: Report,
@@ -64,6 +96,7 @@ struct Played {
 impl Played {
     fn recovered_within(&self, bound: Duration) {
         let took = self.report.recovered_after().expect("the tether recovers");
+        let bound = if self.over == Over::Tls { bound + HANDSHAKE } else { bound };
         assert!(took <= bound + ALLOWANCE, "recovered after {took:?}, promised are {bound:?}");
     }
 
@@ -84,13 +117,20 @@ impl Played {
     }
 }
 
-async fn play(kind: ServerKind, scenario: Scenario, timings: &Timings) -> Played {
+async fn play(kind: ServerKind, over: Over, scenario: Scenario, timings: &Timings) -> Played {
     let _turn = TURN.lock().await;
     let servers = Servers::Real(server_binary(kind));
-    let stage = Stage::set(&servers, scenario).await.expect("the servers start");
+    let stage = match over {
+        Over::Tcp => Stage::set(&servers, scenario).await,
+        Over::Tls => Stage::set_over_tls(&servers, scenario).await,
+    };
+    let stage = stage.expect("the servers start");
     let mut config = Config::new(stage.name(), stage.port());
     if let Some(password) = stage.password() {
         config = config.with_password(password);
+    }
+    if let Some(files) = stage.tls() {
+        config = config.with_tls(settings(files));
     }
     let tether = Tether::builder(config).resolver(resolver(stage.dns())).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the primary is up");
@@ -112,28 +152,28 @@ async fn play(kind: ServerKind, scenario: Scenario, timings: &Timings) -> Played
         true => watching.await.ok().map(|at| report.since_start(at).saturating_sub(report.fault)),
         false => None,
     };
-    Played { stage, tether, report, suspected, before }
+    Played { over, stage, tether, report, suspected, before }
 }
 
-on_each_server!(crash, demote, hang, moved, restart, outage, auth, slow);
+over_tcp_and_tls!(crash, demote, hang, moved, restart, outage, auth, slow);
 
-async fn crash(kind: ServerKind) {
-    let played = play(kind, Scenario::Crash, &Timings::default()).await;
+async fn crash(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Crash, &Timings::default()).await;
     played.recovered_within(Duration::from_millis(150));
     played.failed_only(Failure::Ambiguous, 1);
     played.tether.shutdown().await;
 }
 
-async fn demote(kind: ServerKind) {
-    let played = play(kind, Scenario::Demote, &Timings::default()).await;
+async fn demote(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Demote, &Timings::default()).await;
     played.recovered_within(Duration::from_millis(100));
     played.failed_only(Failure::Ambiguous, 0);
     played.left_the_old_primary().await;
     played.tether.shutdown().await;
 }
 
-async fn hang(kind: ServerKind) {
-    let played = play(kind, Scenario::Hang, &Timings::default()).await;
+async fn hang(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Hang, &Timings::default()).await;
     played.recovered_within(Duration::from_millis(150));
     played.failed_only(Failure::Ambiguous, 1);
     let suspected = played.suspected.expect("the silence is noticed");
@@ -142,24 +182,24 @@ async fn hang(kind: ServerKind) {
 }
 
 /// The old primary still takes writes: only DNS tells. The old link drains and closes.
-async fn moved(kind: ServerKind) {
-    let played = play(kind, Scenario::Move, &Timings::default()).await;
+async fn moved(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Move, &Timings::default()).await;
     played.recovered_within(Duration::from_secs(3));
     played.failed_only(Failure::Ambiguous, 0);
     played.left_the_old_primary().await;
     played.tether.shutdown().await;
 }
 
-async fn restart(kind: ServerKind) {
-    let played = play(kind, Scenario::Restart, &Timings::default()).await;
+async fn restart(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Restart, &Timings::default()).await;
     played.recovered_within(Duration::from_millis(150));
     played.failed_only(Failure::Ambiguous, 1);
     played.tether.shutdown().await;
 }
 
 /// Held within the hold window, then not sent, at once; dialled at the pace.
-async fn outage(kind: ServerKind) {
-    let played = play(kind, Scenario::Outage, &Timings::default().with_outage(AWAY)).await;
+async fn outage(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Outage, &Timings::default().with_outage(AWAY)).await;
     played.recovered_within(Duration::from_millis(600));
 
     let (window, deadline) = (Duration::from_secs(3), Duration::from_secs(5));
@@ -180,14 +220,14 @@ async fn outage(kind: ServerKind) {
     let slowest = at_once[(at_once.len() as f64 * AT_ONCE) as usize];
     assert!(slowest < Duration::from_millis(1), "after the window it takes {slowest:?} to be told so");
 
-    // The floors of the pace: 10 ms for the first 5 s, then 50 ms; and what a fresh incarnation may add.
-    let most = 5_000 / 10 + (AWAY.as_millis() as u64 - 5_000) / 50 + 5;
+    // The floors of the pace: 10 ms for the first 5 s, then 20 ms; and what a fresh incarnation may add.
+    let most = 5_000 / 10 + (AWAY.as_millis() as u64 - 5_000) / 20 + 5;
     assert!(played.dials() <= most, "{} dials, the pace allows {most}", played.dials());
     played.tether.shutdown().await;
 }
 
-async fn auth(kind: ServerKind) {
-    let played = play(kind, Scenario::Auth, &Timings::default()).await;
+async fn auth(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Auth, &Timings::default()).await;
     played.recovered_within(Duration::from_millis(600));
     let mut told = 0;
     for (_, failed) in played.report.failures().filter(|(_, failed)| failed.failure != Failure::Ambiguous) {
@@ -201,8 +241,8 @@ async fn auth(kind: ServerKind) {
     played.tether.shutdown().await;
 }
 
-async fn slow(kind: ServerKind) {
-    let played = play(kind, Scenario::Slow, &Timings::default()).await;
+async fn slow(kind: ServerKind, over: Over) {
+    let played = play(kind, over, Scenario::Slow, &Timings::default()).await;
     played.failed_only(Failure::Ambiguous, 0);
     assert_eq!(played.tether.stats().links, played.before.links, "the link was kept");
     assert!(played.dials() <= 2, "{} dials for one suspicion", played.dials());

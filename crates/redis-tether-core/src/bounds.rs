@@ -53,14 +53,14 @@ pub struct ProbeFigures {
 /// | what happened | bound | by default |
 /// |---|---|---|
 /// | refused or unreachable, back at the same address, in the first 5 s | [`same_address_young`](Self::same_address_young) | 100 ms |
-/// | the same, later | [`same_address_old`](Self::same_address_old) | 500 ms |
-/// | the same, and the resolver is mute | [`same_address_unresolved_young`](Self::same_address_unresolved_young), [`same_address_unresolved_old`](Self::same_address_unresolved_old) | 250 ms, 500 ms |
-/// | accepted and rejected (LOADING, AUTH, replica, maxclients), until it is well, in the first 10 s | [`rejected_young`](Self::rejected_young) | 500 ms |
+/// | the same, later | [`same_address_old`](Self::same_address_old) | 200 ms |
+/// | the same, and the resolver is mute | [`same_address_unresolved_young`](Self::same_address_unresolved_young), [`same_address_unresolved_old`](Self::same_address_unresolved_old) | 250 ms, 250 ms |
+/// | accepted and rejected (LOADING, AUTH, replica, maxclients), until it is well, in the first 10 s | [`rejected_young`](Self::rejected_young) | 250 ms |
 /// | the same, later | [`rejected_old`](Self::rejected_old) | 5 s |
 /// | the name moves to another address, within 5 s of the loss | [`moved_young`](Self::moved_young) | 50 ms |
 /// | the same, later | [`moved_old`](Self::moved_old) | 1 s |
-/// | packets vanish, then the same address is back | [`black_holed_young`](Self::black_holed_young), [`black_holed_old`](Self::black_holed_old) | 1.1 s, 1.5 s |
-/// | accepts and never speaks, then is well | [`mute_server_young`](Self::mute_server_young), [`mute_server_old`](Self::mute_server_old) | 3.1 s, 3.5 s |
+/// | packets vanish, then the same address is back | [`black_holed_young`](Self::black_holed_young), [`black_holed_old`](Self::black_holed_old) | 1.1 s, 1.2 s |
+/// | accepts and never speaks, then is well | [`mute_server_young`](Self::mute_server_young), [`mute_server_old`](Self::mute_server_old) | 3.1 s, 3.2 s |
 /// | the primary hangs under load, the name moves | [`hung_under_load`](Self::hung_under_load) | 250 ms |
 /// | the primary hangs, nothing is sent, the name moves | [`hung_idle`](Self::hung_idle) | 3.25 s |
 /// | the link alone is dead (a firewall forgot it), under load | [`half_open_under_load`](Self::half_open_under_load) | 1.5 s |
@@ -262,17 +262,17 @@ mod tests {
         let bounds = bounds(&Settings::default(), &resolve());
         let expected = RecoveryBounds {
             same_address_young: ms(100),
-            same_address_old: ms(500),
+            same_address_old: ms(200),
             same_address_unresolved_young: ms(250),
-            same_address_unresolved_old: ms(500),
-            rejected_young: ms(500),
+            same_address_unresolved_old: ms(250),
+            rejected_young: ms(250),
             rejected_old: ms(5_000),
             moved_young: ms(50),
             moved_old: ms(1_000),
             black_holed_young: ms(1_100),
-            black_holed_old: ms(1_500),
+            black_holed_old: ms(1_200),
             mute_server_young: ms(3_100),
-            mute_server_old: ms(3_500),
+            mute_server_old: ms(3_200),
             each_hanging_address: ms(250),
             suspected_under_load: ms(250),
             suspected_idle: ms(3_250),

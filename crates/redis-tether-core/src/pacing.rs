@@ -67,11 +67,11 @@ impl Default for PacingSettings {
                 first: Duration::from_millis(20),
                 early_cap: Duration::from_millis(100),
                 early_for: Duration::from_secs(5),
-                late_cap: Duration::from_millis(500),
+                late_cap: Duration::from_millis(200),
             },
             rejected: LanePace {
                 first: Duration::from_millis(50),
-                early_cap: Duration::from_millis(500),
+                early_cap: Duration::from_millis(250),
                 early_for: Duration::from_secs(10),
                 late_cap: Duration::from_secs(5),
             },
@@ -101,6 +101,12 @@ impl Pacing {
     #[must_use]
     pub fn new(settings: PacingSettings) -> Self {
         Pacing { settings, unreachable: None, rejected: None, not_before: Duration::ZERO }
+    }
+
+    /// Whether no failure is remembered.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.unreachable.is_none() && self.rejected.is_none()
     }
 
     /// The earliest moment for the next attempt, in time since the tether's start.
@@ -160,7 +166,8 @@ mod tests {
         let pace = PacingSettings::default().unreachable;
         let young: Vec<_> = (0..5).map(|step| pace.cap(step, ms(0))).collect();
         assert_eq!(young, [ms(20), ms(40), ms(80), ms(100), ms(100)]);
-        assert_eq!(pace.cap(40, ms(5_000)), ms(500));
+        assert_eq!(pace.cap(40, ms(5_000)), ms(200));
+        assert_eq!(PacingSettings::default().rejected.cap(40, ms(0)), ms(250));
         assert_eq!(PacingSettings::default().rejected.cap(40, ms(10_000)), ms(5_000));
     }
 
@@ -172,7 +179,7 @@ mod tests {
             pacing.failed(ms(0), Lane::Rejected, &mut rng);
         }
         let grown = pacing.clone().lost(ms(100), ms(200), &mut rng);
-        assert!(grown >= ms(200) + ms(50), "an unsettled loss waits for at least a tenth of 500 ms: {grown:?}");
+        assert!(grown >= ms(200) + ms(25), "an unsettled loss waits for at least a tenth of 250 ms: {grown:?}");
         assert_eq!(pacing.lost(ms(100), ms(5_100), &mut rng), ms(5_100));
     }
 

@@ -197,7 +197,7 @@ impl Machine {
 }
 
 fn step(cx: &mut Context<'_>, mut state: State, event: Event) -> State {
-    if let Event::Resolved { addresses } = &event {
+    if let Event::Resolved { addresses } | Event::Moved { addresses } = &event {
         if addresses.is_empty() {
             return state;
         }

@@ -17,6 +17,7 @@ enum Action {
     Wait(u64),
     Set(u8, Server),
     Answer(Vec<u8>),
+    Announce(Vec<u8>),
     End,
     Silence,
     /// Suspected, and would answer if it were asked.
@@ -101,6 +102,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => (300u64..15_000).prop_map(Action::Wait),
         5 => (1..=ADDRESSES, server()).prop_map(|(n, server)| Action::Set(n, server)),
         3 => prop::collection::vec(1..=ADDRESSES, 0..6).prop_map(Action::Answer),
+        2 => prop::collection::vec(1..=ADDRESSES, 0..3).prop_map(Action::Announce),
         3 => Just(Action::End),
         4 => Just(Action::Silence),
         1 => Just(Action::Doubt),
@@ -134,6 +136,10 @@ fn play(world: &mut World, action: &Action) {
         Action::Answer(numbers) => {
             world.answer = numbers.iter().map(|n| at(*n)).collect();
             world.tell(Event::Resolved { addresses: world.answer.clone() });
+        }
+        Action::Announce(numbers) => {
+            world.answer = numbers.iter().map(|n| at(*n)).collect();
+            world.tell(Event::Moved { addresses: world.answer.clone() });
         }
         Action::Lag(lag) => world.tick_late = ms(*lag),
         Action::Stall(time) => {
@@ -300,16 +306,17 @@ proptest! {
         servers in prop::collection::vec(prop_oneof![
             Just(Server::Refusing), Just(Server::Replica), Just(Server::BlackHoled), Just(Server::Mute)
         ], ADDRESSES as usize - 1),
-        answers in prop::collection::vec((prop::collection::vec(1..=ADDRESSES, 1..3), 1u64..4_000), 1..60),
+        answers in prop::collection::vec((prop::collection::vec(1..=ADDRESSES, 1..3), 1u64..4_000, any::<bool>()), 1..60),
     ) {
         let mut world = World::serving(seed, ms(10_000));
         let epoch = world.live().epoch;
         for (n, server) in (2..).zip(servers) {
             world.set(n, server);
         }
-        for (numbers, wait) in answers {
+        for (numbers, wait, announced) in answers {
             world.answer = numbers.into_iter().map(at).collect();
-            world.tell(Event::Resolved { addresses: world.answer.clone() });
+            let addresses = world.answer.clone();
+            world.tell(if announced { Event::Moved { addresses } } else { Event::Resolved { addresses } });
             world.run_for(ms(wait));
             // The link itself is another matter: an attempt at its own address would meet a primary.
             prop_assert!(world.phase() == Phase::Up && (world.live().epoch == epoch || world.live().address == at(1)));
@@ -338,8 +345,8 @@ proptest! {
         world.set(1, if rejected { Server::WrongPassword } else { Server::Refusing });
         world.end_link();
         world.run_for(ms(60_000));
-        // At the floors: unreachable 10 ms for 5 s, then 50 ms; rejected 50 ms for 10 s, then 500 ms.
-        let most = if rejected { 10_000 / 50 + 50_000 / 500 } else { 5_000 / 10 + 55_000 / 50 } + 5;
+        // At the floors: unreachable 10 ms for 5 s, then 20 ms; rejected 25 ms for 10 s, then 500 ms.
+        let most = if rejected { 10_000 / 25 + 50_000 / 500 } else { 5_000 / 10 + 55_000 / 20 } + 5;
         prop_assert!(world.dials().len() <= most, "{}", world.dials().len());
     }
 }

@@ -175,6 +175,31 @@ fn a_suspect_that_refuses_waits_for_the_pace_if_it_was_young() {
 }
 
 /// A runtime that is late every time comes to a verdict on a mute link all the same, after so many that were void.
+/// A planned failover: writes are paused, the replica is asked while it still is one, and then the roles change.
+#[test]
+fn a_suspect_that_refuses_begins_the_pace_anew_if_it_was_settled() {
+    for seed in 0..20 {
+        let mut world = World::serving(seed, AGE);
+        world.answer = vec![at(1), at(2)];
+        world.tell(Event::Resolved { addresses: world.answer.clone() });
+        world.set(1, Server::Mute);
+        world.set(2, Server::Replica);
+        world.run_for(ms(250));
+        world.silence();
+        world.run_for(ms(700));
+        let asked = world.dials().iter().filter(|(_, address)| *address == at(2)).count();
+        assert!(asked > 2, "the replica is asked again and again: {:?}", world.dials());
+        assert_eq!(world.phase(), Phase::Suspect);
+        world.set(1, Server::Replica);
+        world.set(2, Server::Primary);
+        world.refuse();
+        // Both are asked: the one that refused first.
+        let took = world.run_to(Phase::Up, ms(1_000));
+        assert!(took <= TRIP * 2, "{took:?}");
+        assert_eq!(world.live().address, at(2));
+    }
+}
+
 #[test]
 fn a_runtime_that_is_always_late_comes_to_a_verdict() {
     let mut world = World::serving(1, ms(10_000));

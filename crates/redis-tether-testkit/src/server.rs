@@ -1,6 +1,7 @@
 //! Real servers: `redis-server` and `valkey-server` processes that a test starts, breaks and repairs.
 //!
-//! [`Server`] is one process on a loopback address of its own, [`Deployment`] a primary with a replica. They stay on this
+//! [`Server`] is one process on a loopback address of its own, [`Deployment`] a primary with a replica, [`SentinelDeployment`]
+//! three servers that three sentinels watch. They stay on this
 //! machine (127.0.0.0/8 and ::1), keep everything in a temporary directory, and leave neither process nor file
 //! behind when they are dropped. Nothing here installs a server; [`ServerBinary`] finds what is there.
 
@@ -13,8 +14,10 @@ mod fault;
 mod info;
 mod process;
 mod running;
+mod secure;
+mod sentinels;
 
-pub use address::{allocate_addresses, free_port};
+pub use address::{allocate_addresses, free_common_port, free_port};
 pub use binary::{ServerBinary, ServerKind};
 pub use deployment::Deployment;
 pub use error::ServerError;
@@ -22,3 +25,4 @@ pub use fault::Script;
 pub use info::Info;
 pub use process::ServerBuilder;
 pub use running::Server;
+pub use sentinels::{Announcements, SentinelDeployment};

@@ -12,9 +12,11 @@ mod file;
 mod pacing;
 mod password;
 mod recovery;
+mod sentinel;
 mod settings;
 mod stackexchange;
 mod table;
+mod tls;
 mod url;
 mod validate;
 
@@ -30,9 +32,11 @@ pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
+pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
     CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
+pub use tls::{TlsSettings, TlsVerify};
 
 /// Where the server is and how its connection is kept.
 ///
@@ -71,6 +75,10 @@ pub struct Config {
     /// Where the server is. Default: `localhost`, port 6379, where a server on a developer's machine listens. Inside a
     /// container that is the container itself.
     pub endpoint: Endpoint,
+
+    /// TLS, and with which certificates. Default: none, and the connection is plain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsSettings>,
 
     /// The ACL user. Default: none, which signs in as `default`. A username other than `default` needs a password.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,6 +146,11 @@ impl Config {
         Self::at(Endpoint::unix(path))
     }
 
+    /// The defaults, for the primary that these sentinels call `master`.
+    pub fn sentinel(nodes: impl IntoIterator<Item = SentinelNode>, master: impl Into<String>) -> Self {
+        Self::at(Endpoint::sentinel(nodes, master))
+    }
+
     /// Signs in as this ACL user. Needs a password, too.
     #[must_use]
     pub fn with_username(mut self, username: impl Into<String>) -> Self {
@@ -149,6 +162,13 @@ impl Config {
     #[must_use]
     pub fn with_password(mut self, password: impl Into<Password>) -> Self {
         self.password = Some(password.into());
+        self
+    }
+
+    /// Speaks TLS, with these settings.
+    #[must_use]
+    pub fn with_tls(mut self, tls: TlsSettings) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -169,6 +189,7 @@ impl Config {
     fn at(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            tls: None,
             username: None,
             password: None,
             db: 0,

@@ -1,16 +1,19 @@
 //! What the control actors of one tether share, and what outlives each of them: the gate, the board, the memory that a
 //! fresh incarnation goes on from. Actors come and go around it; it keeps count of the tasks, and waits for nothing.
 
+mod beat;
 pub(crate) mod board;
 pub(crate) mod connection;
 pub(crate) mod ending;
 mod journal;
 pub(crate) mod probe;
 mod silence;
+mod source;
 pub(crate) mod supervisor;
 mod task;
 pub(crate) mod watcher;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,10 +26,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
 use crate::config::Config;
-use crate::dial::Dialer;
+use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
 use crate::gate::Gate;
@@ -36,7 +40,6 @@ use crate::lock::lock;
 use crate::resolve::Resolve;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
-use crate::transport::Transport;
 
 pub(crate) struct Control {
     pub(crate) config: Arc<Config>,
@@ -47,6 +50,8 @@ pub(crate) struct Control {
     /// For connections beside the link that the other one made.
     pub(crate) aside: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
+    /// What the dialer connects through, for whoever asks sentinels.
+    pub(crate) connector: Connector,
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
     pub(crate) ended: CancellationToken,
@@ -58,6 +63,8 @@ pub(crate) struct Control {
     pub(crate) runtime: Handle,
     /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
     pub(crate) drains: TaskTracker,
+    /// What its rounds keep to while it is idle.
+    beat: Beat,
     origin: Instant,
     saved: Mutex<Saved>,
     rng: Mutex<fastrand::Rng>,
@@ -73,14 +80,14 @@ impl Control {
         config: Arc<Config>,
         settings: Settings,
         shared: Arc<Shared>,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         resolver: Arc<dyn Resolve>,
         reports: Arc<Reports>,
-        seed: u64,
+        seed: Option<u64>,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let tasks = TaskTracker::new();
-        let dialer = Dialer::new(config.clone(), transport, shared.gate.clone(), observer, tasks.clone());
+        let dialer = Dialer::new(config.clone(), connector.clone(), shared.gate.clone(), observer, tasks.clone());
         Control {
             board: Board::new(config.endpoint.to_string().into()),
             aside: dialer.aside(),
@@ -91,13 +98,15 @@ impl Control {
             settings,
             shared,
             resolver,
+            connector,
             reports,
             ended: CancellationToken::new(),
             stopped: CancellationToken::new(),
             tasks,
             drains: TaskTracker::new(),
+            beat: seed.map_or_else(Beat::common, |_| Beat::own()),
             origin: Instant::now(),
-            rng: Mutex::new(fastrand::Rng::with_seed(seed)),
+            rng: Mutex::new(fastrand::Rng::with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(())))),
         }
     }
 
@@ -129,6 +138,12 @@ impl Control {
     /// Whether the recovery machine has taken this answer in, and none since.
     pub(crate) fn remembers(&self, answer: &[Address]) -> bool {
         lock(&self.saved).memory.knows(answer)
+    }
+
+    /// Whether the recovery machine has nothing to learn from this answer, as long as its link serves.
+    pub(crate) fn expects(&self, answer: &[Address]) -> bool {
+        let saved = lock(&self.saved);
+        saved.live.as_ref().is_some_and(|live| saved.memory.expects(answer, &live.address))
     }
 
     /// What the incarnation before left behind: its memory, and the link if that still lives. A link that ended while no

@@ -2,6 +2,7 @@
 //! epoch that the link will have. It either returns a link that is fit to be published or says why not, within a bound; it
 //! never tries again (pacing is decided elsewhere), never publishes, and leaves nothing behind when it is dropped.
 
+mod connector;
 mod error;
 mod levels;
 mod rejection;
@@ -19,6 +20,7 @@ use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::connector::Connector;
 pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
 
@@ -31,7 +33,6 @@ use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
 use crate::multiplexer::Multiplexer;
-use crate::transport::{BoxedStream, Transport};
 
 /// How long a connection that is asked nothing must at least stay open to count: the time in which a peer on the same
 /// network hangs up on whoever connects.
@@ -40,7 +41,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 /// Makes links.
 pub(crate) struct Dialer {
     config: Arc<Config>,
-    transport: Arc<dyn Transport>,
+    connector: Connector,
     books: Books,
     tasks: TaskTracker,
     // What one dialer learns of an address, the other one knows.
@@ -59,20 +60,20 @@ impl Dialer {
     /// The drivers of its links run as tasks of `tasks`.
     pub(crate) fn new(
         config: Arc<Config>,
-        transport: Arc<dyn Transport>,
+        connector: Connector,
         gate: Arc<Gate>,
         observer: Arc<dyn LinkObserver>,
         tasks: TaskTracker,
     ) -> Dialer {
         let levels = Arc::new(Levels::new(config.verify));
-        Dialer { config, transport, books: Books::Published(gate, observer), tasks, levels }
+        Dialer { config, connector, books: Books::Published(gate, observer), tasks, levels }
     }
 
     /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
     pub(crate) fn aside(&self) -> Dialer {
-        let Dialer { config, transport, tasks, levels, .. } = self;
-        let (config, transport) = (Arc::clone(config), Arc::clone(transport));
-        Dialer { config, transport, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
+        let Dialer { config, connector, tasks, levels, .. } = self;
+        let (config, connector) = (Arc::clone(config), connector.clone());
+        Dialer { config, connector, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -90,8 +91,11 @@ impl Dialer {
 
     /// Tries with a fresh connection at the next lower level for as long as the peer hangs up on what it is asked.
     ///
-    /// That makes five connections at most, where a peer stands no question at all, and once a second at most; three where it
-    /// takes `PING` and nothing else, as twemproxy does. What is learned spares the next dial all but one, or two.
+    /// That makes six connections at most, where a peer stands no question at all, and once a second at most; three where it
+    /// takes `PING` and nothing else, as twemproxy does. What is learned spares the next dial all but one, or three.
+    ///
+    /// A TLS server hangs up on everything that is said in plain, and stays if nothing is said: so before a peer is taken
+    /// without an answer, or given up, it is asked whether that is what it is.
     async fn dial_down(&self, epoch: Epoch, address: &Address) -> Result<Link, DialError> {
         let mut level = self.levels.at(address);
         let mut hung_up_on = None;
@@ -103,10 +107,16 @@ impl Dialer {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::HungUp(stage, error)) => (stage, error),
             };
-            let next = self.levels.below(level, stage);
-            let Some(next) = next.filter(|_| hung_up_on.is_some() || self.levels.may_lower(address)) else {
-                return Err(error);
-            };
+            let may_go_on = hung_up_on.is_some() || self.levels.may_lower(address);
+            let next = self.levels.below(level, stage).filter(|_| may_go_on);
+            let would_ask_no_more = stage != Stage::Done && next.is_none_or(|next| next == VerifyLevel::None);
+            if may_go_on
+                && would_ask_no_more
+                && let Some(rejection) = self.connector.why_hung_up(address, begun).await
+            {
+                return Err(rejection.at(address));
+            }
+            let Some(next) = next else { return Err(error) };
             hung_up_on = Some(level);
             level = next;
             patience = Some(SHORTEST_PATIENCE.max(begun.elapsed() * 2));
@@ -168,7 +178,7 @@ impl Dialer {
         level: VerifyLevel,
         patience: Option<Duration>,
     ) -> Result<Link, Failure> {
-        let stream = self.connect(address).await?;
+        let stream = self.connector.connect(address).await.map_err(|rejection| rejection.at(address))?;
         let ledger = self.books.begin(epoch);
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
         // What it is to be told and asked is said below and not by redis-rs, whose own setup loses the server's words where
@@ -190,21 +200,11 @@ impl Dialer {
         Ok(Link::new(address.clone(), &verdict, ledger, multiplexer, driver))
     }
 
-    async fn connect(&self, address: &Address) -> Result<BoxedStream, DialError> {
-        let limit = self.config.dial.connect_timeout;
-        match within(limit, self.transport.connect(address)).await {
-            Some(Ok(stream)) => Ok(stream),
-            Some(Err(error)) => Err(Rejection::by_io(&error).at(address)),
-            None => {
-                let detail = format!("no connection after {limit:?}");
-                Err(DialError::new(FailureKind::TimedOut, address, detail))
-            }
-        }
-    }
-
     /// Why setting up or verifying failed. What the server said before it hung up counts for more than that it did.
     fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
         match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
+            // To whoever speaks plainly this is what a TLS server says, and to the parser it is noise.
+            (_, Some(greeting)) if greeting.kind == FailureKind::Tls => Failure::Final(greeting.at(address)),
             (Problem::Rejected(rejection), _) | (Problem::Closed, Some(rejection)) => {
                 Failure::Final(rejection.without(self.config.password.as_ref()).at(address))
             }

@@ -32,6 +32,8 @@ use self::silence::Findings;
 use self::traffic::Traffic;
 use crate::gate::{ClosedCause, Gate};
 use crate::lock::lock;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::TlsFailure;
 use crate::transport::BoxedStream;
 
 /// Who is told of what a link sees. Its methods are called from the link's driver and from handles: they must not block.
@@ -55,15 +57,34 @@ pub(crate) enum LinkEnd {
     Mute,
     /// What drove it is gone: its runtime was dropped.
     DriverGone,
+    /// TLS failed, after the handshake.
+    #[cfg(feature = "tls-no-provider")]
+    Tls(String),
     /// The peer sent what is not the protocol.
     Protocol(String),
 }
+
+impl LinkEnd {
+    /// Of an error of the transport's stream.
+    pub(crate) fn by_io(error: &io::Error) -> LinkEnd {
+        #[cfg(feature = "tls-no-provider")]
+        if let Some(reason) = TlsFailure::inside(error) {
+            return LinkEnd::Tls(reason);
+        }
+        LinkEnd::Failed(error.kind(), error.to_string())
+    }
+}
+
+/// How a TLS server begins to answer who speaks plainly: with an alert.
+pub(crate) const TLS_ALERT: &str = "\x15\x03";
 
 impl fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkEnd::Closed => f.write_str("closed by the peer"),
             LinkEnd::Failed(_, reason) => write!(f, "transport failed: {reason}"),
+            #[cfg(feature = "tls-no-provider")]
+            LinkEnd::Tls(reason) => write!(f, "tls failed: {reason}"),
             LinkEnd::Retired => f.write_str("retired"),
             LinkEnd::Mute => f.write_str("silent for too long"),
             LinkEnd::DriverGone => f.write_str("its runtime ended"),
@@ -285,6 +306,8 @@ impl Ledger {
             let line = &line[..line.len().min(LONGEST)];
             // Nobody else sets it: only the first read comes here.
             let _ = self.first_words.set(String::from_utf8_lossy(line).into_owned());
+        } else if bytes.starts_with(TLS_ALERT.as_bytes()) {
+            let _ = self.first_words.set(TLS_ALERT.to_owned());
         }
     }
 }

@@ -127,13 +127,69 @@
 //! | [`detection.probe_interval`](DetectionSettings::probe_interval), `probe_timeout` | 3 s, 400 ms | notices a demotion under read-only traffic |
 //! | [`dial`](DialSettings) | TCP 1 s, all 3 s, stagger 250 ms | several times a round trip across the world; a server that verifies slowly is still met; two dead records cost half a second |
 //! | [`dial.tcp_user_timeout`](DialSettings::tcp_user_timeout), keepalive | 5 s; 15 s / 5 s / 3 | peers that never acknowledge; NAT and load balancers |
-//! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 500 ms | nobody met: cheap for both sides |
-//! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 500 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
+//! | [`pacing.unreachable`](PacingSettings::unreachable) | 20 ms to 100 ms for 5 s, then to 200 ms | nobody met: cheap for both sides |
+//! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 250 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
 //! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew: more than a hiccup, and soon enough that a stale address costs little |
 //! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | resolvers cache by TTL anyway, and one lookup serves all tethers of a process; a record that moves right after a crash is followed at once |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
+//!
+//! # TLS
+//!
+//! `rediss://redis:6379` (or `valkeys://`, `ssl=true`, `REDIS_TLS=true`, a section `tls`) trusts the system's authorities; [`TlsSettings`]
+//! has a CA file, the client's certificate, and the name to expect where the endpoint's is not the certificate's:
+//!
+//! ```
+//! use redis_tether::{Config, TlsSettings};
+//!
+//! let tls = TlsSettings::new().with_ca_file("/etc/redis/ca.pem").with_server_name("redis.internal");
+//! let config = Config::new("10.0.0.1", 6379).with_tls(tls);
+//! # let _ = config;
+//! ```
+//!
+//! - Files are looked at before each dial. What was renewed is used for new connections, existing ones stay; a pair that does
+//!   not match, or a file that is missing, leaves in use what was, with a warning in the log. When a tether starts, files that
+//!   cannot be used are its error.
+//! - A failure is told with what to do: another name (with those that the certificate has), an unknown issuer, a certificate that
+//!   has expired or is not valid yet, a client certificate that is wanted or refused, TLS where the server speaks plainly, and
+//!   the reverse. It is tried again at the pace of rejections, since only somebody's doing will help.
+//! - Cryptography is the application's choice: `TetherBuilder::tls_provider`, else the process's default provider
+//!   ([`rustls::crypto::CryptoProvider::install_default`]), else ring. `TetherBuilder::tls_roots` takes roots that are in no file.
+//! - [`TlsVerify::Insecure`] accepts any certificate and says so in the log. Nothing is checked for revocation.
+//!
+//! # Sentinel
+//!
+//! ```no_run
+//! # fn example() -> Result<(), redis_tether::ConfigError> {
+//! let url = "redis+sentinel://user:password@a:26379,b:26379,c:26379/mymaster?sentinel_pass=another";
+//! let config = redis_tether::Config::from_url(url)?;
+//! # let _ = config;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The sentinels are asked where the primary is, and the node itself whether it is one; each sentinel's name is resolved at every
+//! use, so that they may be replaced, all of them, and one name may stand for several.
+//!
+//! - While all is well one of them is asked, in turn, every [`resolve.interval`](ResolveSettings::interval). One is listened to as well
+//!   (`+switch-master` and `+promoted-slave`): when it speaks, all are asked, and a healthy link is left as soon as another primary is
+//!   verified; the budget for moves on DNS evidence does not apply.
+//! - While none serves, all are asked at once, at the pace of lookups. The answer is there as soon as one knows of a later
+//!   configuration (by its epoch) or most agree; the silent are waited for 50 ms beyond the first answer at most, and 1 s
+//!   ([`dial.connect_timeout`](DialSettings::connect_timeout)) if nobody answers.
+//! - Those who disagree are ranked, by epoch and by number, and dialled in that order. One that names a replica costs an attempt.
+//! - What only people can mend (a master that nobody knows, a server in place of a sentinel, a wrong password) is in the status, and
+//!   is asked about at the pace of refusals.
+//!
+//! With TLS (`rediss+sentinel://`) sentinels and servers are spoken to over it alike, with the same authorities and certificates.
+//! They have no name in common: without [`tls.server_name`](TlsSettings::server_name) each certificate must be for the address.
+//!
+//! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
+//! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
+//!
+//! The user at the sentinels needs `+subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master allchannels`; without
+//! `sentinel|master` the epoch is not known, and numbers decide.
 //!
 //! # Containers
 //!
@@ -168,12 +224,15 @@
 //! # Actors
 //!
 //! A tether is a small tree of [ractor](https://docs.rs/ractor) actors: a supervisor, the connection, its probe, and a
-//! watcher of the endpoint's name. [`Tether::spawn_linked`] puts it under one of the application's own;
+//! watcher of what the endpoint means. [`Tether::spawn_linked`] puts it under one of the application's own;
 //! [`Tether::forward_events`] sends what happens to an actor as messages of its own type. An application without actors
 //! need not know.
 //!
 //! # Features
 //!
+//! - `tls` (default): TLS, with ring for applications that bring no provider of cryptography. Without it, a configuration that asks
+//!   for TLS is refused.
+//! - `tls-no-provider`: TLS for applications that bring one (`default-features = false`), and need no C compiler for ring.
 //! - `async-trait`, `cluster`: for applications that enable these features of ractor, which change its traits for the
 //!   whole build. Off by default; they change nothing else.
 //!
@@ -181,7 +240,8 @@
 //!
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
 //! change here, released as one, and the 1.x line is kept for at least half a year after. `ractor` 0.16 and `tokio-util` 0.7
-//! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way.
+//! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way; so does [`rustls`] 0.23,
+//! which is re-exported (`TetherBuilder::tls_provider`).
 
 mod config;
 mod control;
@@ -198,15 +258,19 @@ mod multiplexer;
 mod outcome;
 mod patience;
 mod resolve;
+mod sentinel;
 mod shared;
 mod stats;
 mod status;
 mod tether;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 mod transport;
 
 pub use config::{
-    CommandSettings, Config, ConfigError, DEFAULT_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode,
-    LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, Verify,
+    CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings,
+    Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, SentinelEndpoint,
+    SentinelNode, TlsSettings, TlsVerify, Verify,
 };
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};
@@ -218,4 +282,8 @@ pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};
 pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};
+#[cfg(feature = "tls-no-provider")]
+pub use tls::TlsError;
+#[cfg(feature = "tls-no-provider")]
+pub use tokio_rustls::rustls;
 pub use transport::{BoxFuture, BoxedStream, Stream, Transport};

@@ -1,29 +1,29 @@
 //! The tether as an application holds it: started from `main` or under one of its actors, asked for handles, watched,
 //! and shut down. Everything here sends messages or reads what the actors have written; it decides nothing.
 
+mod builder;
+
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ractor::{Actor, ActorCell, ActorRef};
+use ractor::{ActorCell, ActorRef};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::builder::TetherBuilder;
+
 use crate::config::{Config, ConfigError};
-use crate::control::ending;
-use crate::control::supervisor::{SupervisorMsg, TetherSupervisor};
-use crate::control::{Control, Reports};
+use crate::control::supervisor::SupervisorMsg;
+use crate::control::{Control, ending};
 use crate::event::Event;
-use crate::gate::Gate;
-use crate::handle::{Flags, Handle};
+use crate::handle::Handle;
 use crate::lock::lock;
-use crate::resolve::{Resolve, SystemResolver};
-use crate::shared::Shared;
-use crate::stats::{Counters, Stats};
+use crate::stats::Stats;
 use crate::status::{Phase, Status};
-use crate::transport::{SocketTransport, Transport};
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::TlsError;
 
 /// Two reconnects by hand are at least this far apart: each costs the server a connection, and an impatient script none.
 const RECONNECT_INTERVAL: Duration = Duration::from_secs(1);
@@ -73,7 +73,8 @@ impl Tether {
     /// again, in the background.
     ///
     /// # Errors
-    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does, [`StartError::Tls`] if the
+    /// certificates that it names cannot.
     ///
     /// # Panics
     /// Outside a tokio runtime with its time and I/O drivers enabled.
@@ -85,14 +86,15 @@ impl Tether {
     /// actor as a supervision event. (ractor's default for such an event is to stop the supervisor.)
     ///
     /// # Errors
-    /// [`StartError::Config`] if the configuration cannot work whatever the server does.
+    /// [`StartError::Config`] if the configuration cannot work whatever the server does, [`StartError::Tls`] if the
+    /// certificates that it names cannot.
     pub async fn spawn_linked(config: Config, supervisor: ActorCell) -> Result<Self, StartError> {
         Self::builder(config).supervisor(supervisor).start().await
     }
 
     /// Starts a tether with more than its configuration: a resolver, a transport, a token that ends it.
     pub fn builder(config: Config) -> TetherBuilder {
-        TetherBuilder { config, transport: None, resolver: None, cancelled_by: None, supervisor: None, seed: None }
+        TetherBuilder::new(config)
     }
 
     /// A handle for commands. Cheap to clone; one per task is usual.
@@ -237,94 +239,6 @@ impl fmt::Debug for Tether {
     }
 }
 
-/// A tether that is about to be started.
-#[must_use = "a builder does nothing until `start`"]
-pub struct TetherBuilder {
-    config: Config,
-    transport: Option<Arc<dyn Transport>>,
-    resolver: Option<Arc<dyn Resolve>>,
-    cancelled_by: Option<CancellationToken>,
-    supervisor: Option<ActorCell>,
-    seed: Option<u64>,
-}
-
-impl TetherBuilder {
-    /// Asks this resolver what the endpoint's name means. Default: the system's.
-    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Some(Arc::new(resolver));
-        self
-    }
-
-    /// Connects through this transport. Default: sockets of the operating system.
-    pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transport = Some(Arc::new(transport));
-        self
-    }
-
-    /// Shuts the tether down when `token` is cancelled.
-    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
-        self.cancelled_by = Some(token);
-        self
-    }
-
-    /// Starts the tether under this actor.
-    pub fn supervisor(mut self, supervisor: ActorCell) -> Self {
-        self.supervisor = Some(supervisor);
-        self
-    }
-
-    /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
-        self
-    }
-
-    /// Starts the tether.
-    ///
-    /// # Errors
-    /// As [`Tether::start`].
-    ///
-    /// # Panics
-    /// As [`Tether::start`].
-    pub async fn start(self) -> Result<Tether, StartError> {
-        let settings = self.config.recovery_settings()?;
-        let config = Arc::new(self.config);
-        let reports = Arc::new(Reports::default());
-        let counters = Arc::new(Counters::default());
-        let shared = Arc::new(Shared {
-            gate: Gate::new(&config.commands, counters.clone()),
-            counters,
-            commands: config.commands.clone(),
-            db: i64::from(config.db),
-            endpoint: config.endpoint.to_string().into(),
-            refusals: reports.clone(),
-            flags: Flags::default(),
-        });
-        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&config.dial)));
-        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
-        let control = Arc::new(Control::new(config, settings, shared, transport, resolver, reports, seed));
-
-        let spawned = match self.supervisor {
-            Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
-            None => Actor::spawn(None, TetherSupervisor, control.clone()).await,
-        };
-        let (supervisor, actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
-
-        let released = CancellationToken::new();
-        let lifeline = Arc::new(Lifeline(released.clone()));
-        let cancelled_by = self.cancelled_by.unwrap_or_default();
-        tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
-        Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
-    }
-}
-
-impl fmt::Debug for TetherBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TetherBuilder").field("config", &self.config).finish_non_exhaustive()
-    }
-}
-
 /// Why a tether was not started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -332,6 +246,10 @@ pub enum StartError {
     /// The configuration cannot work, whatever the server does.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates, keys or roots that it names cannot be used.
+    #[cfg(feature = "tls-no-provider")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The supervising actor could not be spawned.
     #[error("the tether's actor could not be spawned: {0}")]
     Spawn(String),

@@ -98,7 +98,12 @@ fn a_crash_and_the_name_moves() {
     let moves = |lasting: Duration| {
         with_seeds(SEEDS, async |seed| {
             let world = World::new(2);
-            let tether = world.settled(seed, settled_for(seed)).await;
+            let mut config = config();
+            // Incarnations that give up ask besides, of which the bound knows nothing: another's answer may serve them.
+            config.failures_before_resolve = 1_000;
+            let tether = world.tether(config, seed).await;
+            until_connected(&tether, 0).await;
+            sleep(settled_for(seed)).await;
             world.nodes[0].crash();
             world.nodes[1].promote();
             sleep(lasting + ms(seed)).await;

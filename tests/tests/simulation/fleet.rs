@@ -100,10 +100,10 @@ fn the_primary_is_full_of_others() {
         let took = all_connected(&tethers, 0).await;
         assert!(took <= bounds().rejected_old + rounding(2), "the last took {took:?}");
 
-        // Every attempt costs a server that loads its dataset: 25, 50, 100, 200, then 250 ms on average.
+        // Every attempt costs a server that loads its dataset: 37, 62, 112, then 138 ms on average.
         let dials = dials_per_window(&world, 0, lost, ms(1_000));
         let most = dials.iter().max().copied().unwrap_or_default();
-        assert!(most <= 8 * size, "{most} dials a second by {size} tethers: {dials:?}");
+        assert!(most <= 10 * size, "{most} dials a second by {size} tethers: {dials:?}");
         assert!(dials[13] <= size, "{dials:?}");
         // Nor is the recovered one met by a wall.
         let after = dials_per_window(&world, 0, healed, ms(100));

@@ -130,12 +130,13 @@ impl EventJudge {
     }
 
     /// What the network saw, against what was announced: one connection an attempt. An attempt that was cancelled before
-    /// its first turn makes none; one that a peer hung up on may ask less over up to three more, once a second.
+    /// its first turn makes none; one that a peer hung up on may ask less over up to three more, and whether TLS is spoken over a
+    /// fourth, once a second.
     pub(crate) fn judge_dials(&self, world: &World) -> Verdict {
         for node in 0..world.nodes.len() {
             let dialled = world.net.dials(address(node));
             let announced = self.dials.get(&Address::Tcp(address(node))).copied().unwrap_or_default();
-            let lowered = 3 * world
+            let lowered = 4 * world
                 .net
                 .dial_times(address(node))
                 .iter()

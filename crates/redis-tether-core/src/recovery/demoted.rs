@@ -43,7 +43,7 @@ impl Demoted {
                 cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
                 self.search.begin(cx, Duration::ZERO);
             }
-            Event::Resolved { .. } => self.search.extend(cx),
+            Event::Resolved { .. } | Event::Moved { .. } => self.search.extend(cx),
             Event::AttemptReady { epoch, .. } => match self.search.ready(cx, epoch) {
                 Some(address) => {
                     let state = publish(cx, epoch, address, self.search);

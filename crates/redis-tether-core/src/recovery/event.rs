@@ -16,6 +16,13 @@ pub enum Event {
         /// In the order in which the resolver gave them.
         addresses: Vec<Address>,
     },
+    /// The endpoint has moved to these addresses: whoever appoints primaries has said so, in so many words. A fit link
+    /// elsewhere is left as soon as a primary is verified at one of them, without the caution that a resolver's answers need.
+    /// An empty list changes nothing.
+    Moved {
+        /// The best first.
+        addresses: Vec<Address>,
+    },
     /// An attempt met a server that may be published.
     AttemptReady {
         /// The attempt, and the link if it is published.

@@ -94,6 +94,14 @@ impl Memory {
         name_the_same(&self.known, answer)
     }
 
+    /// Whether one more answer like this changes nothing while a link to `present` serves: it is the last one to the letter
+    /// and names that address, nobody waits for one, and looking elsewhere in vain is forgotten.
+    #[must_use]
+    pub fn expects(&self, answer: &[Address], present: &Address) -> bool {
+        let is_the_last_one = self.known == answer && answer.contains(present);
+        is_the_last_one && self.reconnect_asked.is_none() && self.relocations.is_at_rest()
+    }
+
     pub(super) fn take_epoch(&mut self) -> Epoch {
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();

@@ -14,7 +14,7 @@ pub(super) fn step(cx: &mut Context<'_>, mut search: Search, event: Event) -> St
             cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
             search.begin(cx, Duration::ZERO);
         }
-        Event::Resolved { .. } => search.extend(cx),
+        Event::Resolved { .. } | Event::Moved { .. } => search.extend(cx),
         Event::AttemptReady { epoch, .. } => match search.ready(cx, epoch) {
             Some(address) => return publish(cx, epoch, address, search),
             None => cx.out.push(Effect::Cancel { epoch }),

@@ -246,6 +246,7 @@ impl Search {
             cx.memory.relocations.failed(cx.now, self.lane, cx.rng);
         }
         self.paced = Paced::Together;
+        self.settled_for = None;
         self
     }
 

@@ -88,7 +88,7 @@ impl Suspect {
     pub(super) fn step(mut self, cx: &mut Context<'_>, event: Event) -> State {
         match event {
             Event::Started => self.go_on(cx),
-            Event::Resolved { .. } => self.search.extend(cx),
+            Event::Resolved { .. } | Event::Moved { .. } => self.search.extend(cx),
             Event::AttemptReady { epoch, met } => return self.attempt_ready(cx, epoch, met),
             Event::AttemptFailed { epoch, kind } => {
                 // These rounds count for nobody: the link may well be fit.

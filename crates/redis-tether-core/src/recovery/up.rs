@@ -41,6 +41,7 @@ struct Relocation {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum RelocationReason {
     DnsEvidence,
+    Announced,
     Requested,
     MaxAge,
 }
@@ -73,6 +74,7 @@ impl Up {
                 self.look_if_owed(cx);
             }
             Event::Resolved { .. } => self.answered(cx),
+            Event::Moved { .. } => self.moved(cx),
             Event::AttemptReady { epoch, .. } => return self.relocate(cx, epoch),
             Event::AttemptFailed { epoch, kind } => self.relocation_failed(cx, epoch, kind),
             Event::LinkEnded { epoch } if epoch == self.live.epoch => {
@@ -128,8 +130,28 @@ impl Up {
             Naming::Named(_) => {}
             Naming::Unheard | Naming::Absent(_) => self.naming = Naming::Named(cx.now),
         }
-        if self.relocation.as_ref().is_some_and(|relocation| relocation.reason == RelocationReason::DnsEvidence) {
+        // What announced another one may know it sooner than others, who go on naming this one after it.
+        let is_first = cx.memory.known.first() == Some(&self.live.address);
+        let is_over = |relocation: &Relocation| match relocation.reason {
+            RelocationReason::DnsEvidence => true,
+            RelocationReason::Announced => is_first,
+            RelocationReason::Requested | RelocationReason::MaxAge => false,
+        };
+        if self.relocation.as_ref().is_some_and(is_over) {
             self.stay(cx);
+        }
+    }
+
+    /// Whoever appoints primaries says that it is elsewhere.
+    fn moved(&mut self, cx: &mut Context<'_>) {
+        if cx.memory.known.contains(&self.live.address) || cx.memory.is_pinned() {
+            self.answered(cx);
+            return;
+        }
+        self.naming = Naming::Absent(1);
+        let is_looked_for = |relocation: &Relocation| relocation.reason == RelocationReason::Announced;
+        if !self.relocation.as_ref().is_some_and(is_looked_for) {
+            self.look_elsewhere(cx, RelocationReason::Announced);
         }
     }
 
@@ -156,6 +178,11 @@ impl Up {
         let mut search = Search::new(Paced::Alone);
         match reason {
             RelocationReason::Requested => search.start_round(cx),
+            RelocationReason::Announced => {
+                // Later answers may name it again, in the last place: it is not what is looked for.
+                search.settle_for(Some(self.live.address.clone()));
+                search.begin(cx, Duration::ZERO);
+            }
             RelocationReason::DnsEvidence | RelocationReason::MaxAge => search.begin(cx, Duration::ZERO),
         }
         self.relocation = Some(Relocation { reason, search });
@@ -194,7 +221,7 @@ impl Up {
         }
         match relocation.reason {
             // The name goes on pointing elsewhere: so does the search, at its own pace.
-            RelocationReason::DnsEvidence => {}
+            RelocationReason::DnsEvidence | RelocationReason::Announced => {}
             RelocationReason::Requested => {
                 cx.memory.reconnect_asked = None;
                 self.stay(cx);

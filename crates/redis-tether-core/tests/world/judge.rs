@@ -6,7 +6,7 @@ mod pace;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Met, Phase, Settings, Teardown};
+use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Met, Phase, Settings, Sight, Teardown};
 use redis_tether_core::{Address, Epoch};
 
 use pace::{Book, Relocations, Tried};
@@ -84,7 +84,7 @@ impl Judge {
             memory: machine.memory().clone(),
         });
         match event {
-            Event::Resolved { addresses } if !addresses.is_empty() => {
+            Event::Resolved { addresses } | Event::Moved { addresses } if !addresses.is_empty() => {
                 self.news.retain(|address| addresses.contains(address));
                 self.news.extend(addresses.iter().filter(|address| !self.answer.contains(address)).cloned());
                 self.answer.clone_from(addresses);
@@ -118,6 +118,7 @@ impl Judge {
         self.started |= *event == Event::Started;
         self.one_epoch_and_only_growing(machine, event, effects, &before);
         self.void_events_change_nothing(machine, event, effects, &before);
+        self.expected_answers_change_nothing(machine, event, effects, &before);
         self.leads_on(now, machine, under_way);
         self.nothing_leaks(machine, effects, under_way, ready);
         self.teardown_is_founded(now, event, effects, &before);
@@ -170,6 +171,19 @@ impl Judge {
         };
         if is_void {
             self.unchanged(machine, event, effects, before, Some(epoch));
+        }
+    }
+
+    /// While all is well the actors keep to themselves what they hear over and over.
+    fn expected_answers_change_nothing(&self, machine: &Machine, event: &Event, effects: &[Effect], before: &Before) {
+        let Some(live) = before.live.as_ref().filter(|_| before.phase == Phase::Up) else { return };
+        let is_expected = match event {
+            Event::Resolved { addresses } => before.memory.expects(addresses, &live.address),
+            Event::Probed { sight: Sight::Primary | Sight::Unclear, .. } => true,
+            _ => false,
+        };
+        if is_expected {
+            self.unchanged(machine, event, effects, before, None);
         }
     }
 
@@ -324,7 +338,7 @@ impl Judge {
             let is_alone = before.phase == Phase::Up;
             if let Some(last) = tried.last.filter(|_| !is_alone) {
                 let floor = tried.floor(&self.settings, last);
-                let by_resolver = matches!(event, Event::Resolved { .. }) && is_news;
+                let by_resolver = matches!(event, Event::Resolved { .. } | Event::Moved { .. }) && is_news;
                 let floor = if by_resolver { self.settings.fresh_after.min(floor) } else { floor };
                 assert!(
                     now >= last + floor,

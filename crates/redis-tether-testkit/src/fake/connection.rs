@@ -17,7 +17,7 @@ use super::state::{Attention, CloseAfter, Content, End, Obstacle, Power, Role, S
 use crate::resp::{Malformed, Reply, Request, encode_reply, parse_request};
 
 /// What a client gets where it expects replies.
-const GARBAGE: &[u8] = b"\x15\x03\x01\x00\x02\x02\x50HTTP/1.1 400 Bad Request\r\n\r\n";
+const GARBAGE: &[u8] = b"\x00\xffHTTP/1.1 400 Bad Request\r\n\r\n";
 const TOO_MANY_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
 const UNBLOCKED: &str = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
 /// A hung server reads on, but not without end.

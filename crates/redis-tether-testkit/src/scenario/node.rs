@@ -13,6 +13,7 @@ use super::stage::Servers;
 use crate::fake::{FakeListener, FakeServer};
 use crate::resp::Reply;
 use crate::server::Server;
+use crate::tls::{ClientCertificates, TlsFiles, TlsFront};
 
 /// How many keys are asked for at once: few enough that the answer disturbs no other client.
 const KEYS_AT_ONCE: usize = 500;
@@ -30,7 +31,17 @@ pub enum Node {
         server: FakeServer,
         /// Its port.
         listener: FakeListener,
+        /// What speaks TLS for it, where it is to.
+        front: Option<TlsFront>,
     },
+}
+
+/// How the nodes of a stage speak TLS.
+#[derive(Debug)]
+pub(super) struct Tls {
+    /// Of each of them.
+    pub(super) port: u16,
+    pub(super) files: TlsFiles,
 }
 
 impl Node {
@@ -38,6 +49,7 @@ impl Node {
         servers: &Servers,
         addr: SocketAddr,
         password: Option<&str>,
+        tls: Option<&Tls>,
     ) -> Result<Self, ScenarioError> {
         match servers {
             Servers::Real(binary) => {
@@ -46,13 +58,25 @@ impl Node {
                     Some(password) => builder.password(password),
                     None => builder,
                 };
+                let builder = match tls {
+                    Some(Tls { port, files }) => builder.tls(*port, files, ClientCertificates::Required),
+                    None => builder,
+                };
                 Ok(Node::Real(builder.start().await?))
             }
             Servers::Fake => {
                 let server = FakeServer::new();
                 server.require_password(password);
                 let listener = server.listen(addr).await.map_err(ScenarioError::machine("listen"))?;
-                Ok(Node::Fake { server, listener })
+                let front = match tls {
+                    Some(Tls { port, files }) => {
+                        let (at, clients) = (SocketAddr::new(addr.ip(), *port), ClientCertificates::Required);
+                        let front = TlsFront::start(at, addr, files, clients).await;
+                        Some(front.map_err(ScenarioError::machine("listen for TLS"))?)
+                    }
+                    None => None,
+                };
+                Ok(Node::Fake { server, listener, front })
             }
         }
     }
@@ -137,7 +161,10 @@ impl Node {
     pub(super) async fn kill(&self) -> Result<(), ScenarioError> {
         match self {
             Node::Real(server) => server.kill().await?,
-            Node::Fake { server, listener } => {
+            Node::Fake { server, listener, front } => {
+                if let Some(front) = front {
+                    front.close().await;
+                }
                 server.crash();
                 listener.wait_until_closed().await?;
             }
@@ -148,10 +175,13 @@ impl Node {
     pub(super) async fn restart(&self) -> Result<(), ScenarioError> {
         match self {
             Node::Real(server) => server.restart().await?,
-            Node::Fake { server, listener } => {
+            Node::Fake { server, listener, front } => {
                 server.lose_data();
                 server.restart();
                 listener.wait_until_open().await?;
+                if let Some(front) = front {
+                    front.open().await.map_err(ScenarioError::machine("listen for TLS"))?;
+                }
             }
         }
         Ok(())

@@ -2,12 +2,14 @@
 //! scenario sets the stage first and then points a client at it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::Scenario;
-use super::node::Node;
+use super::node::{Node, Tls};
 use super::play::ScenarioError;
 use crate::dns::Dns;
-use crate::server::{ServerBinary, allocate_addresses};
+use crate::server::{ServerBinary, allocate_addresses, free_common_port};
+use crate::tls::TlsFiles;
 
 /// The name under which clients find the primary.
 const NAME: &str = "redis.test";
@@ -54,6 +56,7 @@ pub struct Stage {
     primary: Node,
     replica: Option<Node>,
     password: Option<&'static str>,
+    tls: Option<Tls>,
 }
 
 impl Stage {
@@ -62,20 +65,40 @@ impl Stage {
     /// # Errors
     /// Where a server does not start or the machine has no address for it.
     pub async fn set(servers: &Servers, scenario: Scenario) -> Result<Self, ScenarioError> {
-        let nodes = if scenario.is_failover() { 2 } else { 1 };
-        let addresses = allocate_addresses(nodes).map_err(ScenarioError::machine("find free loopback addresses"))?;
+        let addresses = addresses_for(scenario)?;
+        Self::set_at(&addresses, servers, scenario, None).await
+    }
+
+    /// The same, with nodes that speak TLS at the [port](Self::port) of the stage, as [`tls`](Self::tls) says, and want a
+    /// certificate of their clients.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn set_over_tls(servers: &Servers, scenario: Scenario) -> Result<Self, ScenarioError> {
+        let addresses = addresses_for(scenario)?;
+        let port = free_common_port(&addresses).map_err(ScenarioError::machine("find a free port for TLS"))?;
+        let files = TlsFiles::create(&[NAME]).map_err(ScenarioError::machine("make certificates"))?;
+        Self::set_at(&addresses, servers, scenario, Some(Tls { port, files })).await
+    }
+
+    async fn set_at(
+        addresses: &[SocketAddr],
+        servers: &Servers,
+        scenario: Scenario,
+        tls: Option<Tls>,
+    ) -> Result<Self, ScenarioError> {
         let password = (scenario == Scenario::Auth).then_some(PASSWORD);
 
-        let primary = Node::start(servers, addresses[0], password).await?;
+        let primary = Node::start(servers, addresses[0], password, tls.as_ref()).await?;
         let replica = match addresses.get(1) {
             Some(addr) => {
-                let replica = Node::start(servers, *addr, password).await?;
+                let replica = Node::start(servers, *addr, password, tls.as_ref()).await?;
                 replica.replicate(&primary).await?;
                 Some(replica)
             }
             None => None,
         };
-        let stage = Self { scenario, dns: Dns::new(), primary, replica, password };
+        let stage = Self { scenario, dns: Dns::new(), primary, replica, password, tls };
         stage.point_name_at(&stage.primary);
         Ok(stage)
     }
@@ -98,10 +121,16 @@ impl Stage {
         NAME
     }
 
-    /// The port of the primary, whoever that is.
+    /// The port of the primary, whoever that is: the one for TLS, where the stage has that.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.primary.addr().port()
+        self.tls.as_ref().map_or(self.primary.addr().port(), |tls| tls.port)
+    }
+
+    /// What the nodes show and want, where they speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        self.tls.as_ref().map(|tls| &tls.files)
     }
 
     /// The password that clients need, if they need one.
@@ -125,4 +154,9 @@ impl Stage {
     pub(super) fn point_name_at(&self, node: &Node) {
         self.dns.set(NAME, vec![node.addr().ip()]);
     }
+}
+
+fn addresses_for(scenario: Scenario) -> Result<Vec<SocketAddr>, ScenarioError> {
+    let nodes = if scenario.is_failover() { 2 } else { 1 };
+    allocate_addresses(nodes).map_err(ScenarioError::machine("find free loopback addresses"))
 }

@@ -36,12 +36,42 @@ pub fn allocate_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
     Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
+/// As many other loopback addresses, on which this port is free at the time of the call.
+///
+/// # Errors
+/// As [`allocate_addresses`].
+pub(super) fn allocate_at_port(count: usize, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut found = Vec::with_capacity(count);
+    for _ in 0..TRIES {
+        let addr = SocketAddr::new(next_ip(), port);
+        match TcpListener::bind(addr) {
+            Ok(_) => found.push(addr),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+        }
+        if found.len() == count {
+            return Ok(found);
+        }
+    }
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
 /// A port that is free on this address at the time of the call.
 ///
 /// # Errors
 /// Those of binding the address; `AddrInUse` when none was found.
 pub fn free_port(ip: IpAddr) -> io::Result<u16> {
     common_port(&[ip])
+}
+
+/// A port that is free on all of these addresses at the time of the call: another one than that of
+/// [`allocate_addresses`], for servers that have two.
+///
+/// # Errors
+/// As [`free_port`].
+pub fn free_common_port(addrs: &[SocketAddr]) -> io::Result<u16> {
+    let ips: Vec<IpAddr> = addrs.iter().map(SocketAddr::ip).collect();
+    common_port(&ips)
 }
 
 fn common_port(ips: &[IpAddr]) -> io::Result<u16> {

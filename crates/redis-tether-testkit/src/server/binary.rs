@@ -109,6 +109,16 @@ impl ServerBinary {
         self.version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
     }
 
+    /// Whether it was built with TLS. Asks it to start with a certificate that is not there, which it refuses in either case,
+    /// each for its own reason.
+    pub fn speaks_tls(&self) -> bool {
+        let nowhere = "/nonexistent/server.pem";
+        let mut command = Command::new(&self.path);
+        command.args(["--port", "0", "--tls-port", "1", "--tls-cert-file", nowhere, "--tls-key-file", nowhere]);
+        let output = command.stdin(Stdio::null()).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("Failed to configure TLS"))
+    }
+
     fn at(kind: ServerKind, path: &Path) -> Option<Self> {
         let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -32,6 +32,13 @@ impl Client {
         Ok(client)
     }
 
+    /// Whether the server has not closed the connection, as a sentinel has it do to all its clients when it is promoted or
+    /// demoted. Between commands nothing comes in, so that whatever is read is the end.
+    pub(super) fn is_open(&self) -> bool {
+        let mut byte = [0];
+        self.stream.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     pub(super) async fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
         self.send(args).await?;
         self.receive().await

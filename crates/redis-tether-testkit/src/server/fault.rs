@@ -64,6 +64,9 @@ impl Server {
             return Ok(());
         };
         let machine = || ServerError::machine("end the server's process");
+        if let Some(secure) = self.secure() {
+            secure.close().await;
+        }
         process.signal(signal).map_err(machine())?;
         let pid = Pid::from_raw(process.id().cast_signed());
         let mut waiting = std::pin::pin!(process.wait());

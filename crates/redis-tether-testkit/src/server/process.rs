@@ -8,13 +8,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::address::allocate_addresses;
 use super::running::Server;
+use super::secure::{Secure, Wanted};
 use super::{ServerBinary, ServerError};
+use crate::directory::Dir;
+use crate::tls::{ClientCertificates, TlsFiles};
 
 /// How much of a log goes into an error.
 const LOG_TAIL: u64 = 2048;
@@ -34,11 +36,27 @@ pub struct ServerBuilder {
     lines: Vec<String>,
     args: Vec<String>,
     password: Option<String>,
+    duty: Duty,
+    tls: Option<Wanted>,
+}
+
+/// What a process is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Duty {
+    Data,
+    /// The same binary with another table of commands, and a configuration that it rewrites itself.
+    Sentinel,
 }
 
 impl ServerBuilder {
     pub(super) fn new(binary: ServerBinary) -> Self {
-        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None }
+        Self { binary, addr: None, lines: Vec::new(), args: Vec::new(), password: None, duty: Duty::Data, tls: None }
+    }
+
+    /// Runs as a sentinel. What it watches, lines of the configuration say: `.config_line("sentinel monitor ...")`.
+    pub fn sentinel(mut self) -> Self {
+        self.duty = Duty::Sentinel;
+        self
     }
 
     /// Listens at this address, which should be one of [`allocate_addresses`].
@@ -66,6 +84,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Speaks TLS as well, at this port of its address. A server that was built without TLS gets a [front](crate::TlsFront).
+    pub fn tls(mut self, port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
+        self.tls = Some(Wanted::new(port, files, clients));
+        self
+    }
+
     /// Starts the server and waits until it answers, at most 10 s.
     ///
     /// # Errors
@@ -76,9 +100,13 @@ impl ServerBuilder {
             None => own_address().map_err(ServerError::machine("find a free loopback address"))?,
         };
         let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
-        let launch = Launch { binary: self.binary, addr, args: self.args, dir };
+        let is_built_in = self.tls.is_some() && self.binary.speaks_tls();
+        let secure = self.tls.map(|wanted| Secure::new(wanted, addr, is_built_in));
+        let (secure, mut lines) = secure.map_or((None, Vec::new()), |(secure, lines)| (Some(secure), lines));
+        lines.extend(self.lines);
+        let launch = Launch { binary: self.binary, addr, args: self.args, duty: self.duty, secure, dir };
         launch
-            .write_config(&self.lines, self.password.as_deref())
+            .write_config(&lines, self.password.as_deref())
             .map_err(ServerError::machine("write the server's configuration"))?;
         Server::launch(launch, self.password).await
     }
@@ -94,6 +122,8 @@ pub(super) struct Launch {
     pub(super) binary: ServerBinary,
     pub(super) addr: SocketAddr,
     args: Vec<String>,
+    duty: Duty,
+    pub(super) secure: Option<Secure>,
     dir: Dir,
 }
 
@@ -103,33 +133,44 @@ impl Launch {
         let mut config = vec![
             format!("bind {}", self.addr.ip()),
             format!("port {}", self.addr.port()),
-            format!("dir {}", quoted(&self.dir.path.to_string_lossy())),
+            format!("dir {}", quoted(&self.dir.path().to_string_lossy())),
             format!("unixsocket {}", quoted(&self.unix_socket().to_string_lossy())),
             format!("logfile {}", quoted(&self.log().to_string_lossy())),
             "daemonize no".to_owned(),
             "protected-mode no".to_owned(),
-            "save \"\"".to_owned(),
-            "appendonly no".to_owned(),
-            "repl-diskless-sync-delay 0".to_owned(),
         ];
-        if self.binary.major() >= 7 {
-            config.push("enable-debug-command yes".to_owned());
+        match self.duty {
+            Duty::Data => config.extend(self.data_config().map(str::to_owned)),
+            Duty::Sentinel => {
+                // What it announces to the other sentinels; on loopback a connection comes from another address.
+                config.push(format!("sentinel announce-ip {}", self.addr.ip()));
+                config.push(format!("sentinel announce-port {}", self.addr.port()));
+            }
         }
         config.extend(password.map(|password| format!("requirepass {}", quoted(password))));
         config.extend(lines.iter().cloned());
         fs::write(self.config(), config.join("\n") + "\n")
     }
 
+    fn data_config(&self) -> impl Iterator<Item = &'static str> {
+        let for_seven = (self.binary.major() >= 7).then_some("enable-debug-command yes");
+        ["save \"\"", "appendonly no", "repl-diskless-sync-delay 0"].into_iter().chain(for_seven)
+    }
+
     pub(super) fn spawn(&self) -> io::Result<Process> {
         // What goes wrong before the log is open goes to stderr.
         let log = File::options().create(true).append(true).open(self.log())?;
         let mut command = Command::new(self.binary.path());
-        command.arg(self.config()).args(&self.args).current_dir(&self.dir.path).stdin(Stdio::null());
+        command.arg(self.config());
+        if self.duty == Duty::Sentinel {
+            command.arg("--sentinel");
+        }
+        command.args(&self.args).current_dir(self.dir.path()).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
     }
 
     pub(super) fn unix_socket(&self) -> PathBuf {
-        self.dir.path.join("redis.sock")
+        self.dir.path().join("redis.sock")
     }
 
     /// The end of the server's log.
@@ -138,11 +179,11 @@ impl Launch {
     }
 
     fn config(&self) -> PathBuf {
-        self.dir.path.join("redis.conf")
+        self.dir.path().join("redis.conf")
     }
 
     fn log(&self) -> PathBuf {
-        self.dir.path.join("server.log")
+        self.dir.path().join("server.log")
     }
 }
 
@@ -189,35 +230,6 @@ impl Drop for Process {
     }
 }
 
-/// A directory that goes when its owner does.
-#[derive(Debug)]
-struct Dir {
-    path: PathBuf,
-}
-
-impl Dir {
-    fn create() -> io::Result<Self> {
-        static COUNTER: AtomicU32 = AtomicU32::new(0);
-        loop {
-            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let name = format!("redis-testkit-{}-{number}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
-                // Left by a process of the same id that was killed.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
 fn read_tail(path: &Path) -> io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -248,14 +260,5 @@ mod tests {
     #[test]
     fn a_word_of_the_configuration_survives_its_characters() {
         assert_eq!(quoted("a b\"c\\d\n"), "\"a b\\\"c\\\\d\\n\"");
-    }
-
-    #[test]
-    fn a_directory_goes_with_its_owner() {
-        let dir = Dir::create().expect("a directory");
-        let path = dir.path.clone();
-        fs::write(path.join("file"), "x").expect("writable");
-        drop(dir);
-        assert!(!path.exists());
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::client::Client;
 use super::process::{Launch, Process, ServerBuilder};
+use super::secure::Secure;
 use super::{Info, ServerBinary, ServerError};
 use crate::resp::Reply;
 use crate::wait::TimedOut;
@@ -127,7 +128,7 @@ impl Server {
     async fn exchange(&self, args: &[&str]) -> io::Result<Reply> {
         let mut admin = self.admin.lock().await;
         // Taken out for the time of the exchange: one that is cut short is not used again.
-        let mut client = match admin.take() {
+        let mut client = match admin.take().filter(Client::is_open) {
             Some(client) => client,
             None => self.connect().await?,
         };
@@ -146,7 +147,12 @@ impl Server {
     /// # Errors
     /// As [`command`](Self::command).
     pub async fn full_info(&self) -> Result<Info, ServerError> {
-        let reply = self.command(&["INFO", "everything"]).await?;
+        const INFO: [&str; 2] = ["INFO", "everything"];
+        let reply = match self.command(&INFO).await {
+            // Sentinels have all clients of a server closed when they change its role. To ask twice does no harm.
+            Err(ServerError::Connection { .. }) => self.command(&INFO).await?,
+            reply => reply?,
+        };
         Ok(Info::parse(&reply.text().unwrap_or_default()))
     }
 
@@ -185,6 +191,10 @@ impl Server {
     /// Ends the kit's own connection, which a dead process has closed.
     pub(super) async fn hang_up(&self) {
         self.admin.lock().await.take();
+    }
+
+    pub(super) fn secure(&self) -> Option<&Secure> {
+        self.launch.secure.as_ref()
     }
 
     pub(super) fn process(&self) -> MutexGuard<'_, Option<Process>> {
@@ -257,7 +267,7 @@ impl Server {
         let start = Instant::now();
         loop {
             let last = match timeout(PATIENCE, self.greet()).await {
-                Ok(Ok(Greeting::Ready)) => return Ok(()),
+                Ok(Ok(Greeting::Ready)) => return self.open_tls().await,
                 Ok(Ok(Greeting::NotYet(last))) => last,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no reply".to_owned(),
@@ -272,6 +282,13 @@ impl Server {
                 return Err(ServerError::NotReady { addr: self.addr(), last, log: self.log_tail() });
             }
             sleep(ASK_EVERY).await;
+        }
+    }
+
+    async fn open_tls(&self) -> Result<(), ServerError> {
+        match self.secure() {
+            Some(secure) => secure.open().await.map_err(ServerError::machine("listen for TLS")),
+            None => Ok(()),
         }
     }
 

@@ -7,21 +7,22 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_
 
 use super::Config;
 use super::endpoint::Endpoint;
+use super::sentinel::{Listed, SentinelEndpoint};
 use super::table::SETTINGS;
 
 /// What stays as it is: RFC 3986's unreserved characters. Everything else is safe to encode anywhere in a URL.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// In a path, slashes are what they are.
+/// In a path, slashes are what they are; and in a query they mean nothing.
 const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// The URL form, `redis://user:***@host:6379/0?deadline=1s`: never the password, and otherwise everything that
+/// The URL form, `redis://user:***@host:6379/0?deadline=1s`, or `rediss://` with TLS: never a password, and otherwise everything that
 /// [`Config::from_url`] needs to read the same configuration. Read back, the password is the literal `***`.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut parameters = Parameters::default();
         match &self.endpoint {
             endpoint @ Endpoint::Tcp { .. } => {
-                f.write_str("redis://")?;
+                f.write_str(if self.tls.is_some() { "rediss://" } else { "redis://" })?;
                 self.fmt_userinfo(f)?;
                 write!(f, "{endpoint}/{}", self.db)?;
             }
@@ -32,6 +33,13 @@ impl fmt::Display for Config {
                     Err(_) => fmt::Display::fmt(&self.endpoint, f)?,
                 }
                 self.collect_identity(&mut parameters);
+            }
+            Endpoint::Sentinel(sentinel) => {
+                f.write_str(if self.tls.is_some() { "rediss+sentinel://" } else { "redis+sentinel://" })?;
+                self.fmt_userinfo(f)?;
+                let master = utf8_percent_encode(&sentinel.master, ENCODED);
+                write!(f, "{}/{master}/{}", Listed(&sentinel.nodes), self.db)?;
+                collect_sentinels_identity(sentinel, &mut parameters);
             }
         }
         self.collect_settings(&mut parameters);
@@ -70,9 +78,18 @@ impl Config {
         for setting in SETTINGS {
             let value = setting.print(self);
             if let Some(value) = value.filter(|value| setting.print(&defaults).as_ref() != Some(value)) {
-                parameters.push(setting.short, &value);
+                parameters.push(setting.short, &utf8_percent_encode(&value, ENCODED_IN_PATH).to_string());
             }
         }
+    }
+}
+
+fn collect_sentinels_identity(sentinel: &SentinelEndpoint, parameters: &mut Parameters) {
+    if let Some(username) = &sentinel.username {
+        parameters.push("sentinel_user", &utf8_percent_encode(username, ENCODED).to_string());
+    }
+    if let Some(password) = &sentinel.password {
+        parameters.push("sentinel_pass", &password.to_string());
     }
 }
 

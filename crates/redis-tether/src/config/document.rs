@@ -16,6 +16,7 @@ pub(super) enum Document {
     Text(String),
     /// In the order of the file. A name that is not text has become an empty one.
     Table(Vec<(String, Document)>),
+    List(Vec<Document>),
     /// What no setting is made of: only its kind is kept.
     Other(&'static str),
 }
@@ -58,6 +59,7 @@ impl Document {
             Self::Whole(_) => "a number",
             Self::Text(_) => "text (which is not repeated here, since it may hold a secret)",
             Self::Table(_) => "a table",
+            Self::List(_) => "a list",
             Self::Other(kind) => kind,
         }
     }
@@ -132,8 +134,11 @@ impl<'de> Visitor<'de> for DocumentVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Document, A::Error> {
-        while list.next_element::<de::IgnoredAny>()?.is_some() {}
-        Ok(Document::Other("a list"))
+        let mut elements = Vec::new();
+        while let Some(element) = list.next_element()? {
+            elements.push(element);
+        }
+        Ok(Document::List(elements))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document, A::Error> {

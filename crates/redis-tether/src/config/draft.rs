@@ -10,6 +10,8 @@ pub(super) struct Draft {
     pub(super) config: Config,
     pub(super) given_port: Option<u16>,
     pub(super) given_db: Option<u32>,
+    /// Whether it was said that the connection speaks TLS, or that it does not.
+    pub(super) given_tls: Option<bool>,
 }
 
 impl Draft {
@@ -17,6 +19,15 @@ impl Draft {
     pub(super) fn finish(self) -> Result<Config, ConfigError> {
         self.config.validate()?;
         Ok(self.config)
+    }
+}
+
+/// Reads a yes or a no, as StackExchange.Redis strings and the environment have it.
+pub(super) fn parse_bool(field: &'static str, text: &str) -> Result<bool, ConfigError> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(ConfigError::unreadable(field, text, "true or false")),
     }
 }
 

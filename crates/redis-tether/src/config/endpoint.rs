@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::document::Document;
 use super::error::ConfigError;
+use super::sentinel::{SentinelEndpoint, SentinelNode};
 
 /// The port of Redis and Valkey, taken wherever none is given.
 pub const DEFAULT_PORT: u16 = 6379;
@@ -16,7 +17,7 @@ pub const DEFAULT_PORT: u16 = 6379;
 /// Where the server is.
 ///
 /// In a file: `{ host = "redis", port = 6379 }` (the port may be left out) or `{ path = "/run/redis.sock" }`, or as a URL
-/// that says no more than that: `redis://redis:6379`, `unix:///run/redis.sock`.
+/// that says no more than that: `redis://redis:6379`, `unix:///run/redis.sock`. Sentinels are a [`SentinelEndpoint`].
 ///
 /// `localhost` and `127.0.0.1` mean the machine this process runs on, and inside a container that is the container
 /// itself: there, name the server's service (`redis` in a compose file, `redis.namespace.svc` in Kubernetes).
@@ -39,6 +40,8 @@ pub enum Endpoint {
         /// Absolute, at most 107 bytes, which is what the operating system takes.
         path: PathBuf,
     },
+    /// Wherever these sentinels say that the primary is.
+    Sentinel(SentinelEndpoint),
 }
 
 impl Endpoint {
@@ -53,9 +56,17 @@ impl Endpoint {
         Self::Unix { path: path.into() }
     }
 
+    /// Wherever these sentinels say that the primary of this name is.
+    pub fn sentinel(nodes: impl IntoIterator<Item = SentinelNode>, master: impl Into<String>) -> Self {
+        Self::Sentinel(SentinelEndpoint::new(nodes, master))
+    }
+
     /// As a file has it. Checked at once, so that no part of a file is kept unchecked as a host.
     pub(super) fn from_document(document: Document) -> Result<Self, ConfigError> {
         let endpoint = match document {
+            Document::Table(entries) if entries.iter().any(|(name, _)| name == "sentinels") => {
+                Self::Sentinel(SentinelEndpoint::from_fields(entries)?)
+            }
             Document::Table(entries) => EndpointFields::read(entries)?.endpoint()?,
             Document::Text(text) => super::url::read_endpoint(&text).map_err(|cause| cause.in_field("endpoint"))?,
             other => return Err(other.refused("endpoint", FORMS)),
@@ -66,8 +77,9 @@ impl Endpoint {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         match self {
-            Self::Tcp { host, port } => check_host(host).and_then(|()| check_port(*port)),
+            Self::Tcp { host, port } => check_host(host).and_then(|()| check_port("endpoint.port", *port)),
             Self::Unix { path } => check_path(path),
+            Self::Sentinel(sentinel) => sentinel.check(),
         }
     }
 }
@@ -83,11 +95,10 @@ impl Default for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if check_host(host).is_err() => write!(f, "{NOT_A_HOST}:{port}"),
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tcp { host, port } => fmt_host_port(f, host, *port),
             Self::Unix { path } if check_path(path).is_err() => f.write_str(NOT_A_PATH),
             Self::Unix { path } => write!(f, "{}", path.display()),
+            Self::Sentinel(sentinel) => sentinel.fmt(f),
         }
     }
 }
@@ -103,7 +114,18 @@ impl fmt::Debug for Endpoint {
                 let path = if check_path(path).is_err() { Path::new(NOT_A_PATH) } else { path };
                 f.debug_struct("Unix").field("path", &path).finish()
             }
+            Self::Sentinel(sentinel) => sentinel.fmt(f),
         }
+    }
+}
+
+pub(super) fn fmt_host_port(f: &mut fmt::Formatter<'_>, host: &str, port: u16) -> fmt::Result {
+    if check_host(host).is_err() {
+        write!(f, "{NOT_A_HOST}:{port}")
+    } else if host.contains(':') {
+        write!(f, "[{host}]:{port}")
+    } else {
+        write!(f, "{host}:{port}")
     }
 }
 
@@ -111,8 +133,8 @@ const NOT_A_HOST: &str = "<not a host>";
 const NOT_A_PATH: &str = "<not a path>";
 
 /// The forms of an endpoint in a file.
-const FORMS: &str =
-    "a table with a host, a port and no more, or a path; or a URL such as redis://host:6379 or unix:///path";
+const FORMS: &str = "a table with a host, a port and no more, or a path, or sentinels and a master; or a URL such as redis://host:6379 or \
+     unix:///path";
 
 /// The fields of an endpoint in a file.
 #[derive(Default)]
@@ -133,7 +155,7 @@ impl EndpointFields {
                     set("endpoint.port", &mut fields.port, port)?;
                 }
                 "path" => set("endpoint.path", &mut fields.path, value.into_text("endpoint.path")?)?,
-                _ => return Err(ConfigError::unknown_field("endpoint", &name, "host, port, path")),
+                _ => return Err(ConfigError::unknown_field("endpoint", &name, "host, port, path; sentinels, master")),
             }
         }
         Ok(fields)
@@ -200,7 +222,7 @@ pub(super) fn parse_port(text: &str) -> Result<u16, ConfigError> {
     }
 }
 
-fn canonical_host(host: String) -> String {
+pub(super) fn canonical_host(host: String) -> String {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(&host);
     match bare.parse::<Ipv6Addr>() {
         Ok(address) => address.to_string(),
@@ -212,7 +234,7 @@ fn canonical_host(host: String) -> String {
 const NAME_AT_MOST: usize = 253;
 const LABEL_AT_MOST: usize = 63;
 
-fn check_host(host: &str) -> Result<(), ConfigError> {
+pub(super) fn check_host(host: &str) -> Result<(), ConfigError> {
     match host_problem(host) {
         Some(problem) => Err(ConfigError::Host { problem }),
         None => Ok(()),
@@ -235,7 +257,7 @@ fn host_problem(host: &str) -> Option<&'static str> {
         return Some("has credentials in it: give username and password as settings of their own");
     }
     if host.contains(',') {
-        return Some("has a comma in it: this version follows one endpoint");
+        return Some("has a comma in it: one endpoint is followed, unless they are sentinels (redis+sentinel://)");
     }
     if host.contains('%') {
         return Some("has a percent sign in it: IPv6 zones and percent-encoded names are not supported");
@@ -272,13 +294,9 @@ fn name_problem(host: &str) -> Option<&'static str> {
     None
 }
 
-fn check_port(port: u16) -> Result<(), ConfigError> {
+pub(super) fn check_port(field: &'static str, port: u16) -> Result<(), ConfigError> {
     if port == 0 {
-        return Err(ConfigError::OutOfRange {
-            field: "endpoint.port",
-            value: "0".to_owned(),
-            allowed: "1 to 65535".to_owned(),
-        });
+        return Err(ConfigError::OutOfRange { field, value: "0".to_owned(), allowed: "1 to 65535".to_owned() });
     }
     Ok(())
 }

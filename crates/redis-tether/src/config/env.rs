@@ -2,10 +2,13 @@
 //! variables come in through a function, so that tests need not touch the process's environment.
 
 use super::Config;
-use super::draft::{Draft, parse_db};
+use super::draft::{Draft, parse_bool, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, parse_port, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
+use super::sentinel::SentinelNode;
+use super::table::SETTINGS;
+use super::tls::TlsSettings;
 use super::url::read_any;
 
 const URL: &str = "REDIS_URL";
@@ -14,26 +17,44 @@ const PORT: &str = "REDIS_PORT";
 const USERNAME: &str = "REDIS_USERNAME";
 const PASSWORD: &str = "REDIS_PASSWORD";
 const DB: &str = "REDIS_DB";
+const SENTINELS: &str = "REDIS_SENTINELS";
+const MASTER: &str = "REDIS_SENTINEL_MASTER";
+const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
+const SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
+const TLS: &str = "REDIS_TLS";
+
+/// Each with the setting that it gives.
+const TLS_TEXTS: [(&str, &str); 4] = [
+    ("REDIS_TLS_SERVER_NAME", "tls.server_name"),
+    ("REDIS_TLS_CA_FILE", "tls.ca_file"),
+    ("REDIS_TLS_CERT_FILE", "tls.cert_file"),
+    ("REDIS_TLS_KEY_FILE", "tls.key_file"),
+];
 
 impl Config {
-    /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD` and `REDIS_DB` from the
-    /// environment of the process.
+    /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_DB`, `REDIS_TLS` and, with TLS,
+    /// `REDIS_TLS_CA_FILE`, `REDIS_TLS_CERT_FILE`, `REDIS_TLS_KEY_FILE` and `REDIS_TLS_SERVER_NAME` from the environment of the
+    /// process.
     ///
     /// - An empty variable counts as not set. Space around a value is dropped, except in the password.
     /// - `REDIS_URL` wins. It may be a URL or a StackExchange.Redis connection string. The other variables add what it
     ///   leaves out (a password kept in a secret, for instance) and may repeat what it says; if they say something
     ///   else, that is refused, naming both.
-    /// - Without it, `REDIS_HOST` names the server. `REDIS_PORT` defaults to 6379, `REDIS_DB` to 0.
+    /// - Without it, `REDIS_HOST` names the server. `REDIS_PORT` defaults to 6379, `REDIS_DB` to 0, `REDIS_TLS` to false.
     /// - Kubernetes injects `REDIS_PORT=tcp://10.0.0.1:6379` into every pod beside a service called `redis`. With
     ///   `REDIS_URL` set such a value (`tcp://`, `udp://` or `sctp://` and whatever follows) is ignored; with
     ///   `REDIS_HOST` set only its port counts; alone it is the endpoint.
     ///   Prefer `REDIS_HOST=redis` then: a name can be resolved again, an address cannot.
+    /// - In place of a host, `REDIS_SENTINELS=host1:26379,host2:26379` with `REDIS_SENTINEL_MASTER=mymaster` names sentinels.
+    ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels.
     ///
     /// # Errors
     /// What is malformed or contradictory is refused, naming the variable; if neither a URL nor a host is given, the
     /// error says what to set.
     pub fn from_env() -> Result<Self, ConfigError> {
-        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB] {
+        let texts = TLS_TEXTS.map(|(variable, _)| variable);
+        let sentinels = [SENTINELS, MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD];
+        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS].into_iter().chain(texts).chain(sentinels) {
             if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
                 let cause = ConfigError::Unreadable {
                     field: "its value",
@@ -55,13 +76,29 @@ impl Config {
             Some(url) => {
                 let mut draft = read_any(&url).map_err(|cause| cause.in_variable(URL))?;
                 agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))?;
+                agree_on_sentinels(&draft, given(&vars, SENTINELS), given(&vars, MASTER))?;
                 draft
             }
-            None => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
+            None => match (given(&vars, SENTINELS), given(&vars, MASTER)) {
+                (None, None) => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
+                (sentinels, master) => {
+                    let mut draft = read_sentinels(sentinels, master)?;
+                    agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))
+                        .map_err(|error| instead_of_url(error, SENTINELS))?;
+                    draft
+                }
+            },
         };
+        add_sentinels_credentials(&mut draft, &vars)?;
         add_username(&mut draft, given(&vars, USERNAME))?;
         add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
         add_db(&mut draft, given(&vars, DB))?;
+        add_tls(&mut draft, given(&vars, TLS))?;
+        for (variable, setting) in TLS_TEXTS {
+            if let Some(text) = given(&vars, variable) {
+                add_tls_text(&mut draft, variable, setting, &text)?;
+            }
+        }
         draft.finish()
     }
 }
@@ -86,7 +123,7 @@ fn read_host_and_port(host: Option<String>, port: Option<String>) -> Result<Draf
     };
     let endpoint = Endpoint::tcp(host, given_port.unwrap_or(DEFAULT_PORT));
     endpoint.check().map_err(|cause| cause.in_variable(variable))?;
-    Ok(Draft { config: Config::at(endpoint), given_port, given_db: None })
+    Ok(Draft { config: Config::at(endpoint), given_port, given_db: None, given_tls: None })
 }
 
 /// What `REDIS_PORT` may hold.
@@ -140,8 +177,65 @@ fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<Strin
         }
         Endpoint::Unix { .. } if host.is_some() => return disagree(HOST),
         Endpoint::Unix { .. } if port.is_some() => return disagree(PORT),
-        Endpoint::Unix { .. } => {}
+        Endpoint::Sentinel(_) if host.is_some() => return disagree(HOST),
+        Endpoint::Sentinel(_) if port.is_some() => return disagree(PORT),
+        Endpoint::Unix { .. } | Endpoint::Sentinel(_) => {}
     }
+    Ok(())
+}
+
+fn read_sentinels(sentinels: Option<String>, master: Option<String>) -> Result<Draft, ConfigError> {
+    let nodes = sentinels.map_or_else(|| Ok(Vec::new()), |text| SentinelNode::read_list(&text));
+    let nodes = nodes.map_err(|cause| cause.in_variable(SENTINELS))?;
+    let config = Config::sentinel(nodes, master.unwrap_or_default());
+    config.endpoint.check().map_err(|cause| cause.in_variable(SENTINELS))?;
+    Ok(Draft { config, given_port: None, given_db: None, given_tls: None })
+}
+
+fn agree_on_sentinels(draft: &Draft, sentinels: Option<String>, master: Option<String>) -> Result<(), ConfigError> {
+    let own = match &draft.config.endpoint {
+        Endpoint::Sentinel(own) => Some(own),
+        _ => None,
+    };
+    let nodes = sentinels.map(|text| SentinelNode::read_list(&text).map_err(|cause| cause.in_variable(SENTINELS)));
+    if nodes.transpose()?.is_some_and(|nodes| own.is_none_or(|own| own.nodes != nodes)) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: SENTINELS });
+    }
+    if master.is_some_and(|master| own.is_none_or(|own| own.master != master)) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: MASTER });
+    }
+    Ok(())
+}
+
+/// The disagreement is with this variable: there is no URL.
+fn instead_of_url(error: ConfigError, first: &'static str) -> ConfigError {
+    match error {
+        ConfigError::VariablesDisagree { second, .. } => ConfigError::VariablesDisagree { first, second },
+        other => other,
+    }
+}
+
+fn add_sentinels_credentials(draft: &mut Draft, vars: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+    let username = given(&vars, SENTINEL_USERNAME);
+    let password = vars(SENTINEL_PASSWORD).filter(|password| !password.is_empty()).map(Password::new);
+    if username.is_none() && password.is_none() {
+        return Ok(());
+    }
+    let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
+    let Endpoint::Sentinel(own) = &mut draft.config.endpoint else {
+        return Err(ConfigError::Text {
+            field: "REDIS_SENTINEL_USERNAME or REDIS_SENTINEL_PASSWORD",
+            problem: "means nothing here: no sentinels are named (REDIS_SENTINELS, or a REDIS_URL of redis+sentinel://)",
+        });
+    };
+    if username.is_some() && own.username.is_some() && own.username != username {
+        return disagree(SENTINEL_USERNAME);
+    }
+    if password.is_some() && own.password.is_some() && own.password != password {
+        return disagree(SENTINEL_PASSWORD);
+    }
+    own.username = username.or(own.username.take());
+    own.password = password.or(own.password.take());
     Ok(())
 }
 
@@ -182,5 +276,38 @@ fn add_db(draft: &mut Draft, db: Option<String>) -> Result<(), ConfigError> {
             draft.config.db = db;
             Ok(())
         }
+    }
+}
+
+fn add_tls(draft: &mut Draft, tls: Option<String>) -> Result<(), ConfigError> {
+    let Some(tls) = tls else { return Ok(()) };
+    let tls = parse_bool("its value", &tls).map_err(|cause| cause.in_variable(TLS))?;
+    match draft.given_tls {
+        Some(own) if own != tls => return Err(ConfigError::VariablesDisagree { first: URL, second: TLS }),
+        None if tls => draft.config.tls = Some(TlsSettings::asked_for_by("REDIS_TLS")?),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn add_tls_text(
+    draft: &mut Draft,
+    variable: &'static str,
+    setting: &'static str,
+    text: &str,
+) -> Result<(), ConfigError> {
+    if draft.config.tls.is_none() {
+        let problem =
+            "is not asked for, so that this would mean nothing: set REDIS_TLS=true, or write rediss:// in REDIS_URL";
+        return Err(ConfigError::Tls { problem }.in_variable(variable));
+    }
+    let setting = SETTINGS.iter().find(|row| row.name == setting);
+    let Some(setting) = setting else { return Ok(()) };
+    match setting.print(&draft.config) {
+        Some(own) if own != text => Err(ConfigError::VariablesDisagree { first: URL, second: variable }),
+        _ => setting
+            .parse(&mut draft.config, text)
+            .and_then(|()| setting.check(&draft.config))
+            .map_err(|cause| cause.in_variable(variable)),
     }
 }

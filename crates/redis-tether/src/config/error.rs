@@ -58,6 +58,22 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
+    /// The list of sentinels or the master's name cannot be used.
+    #[error("sentinel {problem}")]
+    #[non_exhaustive]
+    Sentinel {
+        /// What is wrong with it, and what to write.
+        problem: &'static str,
+    },
+
+    /// One sentinel is named twice.
+    #[error("sentinel {sentinel} is named twice: leave one out")]
+    #[non_exhaustive]
+    SentinelRepeated {
+        /// Its host and port.
+        sentinel: String,
+    },
+
     /// The unix socket's path cannot be used.
     #[error("unix socket path {problem}")]
     #[non_exhaustive]
@@ -66,11 +82,11 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
-    /// The username, password or client name cannot be used, or a parameter is not text. Never says what it is.
+    /// The username, password, client name or a setting of TLS cannot be used, or a parameter is not text. Never says what it is.
     #[error("{field} {problem}")]
     #[non_exhaustive]
     Text {
-        /// `username`, `password` or `client_name`; of a URL, any parameter.
+        /// `username`, `password`, `client_name`, `tls.ca_file` and the like; of a URL, any parameter.
         field: &'static str,
         /// What is wrong with it, and what to write.
         problem: &'static str,
@@ -92,28 +108,36 @@ pub enum ConfigError {
         allowed: &'static str,
     },
 
-    /// The configuration asks for TLS.
-    #[error("{asked_by} asks for TLS, and TLS support is not in this version")]
+    /// The configuration asks for TLS, which this build does not have.
+    #[error("{asked_by} asks for TLS, and redis-tether was built without it: enable its feature `tls`")]
     #[non_exhaustive]
     TlsUnsupported {
-        /// What asked for it: `rediss://` or `ssl=true`.
+        /// What asked for it: `rediss://`, `ssl=true` or `tls`.
         asked_by: &'static str,
     },
 
-    /// The configuration asks for Sentinel or Cluster.
+    /// The settings of TLS do not go together, or TLS is not asked for.
+    #[error("tls {problem}")]
+    #[non_exhaustive]
+    Tls {
+        /// What is wrong, and what to write.
+        problem: &'static str,
+    },
+
+    /// The configuration asks for a Cluster, or for SRV records.
     #[error("{asked_by} asks for {topology}, which is not in this version: name one endpoint, as in redis://host:6379")]
     #[non_exhaustive]
     TopologyUnsupported {
-        /// What asked for it: `redis+sentinel://` or `serviceName`.
+        /// What asked for it: `redis+cluster://`.
         asked_by: &'static str,
-        /// `Sentinel`, `Cluster` or `SRV records`.
+        /// `Cluster` or `SRV records`.
         topology: &'static str,
     },
 
     /// More than one endpoint is named.
     #[error(
-        "several endpoints, and this version follows one: name one that always leads to the primary \
-         (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
+        "several endpoints, and this version follows one: name one that always leads to the primary, or sentinels with the \
+         name of their master, redis+sentinel://host1:26379,host2:26379/mymaster or serviceName=mymaster (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
     )]
     SeveralEndpoints,
 

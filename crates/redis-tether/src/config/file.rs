@@ -12,6 +12,7 @@ use super::settings::{
     CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
 use super::table::{SETTINGS, Setting};
+use super::tls::{TlsSettings, TlsVerify};
 use super::{Config, Endpoint, PacingSettings};
 
 impl Config {
@@ -67,6 +68,12 @@ fn read_setting(config: &mut Config, setting: &Setting, value: Document) -> Resu
 
 fn read_section(config: &mut Config, path: &str, value: Document) -> Result<(), ConfigError> {
     match value {
+        // That it is there asks for TLS.
+        Document::Table(entries) if path == "tls" => {
+            config.tls.get_or_insert_default();
+            read_table(config, path, entries)
+        }
+        Document::Nothing if path == "tls" => Ok(()),
         Document::Table(entries) => read_table(config, path, entries),
         other => Err(other.refused(section_called(path), "a table of settings")),
     }
@@ -134,6 +141,22 @@ read_in_place! {
     DialSettings: "dial", dial;
     PacingSettings: "pacing", pacing;
     ResolveSettings: "resolve", resolve;
+}
+
+impl<'de> Deserialize<'de> for TlsSettings {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut config = Config::default();
+        read_at(&mut config, "tls", Document::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        Ok(config.tls.unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for TlsVerify {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut config = Config::default();
+        read_at(&mut config, "tls.verify", Document::deserialize(deserializer)?).map_err(D::Error::custom)?;
+        Ok(config.tls.unwrap_or_default().verify)
+    }
 }
 
 impl<'de> Deserialize<'de> for Password {

@@ -11,11 +11,13 @@ use serde::Serialize;
 #[non_exhaustive]
 pub struct PacingSettings {
     /// For servers that could not be reached or refused the connection: cheap for both sides. Default 20 ms, growing
-    /// to 100 ms during the first 5 s, then to 500 ms.
+    /// to 100 ms during the first 5 s, then to 200 ms: a refusal costs a host some microseconds, and whoever waits longer
+    /// between two of them is back later than a client that simply tries ten times a second.
     pub unreachable: LaneSettings,
 
     /// For servers that accepted and then failed (AUTH, LOADING, maxclients): every attempt costs a recovering server
-    /// work, and may lock an account. Default 50 ms, growing to 500 ms during the first 10 s, then to 5 s.
+    /// work, and may lock an account. Default 50 ms, growing to 250 ms during the first 10 s, then to 5 s: what is
+    /// planned (a restart, a failover, a password that is rotated) is over in seconds, and what is not is left in peace.
     pub rejected: LaneSettings,
 }
 
@@ -50,14 +52,14 @@ impl LaneSettings {
             first: Duration::from_millis(20),
             early_cap: Duration::from_millis(100),
             early: Duration::from_secs(5),
-            late_cap: Duration::from_millis(500),
+            late_cap: Duration::from_millis(200),
         }
     }
 
     fn rejected() -> Self {
         Self {
             first: Duration::from_millis(50),
-            early_cap: Duration::from_millis(500),
+            early_cap: Duration::from_millis(250),
             early: Duration::from_secs(10),
             late_cap: Duration::from_secs(5),
         }

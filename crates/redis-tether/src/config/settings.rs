@@ -192,7 +192,7 @@ pub struct DialSettings {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
 
-    /// How long a whole dial may take: connecting, signing in, verifying. 1 ms to 1 h, default 3 s: a server that verifies
+    /// How long a whole dial may take: connecting, TLS, signing in, verifying. 1 ms to 1 h, default 3 s: a server that verifies
     /// slowly is still met, and an attempt at one that never speaks ends when the hold window does.
     #[serde(with = "humantime_serde")]
     pub timeout: Duration,
@@ -262,7 +262,9 @@ pub struct ResolveSettings {
     pub fast_for: Duration,
 
     /// The time between lookups in the rest of an outage; up to 20 % less, at random. 1 ms to 1 h, default 1 s: easy on a
-    /// resolver for however long the outage lasts, and quicker than when all is well.
+    /// resolver for however long the outage lasts, and quicker than when all is well. After every
+    /// [`failures_before_resolve`](crate::Config::failures_before_resolve) failed rounds there is one more, which takes an answer that
+    /// is no older than this: the system's resolver is not asked more often for it, another one where it keeps no answers.
     #[serde(with = "humantime_serde")]
     pub outage_interval: Duration,
 

@@ -2,15 +2,18 @@
 //! counterpart is mapped, what tunes that client's own machinery is ignored, and what would change what commands do is
 //! refused. `Config::from_stackexchange` documents which is which.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
-use super::draft::{Draft, parse_db};
+use super::draft::{Draft, parse_bool, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
+use super::sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 use super::settings::Protocol;
 use super::table::{ANY_SPAN, WHOLE_SECONDS, check_span};
+use super::tls::TlsSettings;
 
 impl Config {
     /// Reads a StackExchange.Redis connection string: `host:6379,password=...,asyncTimeout=2000`.
@@ -26,9 +29,12 @@ impl Config {
     /// | `asyncTimeout` (ms), or else `syncTimeout` | `commands.deadline`, which is 5 s in both |
     /// | `connectTimeout` (ms) | `dial.timeout`; `dial.connect_timeout`, too, where that is longer |
     /// | `keepAlive` (s) | `dial.keepalive_idle`; zero and below leave the default |
-    /// | `ssl=false` | as it is |
-    /// | `abortConnect`, `allowAdmin`, `checkCertificateRevocation`, `configChannel`, `configCheckSeconds`, `connectRetry`, `defaults`, `highIntegrity`, `highPriorityThreads`, `maintNotifications`, `maintPostEventRelaxed`, `maintRelaxedTimeout`, `maintRelaxedWindowMax`, `preserveAsyncOrder`, `proxy`, `resolveDns`, `responseTimeout`, `sentinelPassword`, `sentinelUser`, `setlib`, `sslHost`, `sslProtocols`, `tcpKeepAlive`, `tiebreaker`, `topologyRefreshSeconds`, `version`, `writeBuffer` | ignored: a tether starts while the server is down, never stops trying, finds the role of its peer and what a proxy takes by asking it; the TLS options mean nothing without `ssl=true` |
-    /// | `ssl=true`, `serviceName`, several endpoints | refused: not in this version |
+    /// | `ssl=true` | `tls`, and then the port defaults to 6380, as in that library |
+    /// | `sslHost` | `tls.server_name`, with `ssl=true` |
+    /// | `abortConnect`, `allowAdmin`, `checkCertificateRevocation`, `configChannel`, `configCheckSeconds`, `connectRetry`, `defaults`, `highIntegrity`, `highPriorityThreads`, `maintNotifications`, `maintPostEventRelaxed`, `maintRelaxedTimeout`, `maintRelaxedWindowMax`, `preserveAsyncOrder`, `proxy`, `resolveDns`, `responseTimeout`, `setlib`, `sslProtocols`, `tcpKeepAlive`, `tiebreaker`, `topologyRefreshSeconds`, `version`, `writeBuffer` | ignored: a tether starts while the server is down, never stops trying, finds the role of its peer and what a proxy takes by asking it; TLS is 1.2 or 1.3, and nothing is checked for revocation |
+    /// | `serviceName`, and then one or several endpoints | the master's name, and the sentinels; their port defaults to 26379 |
+    /// | `sentinelUser`, `sentinelPassword` | those of the sentinels; without either, `user` and `password` go for the sentinels, too |
+    /// | several endpoints without `serviceName` | refused: not in this version |
     /// | `channelPrefix`, `tunnel`, `$COMMAND=...` | refused: ignoring them would send other commands, or elsewhere |
     ///
     /// An endpoint that begins with `!` is the path of a unix socket.
@@ -57,26 +63,32 @@ pub(super) fn read(text: &str) -> Result<Draft, ConfigError> {
 
 #[derive(Default)]
 struct Reader {
-    endpoint: Option<Endpoint>,
-    given_port: Option<u16>,
+    endpoints: Vec<Named>,
+    service: Option<String>,
+    sentinel_username: Option<String>,
+    sentinel_password: Option<Password>,
     given_db: Option<u32>,
+    given_tls: Option<bool>,
+    tls_name: Option<String>,
     config: Config,
     sync_timeout: Option<Duration>,
     async_timeout: Option<Duration>,
     seen: Vec<&'static str>,
 }
 
+/// An endpoint of the string.
+enum Named {
+    Tcp(String, Option<u16>),
+    Unix(PathBuf),
+}
+
 impl Reader {
     fn read_endpoint(&mut self, text: &str) -> Result<(), ConfigError> {
-        if self.endpoint.is_some() {
-            return Err(ConfigError::SeveralEndpoints);
-        }
-        self.endpoint = Some(match text.strip_prefix('!') {
-            Some(path) => Endpoint::unix(path),
+        self.endpoints.push(match text.strip_prefix('!') {
+            Some(path) => Named::Unix(path.into()),
             None => {
                 let (host, port) = split_host_port(text)?;
-                self.given_port = port;
-                Endpoint::tcp(host, port.unwrap_or(DEFAULT_PORT))
+                Named::Tcp(host, port)
             }
         });
         Ok(())
@@ -121,16 +133,15 @@ impl Reader {
                     config.dial.keepalive_idle = idle;
                 }
             }
-            Meaning::Ssl if read_bool(option, value)? => {
-                return Err(ConfigError::TlsUnsupported { asked_by: "ssl=true" });
-            }
-            Meaning::ServiceName if text.is_some() => {
-                return Err(ConfigError::TopologyUnsupported { asked_by: "serviceName", topology: "Sentinel" });
-            }
+            Meaning::Ssl => self.given_tls = Some(parse_bool(option, value)?),
+            Meaning::SslHost => self.tls_name = text,
+            Meaning::ServiceName => self.service = text,
+            Meaning::SentinelUser => self.sentinel_username = text,
+            Meaning::SentinelPassword => self.sentinel_password = text.map(Password::new),
             Meaning::Refused(reason) if text.is_some() => {
                 return Err(ConfigError::UnsupportedOption { option, reason });
             }
-            Meaning::Ssl | Meaning::ServiceName | Meaning::Refused(_) | Meaning::Ignored => {}
+            Meaning::Refused(_) | Meaning::Ignored => {}
         }
         Ok(())
     }
@@ -148,19 +159,59 @@ impl Reader {
         ConfigError::UnknownName { name, allowed: allowed.join(", ") }
     }
 
-    fn finish(self) -> Result<Draft, ConfigError> {
+    fn finish(mut self) -> Result<Draft, ConfigError> {
+        let (endpoint, given_port) = match self.service.take() {
+            Some(service) => (self.sentinels(service)?, None),
+            None => the_only(std::mem::take(&mut self.endpoints))?,
+        };
         let mut config = self.config;
-        config.endpoint = self
-            .endpoint
-            .ok_or(ConfigError::Host { problem: "is missing: write host:6379, or a URL such as redis://host:6379" })?;
+        config.endpoint = endpoint;
         config.db = self.given_db.unwrap_or(config.db);
+        if self.given_tls == Some(true) {
+            config.tls = Some(TlsSettings { server_name: self.tls_name, ..TlsSettings::asked_for_by("ssl=true")? });
+            if let (Endpoint::Tcp { port, .. }, None) = (&mut config.endpoint, given_port) {
+                *port = TLS_PORT;
+            }
+        }
         // That library's asyncTimeout defaults to its syncTimeout.
         if let Some(deadline) = self.async_timeout.or(self.sync_timeout) {
             config.commands.deadline = deadline;
         }
-        Ok(Draft { config, given_port: self.given_port, given_db: self.given_db })
+        Ok(Draft { config, given_port, given_db: self.given_db, given_tls: self.given_tls })
+    }
+
+    /// That library signs in to sentinels as it does to servers, unless it is told otherwise.
+    fn sentinels(&mut self, service: String) -> Result<Endpoint, ConfigError> {
+        let nodes = std::mem::take(&mut self.endpoints).into_iter().map(|named| match named {
+            Named::Tcp(host, port) => Ok(SentinelNode::new(host, port.unwrap_or(DEFAULT_SENTINEL_PORT))),
+            Named::Unix(_) => Err(ConfigError::Sentinel { problem: "list with a unix socket: sentinels are hosts" }),
+        });
+        let mut sentinel = SentinelEndpoint::new(nodes.collect::<Result<Vec<_>, _>>()?, service);
+        (sentinel.username, sentinel.password) = match (&self.sentinel_username, &self.sentinel_password) {
+            (None, None) => (self.config.username.clone(), self.config.password.clone()),
+            (username, password) => (username.clone(), password.clone()),
+        };
+        Ok(Endpoint::Sentinel(sentinel))
     }
 }
+
+/// The endpoint where there is but one, and its port where one is given.
+fn the_only(endpoints: Vec<Named>) -> Result<(Endpoint, Option<u16>), ConfigError> {
+    let mut endpoints = endpoints.into_iter();
+    let only = endpoints
+        .next()
+        .ok_or(ConfigError::Host { problem: "is missing: write host:6379, or a URL such as redis://host:6379" })?;
+    if endpoints.next().is_some() {
+        return Err(ConfigError::SeveralEndpoints);
+    }
+    Ok(match only {
+        Named::Tcp(host, port) => (Endpoint::tcp(host, port.unwrap_or(DEFAULT_PORT)), port),
+        Named::Unix(path) => (Endpoint::unix(path), None),
+    })
+}
+
+/// What that library takes where none is given with `ssl=true`.
+const TLS_PORT: u16 = 6380;
 
 /// The longest name an error repeats; no option's is longer.
 const NAME_AT_MOST: usize = 32;
@@ -177,7 +228,10 @@ enum Meaning {
     ConnectTimeout,
     KeepAlive,
     Ssl,
+    SslHost,
     ServiceName,
+    SentinelUser,
+    SentinelPassword,
     /// It would change what is sent, or where.
     Refused(&'static str),
     Ignored,
@@ -210,12 +264,12 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("proxy", Meaning::Ignored),
     ("resolveDns", Meaning::Ignored),
     ("responseTimeout", Meaning::Ignored),
-    ("sentinelPassword", Meaning::Ignored),
-    ("sentinelUser", Meaning::Ignored),
+    ("sentinelPassword", Meaning::SentinelPassword),
+    ("sentinelUser", Meaning::SentinelUser),
     ("serviceName", Meaning::ServiceName),
     ("setlib", Meaning::Ignored),
     ("ssl", Meaning::Ssl),
-    ("sslHost", Meaning::Ignored),
+    ("sslHost", Meaning::SslHost),
     ("sslProtocols", Meaning::Ignored),
     ("syncTimeout", Meaning::SyncTimeout),
     ("tcpKeepAlive", Meaning::Ignored),
@@ -249,12 +303,4 @@ fn read_keepalive(option: &'static str, value: &str) -> Result<Option<Duration>,
     };
     check_span(option, span, WHOLE_SECONDS)?;
     Ok(Some(span))
-}
-
-fn read_bool(option: &'static str, value: &str) -> Result<bool, ConfigError> {
-    match value.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "1" => Ok(true),
-        "false" | "no" | "off" | "0" => Ok(false),
-        _ => Err(ConfigError::unreadable(option, value, "true or false")),
-    }
 }

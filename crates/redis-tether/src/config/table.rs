@@ -1,4 +1,4 @@
-//! One row for each setting that is a duration, a count or a word: its name, its range, and how it is read and
+//! One row for each setting that is a duration, a count, a word or a text of TLS: its name, its range, and how it is read and
 //! written. URL parameters, files, `Display` and validation all work from this table, so that none of them can
 //! miss a setting; a test holds the table against the fields that serde writes.
 
@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Config;
 use super::error::ConfigError;
 use super::settings::{HoldMode, Protocol, Retry, Verify};
+use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
 
 /// A row of the table.
 pub(super) struct Setting {
@@ -39,6 +40,15 @@ enum Value {
         write: fn(&mut Config, &str) -> bool,
         words: &'static str,
     },
+    /// A name or a path, which may be anything until it has been checked.
+    Text {
+        /// As it may be printed.
+        read: fn(&Config) -> Option<&str>,
+        write: fn(&mut Config, &str),
+        /// What is wrong with it.
+        problem: fn(&Config) -> Option<&'static str>,
+        expected: &'static str,
+    },
 }
 
 impl Setting {
@@ -47,13 +57,14 @@ impl Setting {
         self.name == name || self.short == name
     }
 
-    /// The value as a URL has it; `None` where an optional setting is off.
+    /// The value as a URL has it once decoded; `None` where an optional setting is off.
     pub(super) fn print(&self, config: &Config) -> Option<String> {
         match self.value {
             Value::Span { read, .. } => Some(print_span(read(config))),
             Value::OptionalSpan { read, .. } => read(config).map(print_span),
             Value::Count { read, .. } => Some(read(config).to_string()),
             Value::Word { read, .. } => Some(read(config).to_owned()),
+            Value::Text { read, .. } => read(config).map(str::to_owned),
         }
     }
 
@@ -70,6 +81,7 @@ impl Setting {
                     return Err(unreadable());
                 }
             }
+            Value::Text { write, .. } => write(config, text),
         }
         Ok(())
     }
@@ -80,12 +92,13 @@ impl Setting {
             Value::Span { .. } | Value::OptionalSpan { .. } => "a duration with its unit, as in 250ms or 3s",
             Value::Count { .. } => "a whole number, as in 10000",
             Value::Word { words, .. } => words,
+            Value::Text { expected, .. } => expected,
         }
     }
 
     /// Whether it may be off.
     pub(super) fn is_optional(&self) -> bool {
-        matches!(self.value, Value::OptionalSpan { .. })
+        matches!(self.value, Value::OptionalSpan { .. } | Value::Text { .. })
     }
 
     /// Refuses a value outside the range.
@@ -98,6 +111,10 @@ impl Setting {
             },
             Value::Count { read, allowed, .. } => check_count(self.name, read(config), allowed),
             Value::Word { .. } => Ok(()),
+            Value::Text { problem, .. } => match problem(config) {
+                Some(problem) => Err(ConfigError::Text { field: self.name, problem }),
+                None => Ok(()),
+            },
         }
     }
 }
@@ -191,6 +208,33 @@ macro_rules! word {
     };
 }
 
+macro_rules! tls_path {
+    ($name:literal, $short:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Text {
+                read: |config| tls(config)?.$field.as_deref().map(shown_path),
+                write: |config, path| tls_mut(config).$field = Some(path.into()),
+                problem: |config| match tls(config)?.$field.as_deref()?.to_str() {
+                    Some(path) => path_problem(path),
+                    None => Some("is not UTF-8"),
+                },
+                expected: "the path of a PEM file",
+            },
+        }
+    };
+}
+
+fn tls(config: &Config) -> Option<&TlsSettings> {
+    config.tls.as_ref()
+}
+
+/// Whoever sets a field of the section asks for TLS. Where the form has another word for that, it is held against this.
+fn tls_mut(config: &mut Config) -> &mut TlsSettings {
+    config.tls.get_or_insert_default()
+}
+
 /// All settings, in the order in which `Display` prints and validation checks them.
 pub(super) static SETTINGS: &[Setting] = &[
     word!("protocol", "protocol", protocol: Protocol),
@@ -237,6 +281,34 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     },
     span!("drain_timeout", "drain_timeout", drain_timeout),
+    Setting {
+        name: "tls.server_name",
+        short: "tls_server_name",
+        value: Value::Text {
+            read: |config| tls(config)?.server_name.as_deref().map(shown_name),
+            write: |config, name| tls_mut(config).server_name = Some(name.to_owned()),
+            problem: |config| name_problem(tls(config)?.server_name.as_deref()?),
+            expected: "a DNS name or an IP address",
+        },
+    },
+    tls_path!("tls.ca_file", "tls_ca_file", ca_file),
+    tls_path!("tls.cert_file", "tls_cert_file", cert_file),
+    tls_path!("tls.key_file", "tls_key_file", key_file),
+    Setting {
+        name: "tls.verify",
+        short: "tls_verify",
+        value: Value::Word {
+            read: |config| tls(config).map_or(TlsVerify::default(), |tls| tls.verify).word(),
+            write: |config, text| match TlsVerify::from_word(text) {
+                Some(verify) => {
+                    tls_mut(config).verify = verify;
+                    true
+                }
+                None => false,
+            },
+            words: TlsVerify::WORDS,
+        },
+    },
 ];
 
 impl Protocol {
@@ -304,5 +376,20 @@ impl Retry {
 
     fn from_word(word: &str) -> Option<Self> {
         [Self::Never, Self::ReadOnly, Self::All].into_iter().find(|retry| retry.word() == word)
+    }
+}
+
+impl TlsVerify {
+    const WORDS: &'static str = "full or insecure";
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Insecure => "insecure",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        [Self::Full, Self::Insecure].into_iter().find(|verify| verify.word() == word)
     }
 }

@@ -4,11 +4,16 @@
 mod env;
 mod file;
 mod properties;
+mod sentinel;
 mod stackexchange;
+#[cfg(feature = "tls-no-provider")]
+mod tls;
 mod url;
 mod validate;
+#[cfg(not(feature = "tls-no-provider"))]
+mod without_tls;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, TlsSettings};
 
 /// Stands for every secret: no message, `Debug` or `Display` may contain it.
 const SECRET: &str = "s3ntinel-Passw0rd";
@@ -24,4 +29,9 @@ fn assert_no_secret(text: &str) {
     assert!(!text.contains(SECRET), "a secret got out: {text}");
     let tail = &SECRET[4..];
     assert!(!text.contains(tail), "a part of a secret got out: {text}");
+}
+
+fn all_of_tls() -> TlsSettings {
+    let files = TlsSettings::new().with_ca_file("/etc/redis/ca.pem");
+    files.with_client_certificate("/etc/redis/cert.pem", "/etc/redis/key.pem").with_server_name("redis.internal")
 }

@@ -11,14 +11,20 @@ use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::{ConfigError, shown_name};
 use super::password::Password;
+use super::sentinel::{SentinelEndpoint, SentinelNode};
 use super::settings::HoldMode;
 use super::table::{SETTINGS, Setting};
+use super::tls::{TlsSettings, TlsVerify};
 
 impl Config {
     /// Reads `redis://[user][:password]@host[:port][/db][?parameters]`, or for a unix socket
-    /// `redis+unix:///path[?db=..&user=..&pass=..]`.
+    /// `redis+unix:///path[?db=..&user=..&pass=..]`, or for sentinels
+    /// `redis+sentinel://[user][:password]@host[:port][,host[:port]...]/master[/db][?sentinel_user=..&sentinel_pass=..]`.
     ///
-    /// - Schemes: `redis` and `valkey`; `redis+unix`, `valkey+unix` and `unix`. An IPv6 address stands in brackets.
+    /// - Schemes: `redis` and `valkey`, with TLS `rediss` and `valkeys`; `redis+unix`, `valkey+unix` and `unix`;
+    ///   `redis+sentinel` and `valkey+sentinel`, with TLS `rediss+sentinel` and `valkeys+sentinel`, for sentinels and servers
+    ///   alike. An IPv6 address stands in brackets.
+    /// - Of sentinels, `user` and `password` in front of the hosts are those of the server. The port defaults to 26379.
     /// - The port defaults to 6379, the database to 0.
     /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
     ///   username or password is none.
@@ -26,11 +32,13 @@ impl Config {
     ///   file (`commands.deadline=2s`) or by its own (`deadline=2s`, `suspect_after=250ms`). `resolve.interval` is
     ///   `resolve_interval`, `dial.timeout` is `dial_timeout`, and the lanes of the pacing are `unreachable_first` and
     ///   the like. Durations have their unit with them. `%26` is `&`; a `+` stands for itself.
+    /// - With TLS, the [fields of its section](TlsSettings) are parameters as well: `tls_ca_file=/etc/redis/ca.pem`,
+    ///   `tls_server_name=redis.internal`. `#insecure` at the end, as redis-rs has it, is `tls_verify=insecure`.
     /// - Of a unix socket, the slashes before the path may be one or three: `unix:/path`.
     ///
     /// # Errors
-    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of TLS
-    /// (`rediss`), Sentinel and Cluster, which this version does not support. The error never repeats the URL.
+    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of Cluster, which
+    /// this version does not support, and those of TLS in a build without it. The error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         read(url)?.finish()
     }
@@ -61,6 +69,12 @@ pub(super) fn read_endpoint(text: &str) -> Result<Endpoint, ConfigError> {
         });
     }
     let Draft { config, given_db, .. } = read(text)?;
+    if config.tls.is_some() {
+        return Err(ConfigError::MalformedUrl {
+            problem: "an endpoint does not say whether TLS is spoken: write redis:// and add the section tls, which may be \
+                      empty, or give the whole URL in place of the whole configuration",
+        });
+    }
     if config.username.is_some() || config.password.is_some() || given_db.is_some() || text.contains('?') {
         return Err(ConfigError::MalformedUrl {
             problem: "an endpoint has no credentials, database or parameters: give them as settings of their own, or the \
@@ -101,7 +115,7 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
                 problem: "its scheme is not followed by a path, write unix:///path",
             });
         }
-        (None, Scheme::Tcp) => {
+        (None, Scheme::Tcp | Scheme::Tls(_) | Scheme::Sentinel(_)) => {
             return Err(ConfigError::MalformedUrl {
                 problem: "its scheme is not followed by //, write redis://host:6379",
             });
@@ -110,56 +124,62 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(split);
     match scheme {
-        Scheme::Tcp => read_tcp(authority, rest),
+        Scheme::Tcp => read_tcp(authority, rest, None),
+        Scheme::Tls(asked_by) => read_tcp(authority, rest, Some(TlsSettings::asked_for_by(asked_by)?)),
         Scheme::Unix => read_unix(authority, rest),
+        Scheme::Sentinel(asked_by) => {
+            read_sentinel(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
+        }
     }
 }
+
+const SCHEMES: &str = "redis, valkey, rediss, valkeys, redis+sentinel, valkey+sentinel, rediss+sentinel, valkeys+sentinel, \
+                       redis+unix, valkey+unix and unix";
 
 #[derive(Clone, Copy)]
 enum Scheme {
     Tcp,
+    /// As it is called.
+    Tls(&'static str),
     Unix,
+    /// As it is called, with TLS.
+    Sentinel(Option<&'static str>),
 }
 
 impl Scheme {
     fn read(scheme: &str) -> Result<Self, ConfigError> {
-        let tls = |asked_by| Err(ConfigError::TlsUnsupported { asked_by });
         let topology = |asked_by, topology| Err(ConfigError::TopologyUnsupported { asked_by, topology });
         match scheme.to_ascii_lowercase().as_str() {
             "redis" | "valkey" => Ok(Self::Tcp),
             "redis+unix" | "valkey+unix" | "unix" => Ok(Self::Unix),
-            "rediss" => tls("rediss://"),
-            "valkeys" => tls("valkeys://"),
-            "redis+sentinel" | "redis-sentinel" => topology("redis+sentinel://", "Sentinel"),
-            "rediss+sentinel" | "rediss-sentinel" => topology("rediss+sentinel://", "Sentinel"),
-            "valkey+sentinel" | "valkey-sentinel" => topology("valkey+sentinel://", "Sentinel"),
-            "valkeys+sentinel" | "valkeys-sentinel" => topology("valkeys+sentinel://", "Sentinel"),
+            "rediss" => Ok(Self::Tls("rediss://")),
+            "valkeys" => Ok(Self::Tls("valkeys://")),
+            "redis+sentinel" | "redis-sentinel" | "valkey+sentinel" | "valkey-sentinel" => Ok(Self::Sentinel(None)),
+            "rediss+sentinel" | "rediss-sentinel" => Ok(Self::Sentinel(Some("rediss+sentinel://"))),
+            "valkeys+sentinel" | "valkeys-sentinel" => Ok(Self::Sentinel(Some("valkeys+sentinel://"))),
             "redis+cluster" | "redis-cluster" => topology("redis+cluster://", "Cluster"),
             "rediss+cluster" | "rediss-cluster" => topology("rediss+cluster://", "Cluster"),
             "valkey+cluster" | "valkey-cluster" => topology("valkey+cluster://", "Cluster"),
             "valkeys+cluster" | "valkeys-cluster" => topology("valkeys+cluster://", "Cluster"),
             "redis+srv" | "rediss+srv" | "valkey+srv" | "valkeys+srv" => topology("redis+srv://", "SRV records"),
             // The scheme is not repeated: in `user:password@host` it is the user.
-            _ => Err(ConfigError::UnknownScheme { allowed: "redis, valkey, redis+unix, valkey+unix and unix" }),
+            _ => Err(ConfigError::UnknownScheme { allowed: SCHEMES }),
         }
     }
 }
 
-fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
-    // Before anything of the rest is read or named in an error: it may be the tail of a password.
-    if rest.contains('@') {
-        return Err(ConfigError::MalformedUrl {
-            problem: "it has an @ after the host: percent-encode / ? # and @ in username, password and parameters \
-                      (%2F %3F %23 %40)",
-        });
-    }
+fn read_tcp(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
+    check_rest(rest)?;
+    let (rest, fragment) = split_insecure(rest, &mut tls);
     let (path, query) = split_rest(rest)?;
     let (userinfo, address) = authority.rsplit_once('@').unwrap_or(("", authority));
     if address.contains(',') {
         return Err(ConfigError::SeveralEndpoints);
     }
     let (host, given_port) = split_host_port(address)?;
-    let mut draft = Draft { config: Config::new(host, given_port.unwrap_or(DEFAULT_PORT)), given_port, given_db: None };
+    let given_tls = Some(tls.is_some());
+    let config = Config { tls, ..Config::new(host, given_port.unwrap_or(DEFAULT_PORT)) };
+    let mut draft = Draft { config, given_port, given_db: None, given_tls };
     read_userinfo(&mut draft, userinfo)?;
     // As redis-rs has it: a trailing slash after the number is fine.
     let db = path.trim_matches('/');
@@ -167,7 +187,74 @@ fn read_tcp(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
         set_db(&mut draft, db)?;
     }
     read_parameters(&mut draft, query)?;
-    Ok(draft)
+    agree_on_tls(draft, fragment)
+}
+
+/// What a fragment of a URL says. It means something with TLS alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fragment {
+    None,
+    Insecure,
+}
+
+fn split_insecure<'a>(rest: &'a str, tls: &mut Option<TlsSettings>) -> (&'a str, Fragment) {
+    match (tls, rest.strip_suffix("#insecure")) {
+        (Some(tls), Some(rest)) => {
+            tls.verify = TlsVerify::Insecure;
+            (rest, Fragment::Insecure)
+        }
+        _ => (rest, Fragment::None),
+    }
+}
+
+/// The scheme, the fragment and the parameters of one URL.
+fn agree_on_tls(draft: Draft, fragment: Fragment) -> Result<Draft, ConfigError> {
+    match &draft.config.tls {
+        Some(_) if draft.given_tls == Some(false) => Err(ConfigError::Tls {
+            problem: "settings are given, and the scheme is that of a plain connection: write rediss:// or valkeys://",
+        }),
+        Some(tls) if fragment == Fragment::Insecure && tls.verify != TlsVerify::Insecure => {
+            Err(ConfigError::Repeated { field: "tls.verify" })
+        }
+        _ => Ok(draft),
+    }
+}
+
+fn read_sentinel(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
+    check_rest(rest)?;
+    let (rest, fragment) = split_insecure(rest, &mut tls);
+    let (path, query) = split_rest(rest)?;
+    let (userinfo, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if userinfo.contains('@') {
+        // It would be a guess which part of it is a host.
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has several @: the server's credentials stand once, in front of all sentinels, and an @ in them is %40",
+        });
+    }
+    let (master, db) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
+    let nodes = if addresses.is_empty() { Vec::new() } else { SentinelNode::read_list(addresses)? };
+    let master = decode("the master's name", master)?.into_owned();
+    let given_tls = Some(tls.is_some());
+    let config = Config { tls, ..Config::sentinel(nodes, master) };
+    let mut draft = Draft { config, given_port: None, given_db: None, given_tls };
+    read_userinfo(&mut draft, userinfo)?;
+    let db = db.trim_matches('/');
+    if !db.is_empty() {
+        set_db(&mut draft, db)?;
+    }
+    read_parameters(&mut draft, query)?;
+    agree_on_tls(draft, fragment)
+}
+
+/// Before anything of the rest is read or named in an error: it may be the tail of a password.
+fn check_rest(rest: &str) -> Result<(), ConfigError> {
+    if rest.contains('@') {
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has an @ after the host: percent-encode / ? # and @ in username, password and parameters \
+                      (%2F %3F %23 %40)",
+        });
+    }
+    Ok(())
 }
 
 fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
@@ -178,7 +265,8 @@ fn read_unix(authority: &str, rest: &str) -> Result<Draft, ConfigError> {
     }
     let (path, query) = split_rest(rest)?;
     let path = percent_decode_str(path).decode_utf8().map_err(|_| ConfigError::Path { problem: "is not UTF-8" })?;
-    let mut draft = Draft { config: Config::unix(path.into_owned()), given_port: None, given_db: None };
+    let config = Config::unix(path.into_owned());
+    let mut draft = Draft { config, given_port: None, given_db: None, given_tls: Some(false) };
     read_parameters(&mut draft, query)?;
     Ok(draft)
 }
@@ -213,7 +301,7 @@ fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
         let name = percent_decode_str(name).decode_utf8_lossy();
         let Some(parameter) = Parameter::called(&name) else {
             // After a password, an unknown name may be the part of it that follows an unencoded &.
-            let after_password = seen.contains(&"password");
+            let after_password = seen.iter().any(|seen: &&str| seen.ends_with("password"));
             return Err(unknown_parameter(&name, after_password.then_some(seen.len() + 1)));
         };
         let field = parameter.field();
@@ -232,6 +320,8 @@ enum Parameter {
     Db,
     ClientName,
     FailFast,
+    SentinelUsername,
+    SentinelPassword,
     Setting(&'static Setting),
 }
 
@@ -243,6 +333,8 @@ impl Parameter {
             "db" => Some(Self::Db),
             "client_name" => Some(Self::ClientName),
             "fail_fast" => Some(Self::FailFast),
+            "sentinel_user" | "sentinel_username" => Some(Self::SentinelUsername),
+            "sentinel_pass" | "sentinel_password" => Some(Self::SentinelPassword),
             _ => SETTINGS.iter().find(|setting| setting.is_called(name)).map(Self::Setting),
         }
     }
@@ -254,6 +346,8 @@ impl Parameter {
             Self::Db => "db",
             Self::ClientName => "client_name",
             Self::FailFast => "commands.hold",
+            Self::SentinelUsername => "sentinel_user",
+            Self::SentinelPassword => "the sentinels' password",
             Self::Setting(setting) => setting.name,
         }
     }
@@ -268,8 +362,23 @@ impl Parameter {
                 Ok(())
             }
             Self::FailFast => read_fail_fast(draft, value),
+            Self::SentinelUsername => {
+                asked_sentinels(draft, "sentinel_user")?.username = (!value.is_empty()).then(|| value.to_owned());
+                Ok(())
+            }
+            Self::SentinelPassword => {
+                asked_sentinels(draft, "sentinel_pass")?.password = (!value.is_empty()).then(|| Password::new(value));
+                Ok(())
+            }
             Self::Setting(setting) => setting.parse(&mut draft.config, value),
         }
+    }
+}
+
+fn asked_sentinels<'a>(draft: &'a mut Draft, name: &'static str) -> Result<&'a mut SentinelEndpoint, ConfigError> {
+    match &mut draft.config.endpoint {
+        Endpoint::Sentinel(sentinel) => Ok(sentinel),
+        _ => Err(ConfigError::Text { field: name, problem: "means nothing here: the URL names no sentinels" }),
     }
 }
 
@@ -321,7 +430,7 @@ fn unknown_parameter(name: &str, position: Option<usize>) -> ConfigError {
             format!("parameter {position} (its name may be part of a password: percent-encode & as %26)")
         }
     };
-    let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast"];
+    let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast", "sentinel_user", "sentinel_pass"];
     allowed.extend(SETTINGS.iter().map(|setting| setting.short));
     ConfigError::UnknownName { name, allowed: allowed.join(", ") }
 }

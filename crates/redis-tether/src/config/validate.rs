@@ -20,6 +20,7 @@ impl Config {
         self.check_client_name()?;
         check_count("db", u64::from(self.db), (0, DB_AT_MOST))?;
         SETTINGS.iter().try_for_each(|setting| setting.check(self))?;
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.check(&self.endpoint))?;
         self.check_contradictions()
     }
 

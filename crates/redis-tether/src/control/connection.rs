@@ -44,6 +44,8 @@ pub(crate) enum ConnectionMsg {
     Probed { epoch: Epoch, sight: Sight },
     /// The endpoint means these addresses now.
     Resolved(Vec<Address>),
+    /// Whoever appoints primaries says that the endpoint has moved to these addresses.
+    Moved(Vec<Address>),
     /// A new link, by hand.
     Reconnect,
     /// Freeze automatic moves.
@@ -207,6 +209,9 @@ impl ConnectionState {
             }
             ConnectionMsg::Resolved(addresses) => {
                 self.step(myself, Told::Resolved { addresses }, &Context::default());
+            }
+            ConnectionMsg::Moved(addresses) => {
+                self.step(myself, Told::Moved { addresses }, &Context::default());
             }
             ConnectionMsg::Reconnect => self.step(myself, Told::Reconnect, &Context::default()),
             ConnectionMsg::Pin => self.step(myself, Told::Pin, &Context::default()),

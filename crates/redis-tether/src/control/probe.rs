@@ -9,29 +9,30 @@ use std::time::Duration;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use redis_tether_core::recovery::{Settings, Sight};
 use redis_tether_core::{Epoch, Role};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Control;
+use super::beat;
 use super::connection::ConnectionMsg;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
 use crate::dial::verify::{Verdict, VerifyError, VerifyLevel, verify};
 use crate::event::Detector;
+use crate::gate::Gate;
 use crate::ledger::FlightKind;
 use crate::link::Link;
 
-/// Probe intervals differ by this much either way, so that a thousand tethers do not probe in step.
+/// Probes are up to this part of the interval early, so that a thousand tethers do not probe in step.
 const INTERVAL_JITTER: f64 = 0.1;
 
 pub(crate) enum ProbeMsg {
-    /// The interval has passed.
-    Due,
     /// Somebody wants to know now.
     Now,
-    /// A probe is over, answered or not.
-    Done,
+    /// The rounds have ended, as they do only by a panic.
+    Ended,
     /// A test wants to see what a panic costs.
     #[cfg(test)]
     Panic,
@@ -49,11 +50,17 @@ pub(crate) struct ProbeArgs {
 }
 
 pub(crate) struct ProbeState {
-    args: ProbeArgs,
-    rng: fastrand::Rng,
-    under_way: Option<AbortOnDropHandle<()>>,
-    timer: Option<AbortOnDropHandle<()>>,
-    _silence_watch: AbortOnDropHandle<()>,
+    bells: Arc<Bells>,
+    _rounds: AbortOnDropHandle<()>,
+}
+
+/// What the rounds and the silence watch wake each other by.
+#[derive(Default)]
+struct Bells {
+    /// Somebody wants a probe now.
+    now: Notify,
+    /// A probe was answered: what was looked out for may have come.
+    answered: Notify,
 }
 
 #[cfg_attr(feature = "async-trait", ractor::async_trait)]
@@ -63,21 +70,13 @@ impl Actor for Probe {
     type Arguments = ProbeArgs;
 
     async fn pre_start(&self, myself: ActorRef<ProbeMsg>, args: ProbeArgs) -> Result<ProbeState, ActorProcessingErr> {
-        let watch = silence::watch(
-            args.link.ledger().clone(),
-            args.control.config.detection.suspect_after,
-            ask(&args, &myself),
-            report_silence(&args),
-        );
-        let mut state = ProbeState {
-            rng: args.control.fork_rng(),
-            under_way: None,
-            timer: None,
-            _silence_watch: AbortOnDropHandle::new(args.control.tasks.spawn(watch)),
-            args,
-        };
-        state.arm(&myself);
-        Ok(state)
+        let bells = Arc::new(Bells::default());
+        let (tasks, rng) = (args.control.tasks.clone(), args.control.fork_rng());
+        let work = watch_over(args, bells.clone(), rng);
+        let rounds = task::reporting(&tasks, work, move |_| {
+            let _ = myself.send_message(ProbeMsg::Ended);
+        });
+        Ok(ProbeState { bells, _rounds: rounds })
     }
 
     async fn handle(
@@ -87,11 +86,8 @@ impl Actor for Probe {
         state: &mut ProbeState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            ProbeMsg::Due | ProbeMsg::Now => state.begin(&myself),
-            ProbeMsg::Done => {
-                state.under_way = None;
-                state.arm(&myself);
-            }
+            ProbeMsg::Now => state.bells.now.notify_one(),
+            ProbeMsg::Ended => myself.stop(Some("the rounds of the probe panicked".to_owned())),
             #[cfg(test)]
             ProbeMsg::Panic => panic!("a test asked for it"),
         }
@@ -99,40 +95,61 @@ impl Actor for Probe {
     }
 }
 
-impl ProbeState {
-    /// Re-armed on completion, so that probes never pile up.
-    fn arm(&mut self, myself: &ActorRef<ProbeMsg>) {
-        if !may_ask(&self.args.link) {
-            return;
+/// Probes, and looks out for silence, in one task: an idle link is to cost few wake-ups.
+async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
+    let watch = silence::watch(
+        args.link.ledger().clone(),
+        args.control.config.detection.suspect_after,
+        &bells.answered,
+        ask(&args, &bells),
+        report_silence(&args),
+    );
+    match may_ask(&args.link) {
+        true => {
+            tokio::join!(watch, rounds(&args, &bells, rng));
         }
-        let interval = self.args.control.config.detection.probe_interval;
-        let after = interval.mul_f64(1.0 - INTERVAL_JITTER * self.rng.f64());
-        let myself = myself.clone();
-        self.timer = Some(task::after(&self.args.control.tasks, after, move || {
-            let _ = myself.send_message(ProbeMsg::Due);
-        }));
+        false => watch.await,
     }
+    // The link is dead, and whoever ended it has this ended, too.
+    std::future::pending::<()>().await;
+}
 
-    fn begin(&mut self, myself: &ActorRef<ProbeMsg>) {
-        if self.under_way.is_some() || !may_ask(&self.args.link) {
-            return;
+/// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.
+async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
+    let (link, detection) = (&args.link, &args.control.config.detection);
+    while !link.ledger().is_dead() {
+        tokio::select! {
+            biased;
+            () = bells.now.notified() => {}
+            () = sleep_until(next(args, &mut rng)) => {}
         }
-        if self.args.link.ledger().blocked() {
+        if link.ledger().blocked() {
             // A blocking command would delay the answer, and its wait says nothing.
-            self.arm(myself);
-            return;
+            continue;
         }
-        self.timer = None;
-        let (link, connection, myself) = (self.args.link.clone(), self.args.connection.clone(), myself.clone());
-        let detection = self.args.control.config.detection.clone();
-        let work = async move { probe(&link, &detection).await };
-        self.under_way = Some(task::reporting(&self.args.control.tasks, work, move |message| {
-            if let Some(message) = message.flatten() {
-                let _ = connection.send_message(message);
-            }
-            let _ = myself.send_message(ProbeMsg::Done);
-        }));
+        // Boxed, since it is large, and there but for a moment.
+        let message = Box::pin(probe(link, detection)).await;
+        bells.answered.notify_waiters();
+        // Whoever asked meanwhile gets this answer. Before the look at the gate: it is closed before anybody asks because of
+        // that, so whoever is missed here is either told or asks once more.
+        let _ = pin!(bells.now.notified()).as_mut().enable();
+        if let Some(message) = message.filter(|message| is_news(message, args.control.gate())) {
+            let _ = args.connection.send_message(message);
+        }
     }
+}
+
+fn next(args: &ProbeArgs, rng: &mut fastrand::Rng) -> Instant {
+    let interval = args.control.config.detection.probe_interval;
+    let latest = interval.mul_f64(1.0 - (INTERVAL_JITTER - beat::SHARE) * rng.f64());
+    args.control.beat.not_after(Instant::now() + latest, interval)
+}
+
+/// That the server of a link which takes commands is fit for them tells nobody anything. The link is held first, where it
+/// is, and probed after that.
+fn is_news(message: &ConnectionMsg, gate: &Gate) -> bool {
+    let ConnectionMsg::Probed { epoch, .. } = message else { return true };
+    !gate.publishes(*epoch)
 }
 
 /// Whether the peer stands any question. One that does not never answers, and nothing may be taken for an answer.
@@ -190,15 +207,15 @@ fn unfit(epoch: Epoch, reason: &'static str) -> ConnectionMsg {
 }
 
 /// What the silence watch does where only an answer can tell. If none can be had, the matter rests.
-fn ask(args: &ProbeArgs, myself: &ActorRef<ProbeMsg>) -> impl Fn() + Send + 'static {
-    let (may_ask, ledger, myself) = (may_ask(&args.link), args.link.ledger().clone(), myself.clone());
+fn ask(args: &ProbeArgs, bells: &Arc<Bells>) -> impl Fn() + Send + use<> {
+    let (may_ask, ledger, bells) = (may_ask(&args.link), args.link.ledger().clone(), bells.clone());
     move || match may_ask {
-        true => drop(myself.send_message(ProbeMsg::Now)),
+        true => bells.now.notify_one(),
         false => ledger.vouch(),
     }
 }
 
-fn report_silence(args: &ProbeArgs) -> impl Fn(Duration) + Send + 'static {
+fn report_silence(args: &ProbeArgs) -> impl Fn(Duration) + Send + use<> {
     let (epoch, connection) = (args.link.epoch(), args.connection.clone());
     move |silent_for| {
         let _ = connection.send_message(ConnectionMsg::Suspected { epoch, silent_for });

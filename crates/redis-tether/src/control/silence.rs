@@ -7,15 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_tether_core::recovery::Settings;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::ledger::Ledger;
 
-/// Runs until the link is dead. `window` is the silence that counts; `report` is told how long it has lasted, and `ask`
-/// is to have the peer probed.
+/// Runs until the link is dead. `window` is the silence that counts; `answered` tells that there may be nothing more to look
+/// out for, `report` is told how long it has lasted, and `ask` is to have the peer probed.
 pub(crate) async fn watch(
     ledger: Arc<Ledger>,
     window: Duration,
+    answered: &Notify,
     ask: impl Fn() + Send,
     report: impl Fn(Duration) + Send,
 ) {
@@ -26,7 +28,11 @@ pub(crate) async fn watch(
             busy_since = Instant::now();
             continue;
         }
-        sleep_in_time(due(&ledger, busy_since, window), window).await;
+        tokio::select! {
+            biased;
+            () = sleep_in_time(due(&ledger, busy_since, window), window) => {}
+            () = answered.notified() => continue,
+        }
         if let Some(silent_for) = ledger.found_silent(window) {
             report(silent_for);
         } else if is_doubtful(&ledger, busy_since, window) {

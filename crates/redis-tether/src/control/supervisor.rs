@@ -16,15 +16,15 @@ use tokio_util::task::AbortOnDropHandle;
 use self::child::Child;
 use super::Control;
 use super::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
+use super::source::{Answer, Evidence, Source, SourceError};
 use super::task;
 use super::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
 use crate::config::Endpoint;
 use crate::event::Event;
-use crate::resolve::ResolveError;
 
 pub(crate) enum SupervisorMsg {
     /// A lookup is over.
-    Answered(Result<Vec<Address>, ResolveError>),
+    Answered(Result<Answer, SourceError>),
     /// Resolve at this pace from now on.
     ResolveAt(ResolvePace),
     /// Resolve once more, this much later.
@@ -112,7 +112,7 @@ impl Actor for TetherSupervisor {
         state: &mut SupervisorState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            SupervisorMsg::Answered(Ok(addresses)) => state.answered(&myself, addresses).await,
+            SupervisorMsg::Answered(Ok(answer)) => state.answered(&myself, answer).await,
             SupervisorMsg::Answered(Err(error)) => state.resolve_failed(&error),
             SupervisorMsg::ResolveAt(pace) => {
                 state.pace = pace;
@@ -217,17 +217,11 @@ impl SupervisorState {
     }
 
     async fn start_watcher(&mut self, myself: &ActorRef<SupervisorMsg>) {
-        let Endpoint::Tcp { host, port } = &self.control.config.endpoint else { return };
         if self.watcher.is_there() || self.drain.is_some() {
             return;
         }
-        let args = WatcherArgs {
-            control: self.control.clone(),
-            supervisor: myself.clone(),
-            host: host.clone(),
-            port: *port,
-            pace: self.pace,
-        };
+        let Some(source) = Source::of(&self.control) else { return };
+        let args = WatcherArgs { control: self.control.clone(), supervisor: myself.clone(), source, pace: self.pace };
         match task::spawn_child(&self.control.tasks, EndpointWatcher, args, myself.get_cell()).await {
             Ok(watcher) => self.watcher.started(watcher),
             Err(error) => {
@@ -238,7 +232,7 @@ impl SupervisorState {
         }
     }
 
-    async fn answered(&mut self, myself: &ActorRef<SupervisorMsg>, addresses: Vec<Address>) {
+    async fn answered(&mut self, myself: &ActorRef<SupervisorMsg>, Answer { addresses, evidence }: Answer) {
         self.control.shared.counters.lookups.increment();
         if !name_the_same(&self.known, &addresses) {
             self.control.board.send(Event::AddressesChanged { addresses: addresses.clone() });
@@ -248,11 +242,14 @@ impl SupervisorState {
             // The fresh answer that the fresh incarnation was waiting for.
             self.start_connection(myself).await;
         } else {
-            self.connection.tell(ConnectionMsg::Resolved(addresses));
+            self.connection.tell(match evidence {
+                Evidence::Named => ConnectionMsg::Resolved(addresses),
+                Evidence::Announced => ConnectionMsg::Moved(addresses),
+            });
         }
     }
 
-    fn resolve_failed(&self, error: &ResolveError) {
+    fn resolve_failed(&self, error: &SourceError) {
         self.control.shared.counters.lookups.increment();
         let error: Arc<str> = error.to_string().into();
         self.control.board.update(|status| status.last_error = Some(error.clone()));
@@ -265,8 +262,8 @@ impl SupervisorState {
             self.connection.ended();
             self.watcher.tell(WatcherMsg::Again);
             match self.control.config.endpoint {
-                Endpoint::Tcp { .. } => self.control.settings.fresh_answer_wait,
-                _ => Duration::ZERO,
+                Endpoint::Unix { .. } => Duration::ZERO,
+                _ => self.control.settings.fresh_answer_wait,
             }
         } else {
             tracing::warn!(reason, "the connection actor ended, and is started again");
@@ -278,7 +275,7 @@ impl SupervisorState {
 
     /// A unix socket means itself, always.
     fn answer_without_watcher(&self) {
-        if !matches!(self.control.config.endpoint, Endpoint::Tcp { .. }) {
+        if matches!(self.control.config.endpoint, Endpoint::Unix { .. }) {
             self.connection.tell(ConnectionMsg::Resolved(self.known.clone()));
         }
     }

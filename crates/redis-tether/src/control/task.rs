@@ -2,6 +2,10 @@
 //! comes back as a message, even where the work panicked. Every task of a tether is tracked, the actors' own ones included:
 //! a tether has ended when the last of them has.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
@@ -14,14 +18,40 @@ pub(crate) fn reporting<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
     done: impl FnOnce(Option<T>) + Send + 'static,
 ) -> AbortOnDropHandle<()> {
-    let work = AbortOnDropHandle::new(tasks.spawn(work));
-    AbortOnDropHandle::new(tasks.spawn(async move { done(work.await.ok()) }))
+    // Boxed, since whatever is moved into a future before it is polled has its place there twice.
+    let work = caught(Box::pin(work));
+    AbortOnDropHandle::new(tasks.spawn(async move { done(work.await) }))
+}
+
+/// What comes of `work`, or `None` if it panicked: while it was polled, or while it was dropped after that.
+async fn caught<T>(work: Pin<Box<dyn Future<Output = T> + Send>>) -> Option<T> {
+    let mut work = Some(work);
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            // It is there until it has ended.
+            let polled = work.as_mut().map_or(Poll::Pending, |work| work.as_mut().poll(cx));
+            if polled.is_ready() {
+                work = None;
+            }
+            polled
+        }));
+        if let Ok(polled) = polled {
+            return polled.map(Some);
+        }
+        // Nobody is to poll it again, and what it leaves behind may panic as well.
+        let _ = catch_unwind(AssertUnwindSafe(|| work = None));
+        Poll::Ready(None)
+    })
+    .await
 }
 
 /// Calls `done` at `at`, unless the handle is dropped before.
 pub(crate) fn at(tasks: &TaskTracker, at: Instant, done: impl FnOnce() + Send + 'static) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tasks.spawn(async move {
-        sleep_until(at).await;
+        // A timer that is due already would still wait for the clock's next whole millisecond.
+        if at > Instant::now() {
+            sleep_until(at).await;
+        }
         done();
     }))
 }
@@ -49,4 +79,57 @@ pub(crate) async fn spawn_child<A: Actor>(
         let _ = task.await;
     });
     Ok(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_due_at_once_is_done_at_once() {
+        // Between two ticks of the clock.
+        tokio::time::advance(Duration::from_micros(300)).await;
+        let (tasks, began) = (TaskTracker::new(), Instant::now());
+        let (sender, done) = oneshot::channel();
+        let _timer = at(&tasks, began, move || {
+            let _ = sender.send(());
+        });
+        done.await.expect("the timer is kept");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    /// Panics when it is dropped.
+    struct Brittle;
+
+    impl Drop for Brittle {
+        fn drop(&mut self) {
+            assert!(std::thread::panicking(), "dropped");
+        }
+    }
+
+    async fn reported<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        let (sender, done) = oneshot::channel();
+        let _task = reporting(&TaskTracker::new(), work, move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        done.await.expect("the task is kept")
+    }
+
+    #[tokio::test]
+    async fn whatever_becomes_of_the_work_is_reported() {
+        assert_eq!(reported(async { 7 }).await, Some(7));
+        let panics = async {
+            tokio::task::yield_now().await;
+            panic!("while it is polled");
+        };
+        assert_eq!(reported::<()>(panics).await, None);
+        let brittle = Brittle;
+        let panics = poll_fn(move |_| {
+            let _ = &brittle;
+            Poll::Ready(())
+        });
+        assert_eq!(reported(panics).await, None, "while it is dropped");
+    }
 }

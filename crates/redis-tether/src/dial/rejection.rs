@@ -9,7 +9,9 @@ use redis_tether_core::{Address, FailureKind};
 use super::DialError;
 use super::error::printable;
 use crate::config::Password;
-use crate::ledger::LinkEnd;
+use crate::ledger::{LinkEnd, TLS_ALERT};
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::TlsFailure;
 
 /// Why a peer is no good.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +27,10 @@ impl Rejection {
     }
 
     pub(crate) fn by_io(error: &io::Error) -> Rejection {
+        #[cfg(feature = "tls-no-provider")]
+        if let Some(detail) = TlsFailure::inside(error) {
+            return Rejection { kind: FailureKind::Tls, detail };
+        }
         Rejection::by_transport(error.kind(), &error.to_string())
     }
 
@@ -37,6 +43,8 @@ impl Rejection {
     pub(crate) fn by_end(end: &LinkEnd) -> Rejection {
         match end {
             LinkEnd::Failed(kind, detail) => Rejection::by_transport(*kind, detail),
+            #[cfg(feature = "tls-no-provider")]
+            LinkEnd::Tls(detail) => Rejection { kind: FailureKind::Tls, detail: detail.clone() },
             LinkEnd::Protocol(detail) => Rejection { kind: FailureKind::Protocol, detail: detail.clone() },
             LinkEnd::Closed => Rejection { kind: FailureKind::Closed, detail: String::new() },
             LinkEnd::Retired | LinkEnd::Mute | LinkEnd::DriverGone => {
@@ -45,9 +53,17 @@ impl Rejection {
         }
     }
 
+    /// Of TLS, where it is spoken and should not be, or the other way round, or fails.
+    pub(crate) fn by_tls(detail: impl Into<String>) -> Rejection {
+        Rejection { kind: FailureKind::Tls, detail: detail.into() }
+    }
+
     /// Of the error line that a peer began with before it hung up, if it is one of those that servers greet with: everything
     /// else answered a command that may be refused without harm.
     pub(crate) fn by_greeting(line: &str) -> Option<Rejection> {
+        if line == TLS_ALERT {
+            return Some(Rejection::by_tls(SPEAKS_TLS));
+        }
         let (code, detail) = line.split_once(' ').unwrap_or((line, ""));
         let rejection = Rejection::by_reply(code, detail);
         let greets = rejection.kind == FailureKind::MaxClients || code == "DENIED";
@@ -82,6 +98,9 @@ impl Rejection {
         DialError::new(self.kind, address, self.detail)
     }
 }
+
+/// What is told of a peer that answers as a TLS server does.
+pub(super) const SPEAKS_TLS: &str = "the server speaks TLS at this port: use rediss:// (ssl=true), or its plain port";
 
 fn kind_of_code(code: &str) -> Option<FailureKind> {
     Some(match code {

@@ -3,6 +3,8 @@
 
 mod levels;
 mod rig;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

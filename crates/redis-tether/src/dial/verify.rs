@@ -130,7 +130,8 @@ impl Answers {
         };
         let said = role_word.as_deref().map_or(Role::Unknown, role_of);
         if role_word.as_deref() == Some("sentinel") {
-            let detail = "the peer is a sentinel, not a server".to_owned();
+            let detail =
+                "the peer is a sentinel, not a server: use redis+sentinel:// with its master's name".to_owned();
             return Err(VerifyError::Failed(Rejection { kind: FailureKind::Config, detail }));
         }
         let role = match self.pong {

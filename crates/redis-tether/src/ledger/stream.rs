@@ -23,7 +23,7 @@ impl LedgerStream {
     }
 
     fn fail(&self, error: io::Error) -> io::Error {
-        self.ledger.kill(LinkEnd::Failed(error.kind(), error.to_string()));
+        self.ledger.kill(LinkEnd::by_io(&error));
         error
     }
 

@@ -91,7 +91,7 @@ impl Relocations {
     fn note(&mut self, settings: &Settings, now: Duration, event: &Event, before: &Before) {
         match event {
             Event::Reconnect => self.asked_until = now + ASKED_FOR,
-            Event::Resolved { addresses } if !addresses.is_empty() => {
+            Event::Resolved { addresses } | Event::Moved { addresses } if !addresses.is_empty() => {
                 let is_named = before.live.as_ref().is_some_and(|live| addresses.contains(&live.address));
                 self.named_since = is_named.then(|| self.named_since.unwrap_or(now));
             }

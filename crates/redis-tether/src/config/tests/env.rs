@@ -56,7 +56,6 @@ fn refused() {
         (&[], "set REDIS_URL (redis://:password@host:6379/0), or REDIS_HOST"),
         (&[("REDIS_PORT", "6379")], "set REDIS_URL"),
         (&[("REDIS_URL", ""), ("REDIS_PASSWORD", SECRET)], "set REDIS_URL"),
-        (&[("REDIS_URL", "rediss://redis")], "REDIS_URL: rediss:// asks for TLS"),
         (&[("REDIS_URL", "redis://a"), ("REDIS_HOST", "b")], "REDIS_URL and REDIS_HOST disagree"),
         (&[("REDIS_URL", "redis://a:1"), ("REDIS_PORT", "2")], "REDIS_URL and REDIS_PORT disagree"),
         (&[("REDIS_URL", "redis://a/1"), ("REDIS_DB", "2")], "REDIS_URL and REDIS_DB disagree"),

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::super::table::SETTINGS;
-use super::super::{Config, Password};
+use super::super::{Config, Endpoint, Password, SentinelNode};
 use super::{SECRET, assert_no_secret};
 
 /// Text made of what the parsers look for, so that it gets past their first check more often than noise would.
@@ -14,6 +14,9 @@ fn almost_config() -> impl Strategy<Value = String> {
         "rediss",
         "unix",
         "valkey",
+        "+sentinel",
+        "sentinel_pass",
+        "serviceName",
         "+",
         "://",
         ":",
@@ -51,6 +54,12 @@ fn almost_config() -> impl Strategy<Value = String> {
         "-",
         "protocol",
         "resp3",
+        "rediss",
+        "tls_ca_file",
+        "tls_verify",
+        "insecure",
+        "sslHost",
+        "true",
     ]);
     prop::collection::vec(pieces, 0..12).prop_map(|pieces| pieces.concat())
 }
@@ -71,7 +80,13 @@ fn endpoint() -> impl Strategy<Value = Config> {
     prop_oneof![
         (host(), 1..=u16::MAX).prop_map(|(host, port)| Config::new(host, port)),
         "/[^\0]{0,25}".prop_map(Config::unix),
+        (sentinels(), "[!-~]{1,12}").prop_map(|(nodes, master)| Config::sentinel(nodes, master)),
     ]
+}
+
+fn sentinels() -> impl Strategy<Value = Vec<SentinelNode>> {
+    let node = (host(), 1..=u16::MAX).prop_map(|(host, port)| SentinelNode::new(host, port));
+    prop::collection::vec(node, 1..4)
 }
 
 fn settings() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
@@ -89,6 +104,9 @@ fn settings() -> impl Strategy<Value = Vec<(usize, &'static str)>> {
         "resp3",
         "role",
         "fail_fast",
+        "insecure",
+        "/etc/redis/ca & co.pem",
+        "redis.internal.",
     ]);
     subsequence(all, 0..=SETTINGS.len()).prop_flat_map(move |rows| {
         let count = rows.len();
@@ -103,6 +121,10 @@ fn valid_config() -> impl Strategy<Value = Config> {
         (prop::option::of("[^\0]{1,12}"), prop::option::of("[!-~]{1,20}"), 0..=2_147_483_647_u32, any::<bool>());
     (endpoint(), identity, settings()).prop_filter_map("an invalid endpoint", |(mut config, identity, settings)| {
         let (username, client_name, db, has_password) = identity;
+        if let Endpoint::Sentinel(sentinel) = &mut config.endpoint {
+            sentinel.password = has_password.then(|| Password::new(SECRET));
+            sentinel.username = username.clone().filter(|_| has_password);
+        }
         config.db = db;
         config.client_name = client_name;
         config.password = has_password.then(|| Password::new(SECRET));
@@ -129,6 +151,8 @@ proptest! {
             text.parse::<Config>(),
             Config::from_url(&format!("redis://{text}")),
             Config::from_url(&format!("unix:///{text}")),
+            Config::from_url(&format!("redis+sentinel://{text}")),
+            Config::from_url(&format!("redis+sentinel://a,b/{text}")),
             Config::from_url(&format!("redis://h?{text}")),
             Config::from_url(&format!("redis://h?deadline={text}")),
             Config::from_stackexchange(&format!("h,{text}")),
@@ -141,8 +165,19 @@ proptest! {
     }
 
     #[test]
-    fn no_environment_makes_it_panic(values in prop::collection::vec(prop::option::of(any_text()), 6)) {
-        let names = ["REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD", "REDIS_DB"];
+    fn no_environment_makes_it_panic(values in prop::collection::vec(prop::option::of(any_text()), 10)) {
+        let names = [
+            "REDIS_URL",
+            "REDIS_HOST",
+            "REDIS_PORT",
+            "REDIS_USERNAME",
+            "REDIS_PASSWORD",
+            "REDIS_DB",
+            "REDIS_SENTINELS",
+            "REDIS_SENTINEL_MASTER",
+            "REDIS_SENTINEL_USERNAME",
+            "REDIS_SENTINEL_PASSWORD",
+        ];
         let result = Config::from_vars(|name| {
             names.iter().position(|known| *known == name).and_then(|index| values[index].clone())
         });
@@ -169,6 +204,9 @@ proptest! {
         if config.password.is_some() {
             prop_assert_eq!(read.password.as_ref().map(Password::expose), Some("***"));
             read.password = config.password.clone();
+        }
+        if let (Endpoint::Sentinel(read), Endpoint::Sentinel(sentinel)) = (&mut read.endpoint, &config.endpoint) {
+            read.password = sentinel.password.clone();
         }
         prop_assert_eq!(&read, &config, "{}", printed);
         let json = serde_json::to_string(&config).expect("plain data");

@@ -28,6 +28,9 @@ fn every_setting_has_bounds() {
             if setting.parse(&mut config, extreme).is_err() {
                 continue; // A duration does not take a count, nor the other way round.
             }
+            if setting.name.starts_with("tls.") {
+                continue; // Texts.
+            }
             match config.validate() {
                 Err(ConfigError::OutOfRange { field, .. }) => assert_eq!(field, setting.name),
                 other => panic!("{} = {extreme} gave {other:?}", setting.name),
@@ -54,12 +57,12 @@ fn contradictions() {
             changed(|c| c.pacing.unreachable.first = ms(101)),
         ),
         (
-            "pacing.unreachable.early_cap (501ms) must not exceed pacing.unreachable.late_cap (500ms)",
-            changed(|c| c.pacing.unreachable.early_cap = ms(501)),
+            "pacing.unreachable.early_cap (201ms) must not exceed pacing.unreachable.late_cap (200ms)",
+            changed(|c| c.pacing.unreachable.early_cap = ms(201)),
         ),
         (
-            "pacing.rejected.first (501ms) must not exceed pacing.rejected.early_cap (500ms)",
-            changed(|c| c.pacing.rejected.first = ms(501)),
+            "pacing.rejected.first (251ms) must not exceed pacing.rejected.early_cap (250ms)",
+            changed(|c| c.pacing.rejected.first = ms(251)),
         ),
         (
             "pacing.rejected.early_cap (5s1ms) must not exceed pacing.rejected.late_cap (5s)",

@@ -1,6 +1,8 @@
 //! What only the crate itself can bring about in a connection actor: links that end in the moment in which they are opened,
 //! and reports that come while there is no actor to hear them.
 
+mod answers;
+mod probes;
 mod shown;
 
 use std::io;

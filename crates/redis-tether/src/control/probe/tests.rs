@@ -4,6 +4,7 @@ use redis_tether_core::Epoch;
 use tokio::time::sleep;
 
 use super::*;
+use crate::gate::ClosedCause;
 use crate::handle::rig::{Peer, Rig, epoch};
 
 fn detection() -> DetectionSettings {
@@ -113,4 +114,15 @@ async fn a_wait_that_a_blocking_command_explains_is_no_suspicion() {
     let asked = Instant::now();
     assert!(probe(&link, &detection()).await.is_none());
     assert!(asked.elapsed() <= detection().probe_interval);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_a_server_is_fit_is_news_of_a_link_that_is_held() {
+    let (rig, peer) = (Rig::new(), Peer::mute());
+    let link = rig.open(1, &peer).await;
+    let fit = ConnectionMsg::Probed { epoch: link.epoch(), sight: Sight::Primary };
+    let silent = ConnectionMsg::Suspected { epoch: link.epoch(), silent_for: Duration::ZERO };
+    assert!(!is_news(&fit, rig.gate()) && is_news(&silent, rig.gate()));
+    rig.gate().close_epoch(link.epoch(), ClosedCause::suspect("a test".into()));
+    assert!(is_news(&fit, rig.gate()) && is_news(&silent, rig.gate()));
 }

@@ -1,5 +1,7 @@
 //! When the watch reports and when it asks, exactly in virtual time.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Mutex;
 
 use tokio::task::JoinHandle;
@@ -34,12 +36,12 @@ async fn watched() -> (Arc<Ledger>, Arc<Said>, JoinHandle<()>) {
     let (said, start) = (Arc::new(Said::default()), Instant::now());
     let (asking, reporting) = (Arc::clone(&said), Arc::clone(&said));
     let now = move || start.elapsed().as_millis();
-    let watching = tokio::spawn(watch(
-        Arc::clone(&ledger),
-        WINDOW,
-        move || asking.asked.lock().expect("no panic").push(now()),
-        move |silent_for| reporting.reports.lock().expect("no panic").push((now(), silent_for)),
-    ));
+    let watched = Arc::clone(&ledger);
+    let watching = tokio::spawn(async move {
+        let ask = move || asking.asked.lock().expect("no panic").push(now());
+        let report = move |silent_for| reporting.reports.lock().expect("no panic").push((now(), silent_for));
+        watch(watched, WINDOW, &Notify::new(), ask, report).await;
+    });
     tokio::task::yield_now().await;
     (ledger, said, watching)
 }
@@ -170,4 +172,32 @@ async fn while_a_blocking_command_explains_it_nothing_is_reported_or_asked() {
     after(501).await;
     let silent_for: Vec<_> = said.reports().iter().map(|(_, silent_for)| *silent_for).collect();
     assert!(silent_for.len() == 1 && silent_for[0] < 2 * WINDOW, "{silent_for:?}");
+}
+
+/// An idle link is probed every few seconds: that is to cost no second wake-up.
+#[tokio::test(start_paused = true)]
+async fn an_answered_probe_ends_the_wait_for_it() {
+    let (ledger, _witness) = books();
+    let (answered, polls) = (Arc::new(Notify::new()), Arc::new(Mutex::new(0)));
+    let (watched, bell, counted) = (Arc::clone(&ledger), Arc::clone(&answered), Arc::clone(&polls));
+    let _watching = tokio::spawn(async move {
+        let mut watch = pin!(watch(watched, WINDOW, &bell, || {}, |_| {}));
+        poll_fn(|cx| {
+            *counted.lock().expect("no panic") += 1;
+            watch.as_mut().poll(cx)
+        })
+        .await;
+    });
+    after(10).await;
+    let probe = ledger.begin(FlightKind::Plain);
+    ledger.note_written(14);
+    after(10).await;
+    ledger.note_read(b"+PONG\r\n");
+    drop(probe);
+    ledger.vouch();
+    answered.notify_waiters();
+    after(10).await;
+    let before = *polls.lock().expect("no panic");
+    after(10_000).await;
+    assert_eq!(*polls.lock().expect("no panic"), before);
 }

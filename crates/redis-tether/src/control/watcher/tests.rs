@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use tokio::time::sleep;
 
 use super::*;
-use crate::resolve::Resolve;
+use crate::resolve::{Query, Resolve, ResolveError};
 use crate::transport::{BoxFuture, BoxedStream, Transport};
 use crate::{Address, Tether};
 

@@ -15,8 +15,8 @@ async fn a_peer_that_hangs_up_on_questions_is_asked_less_and_that_is_learned() {
         // The last of them each time asks once more on what it hung up.
         (&["HELLO"][..], VerifyLevel::Role, 3, 1),
         (&["HELLO", "ROLE"], VerifyLevel::Ping, 4, 1),
-        // It is asked whether it is alive each time.
-        (&["HELLO", "ROLE", "PING"], VerifyLevel::None, 5, 2),
+        // It is asked whether it is alive each time, and whether it speaks TLS.
+        (&["HELLO", "ROLE", "PING"], VerifyLevel::None, 6, 3),
         // As twemproxy, which knows no CLIENT either: nothing of it is said at the level of PING.
         (&["HELLO", "ROLE", "CLIENT"], VerifyLevel::Ping, 3, 1),
     ] {
@@ -51,7 +51,7 @@ async fn a_fixed_level_is_used_as_it_is() {
     let world = World::with(|config| config.verify = Verify::Hello);
     world.server.close_on(&["HELLO"]);
     let error = world.failure().await;
-    assert_eq!((error.kind(), world.dials()), (FailureKind::Closed, 1));
+    assert_eq!((error.kind(), world.dials()), (FailureKind::Closed, 2), "asked in TLS as well");
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,10 +15,12 @@ use tokio_util::task::TaskTracker;
 
 use super::LIMIT;
 use crate::config::Config;
-use crate::dial::{DialError, Dialer};
+use crate::dial::{Connector, DialError, Dialer};
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
 use crate::link::Link;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::{TlsParts, TlsStage};
 use crate::transport::{BoxFuture, BoxedStream, Transport};
 
 /// A fake server in a network of its own, and a dialer that leads there.
@@ -46,8 +48,10 @@ impl World {
         let gate = Gate::new(&config.commands, Arc::default());
         let (ends, open_streams) = (Arc::new(Ends::default()), Arc::new(AtomicUsize::new(0)));
         let transport = SimTransport { net: net.clone(), open: Arc::clone(&open_streams) };
-        let dialer =
-            Dialer::new(Arc::new(config), Arc::new(transport), Arc::clone(&gate), ends.clone(), TaskTracker::new());
+        let connector = Connector::new(Arc::new(transport), &config);
+        #[cfg(feature = "tls-no-provider")]
+        let connector = connector.with_tls(TlsStage::of(&config, TlsParts::default()).expect("sound files"));
+        let dialer = Dialer::new(Arc::new(config), connector, Arc::clone(&gate), ends.clone(), TaskTracker::new());
         World { net, server, address, gate, ends, open_streams, dialer }
     }
 

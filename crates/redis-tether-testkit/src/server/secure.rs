@@ -1,0 +1,104 @@
+//! TLS at a port of its own beside the plain one, which the kit goes on using: by the server itself where it was built with
+//! TLS, else by a front that is up when the server is.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::{Server, ServerError};
+use crate::tls::{ClientCertificates, ServerFiles, TlsFiles, TlsFront};
+
+/// What a server is to speak TLS with.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    port: u16,
+    files: ServerFiles,
+    clients: ClientCertificates,
+}
+
+impl Wanted {
+    pub(super) fn new(port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
+        Self { port, files: files.server(), clients }
+    }
+
+    /// The lines of the configuration of a server that speaks TLS itself.
+    fn lines(&self) -> Vec<String> {
+        let clients = match self.clients {
+            ClientCertificates::NotAsked => "no",
+            ClientCertificates::Required => "yes",
+        };
+        let mut lines = vec![format!("tls-port {}", self.port), format!("tls-auth-clients {clients}")];
+        lines.extend(self.settings().map(|(name, path)| format!("{name} {path}")));
+        lines
+    }
+
+    /// The settings that name files. The kit's own directories have no spaces.
+    fn settings(&self) -> [(&'static str, String); 3] {
+        let ServerFiles { ca, certificate, key } = &self.files;
+        [("tls-cert-file", certificate), ("tls-key-file", key), ("tls-ca-cert-file", ca)]
+            .map(|(name, path)| (name, path.display().to_string()))
+    }
+}
+
+/// How it speaks TLS.
+#[derive(Debug)]
+pub(super) enum Secure {
+    Itself(Wanted),
+    Front(TlsFront),
+}
+
+impl Secure {
+    /// With the lines that its configuration needs.
+    pub(super) fn new(wanted: Wanted, addr: SocketAddr, is_built_in: bool) -> (Self, Vec<String>) {
+        if is_built_in {
+            let lines = wanted.lines();
+            return (Self::Itself(wanted), lines);
+        }
+        let at = SocketAddr::new(addr.ip(), wanted.port);
+        (Self::Front(TlsFront::closed(at, addr, wanted.files, wanted.clients)), Vec::new())
+    }
+
+    pub(super) async fn open(&self) -> io::Result<()> {
+        match self {
+            Self::Itself(_) => Ok(()),
+            Self::Front(front) => front.open().await,
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Self::Front(front) = self {
+            front.close().await;
+        }
+    }
+
+    fn port(&self) -> u16 {
+        match self {
+            Self::Itself(wanted) => wanted.port,
+            Self::Front(front) => front.addr().port(),
+        }
+    }
+}
+
+/// # TLS
+impl Server {
+    /// Where it speaks TLS, if it does.
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.secure().map(|secure| SocketAddr::new(self.addr().ip(), secure.port()))
+    }
+
+    /// Has it read its certificate, key and authority again; connections that exist stay.
+    ///
+    /// # Errors
+    /// As [`command`](Self::command), where the server does not like what it reads.
+    pub async fn reload_tls(&self) -> Result<(), ServerError> {
+        // A front reads them for each connection.
+        if let Some(Secure::Itself(wanted)) = self.secure() {
+            let settings = wanted.settings();
+            let mut command = vec!["CONFIG", "SET"];
+            for (name, path) in &settings {
+                command.extend([*name, path.as_str()]);
+            }
+            self.command(&command).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! A primary with two replicas, and three sentinels that watch them: what takes over by itself when the primary fails.
+//!
+//! The times of the sentinels are far below what anybody would run them with, so that a failover takes a second or two. What
+//! they announce, and when, is heard at a subscription of the test's own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::address::{allocate_addresses, allocate_at_port};
+use super::process::ServerBuilder;
+use super::running::PATIENCE;
+use super::{Info, Server, ServerBinary, ServerError};
+use crate::resp::Reply;
+use crate::wait::{TimedOut, WAIT_LIMIT};
+
+const NODES: usize = 3;
+const SENTINELS: usize = 3;
+
+/// After so long without an answer a sentinel takes a server for down.
+const DOWN_AFTER_MS: u32 = 300;
+/// How long a failover may take before another is tried.
+const FAILOVER_TIMEOUT_MS: u32 = 3000;
+
+/// How often sentinels are asked while something is waited for.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// Three servers and three sentinels, who call the primary [`SentinelDeployment::MASTER`].
+#[derive(Debug)]
+pub struct SentinelDeployment {
+    /// The servers. The first was started as the primary.
+    pub nodes: Vec<Server>,
+    /// The sentinels.
+    pub sentinels: Vec<Server>,
+    password: Option<String>,
+}
+
+impl SentinelDeployment {
+    /// What the sentinels call the primary.
+    pub const MASTER: &str = "mymaster";
+
+    /// Starts everything with the [defaults](ServerBuilder) and waits until the sentinels know all of it.
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::start`]; [`ServerError::TimedOut`] when they do not come to know each other.
+    pub async fn start(binary: &ServerBinary) -> Result<Self, ServerError> {
+        Self::start_with(binary, None).await
+    }
+
+    /// The same, where servers and sentinels each ask for this password.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with(binary: &ServerBinary, password: Option<&str>) -> Result<Self, ServerError> {
+        let addresses = allocate_addresses(NODES).map_err(ServerError::machine("find free loopback addresses"))?;
+        let mut nodes = Vec::new();
+        for addr in addresses {
+            let announce = format!("replica-announce-ip {}", addr.ip());
+            let mut builder = with_password(Server::builder(binary).on(addr), password).config_line(&announce);
+            if let Some(password) = password {
+                builder = builder.config_line(&format!("masterauth {password}"));
+            }
+            nodes.push(builder.start().await?);
+        }
+        for replica in &nodes[1..] {
+            replica.replicate(&nodes[0]).await?;
+        }
+        let password = password.map(str::to_owned);
+        let addresses = allocate_addresses(SENTINELS).map_err(ServerError::machine("find free loopback addresses"))?;
+        let sentinels = start_sentinels(addresses, &nodes[0], password.as_deref()).await?;
+        let deployment = Self { nodes, sentinels, password };
+        deployment.wait_until_known().await?;
+        Ok(deployment)
+    }
+
+    /// Ends all sentinels and starts as many new ones at other addresses, with the same port, who know nothing of those before. They watch the
+    /// primary of the present, which all other nodes must follow by then.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn replace_sentinels(&mut self) -> Result<(), ServerError> {
+        let primary = self.primary().await?;
+        let primary = &self.nodes[primary];
+        let followers = i64::try_from(NODES - 1).unwrap_or(i64::MAX);
+        let are_following = |info: &Info| info.number("connected_slaves") == Some(followers);
+        primary.wait_for("all others to follow", PATIENCE, are_following).await?;
+        // Before the new ones come: they would hear of the old ones, and count them among themselves for ever.
+        let port = self.sentinels[0].addr().port();
+        self.sentinels.clear();
+        let addresses =
+            allocate_at_port(SENTINELS, port).map_err(ServerError::machine("find free loopback addresses"))?;
+        self.sentinels = start_sentinels(addresses, primary, self.password.as_deref()).await?;
+        self.wait_until_known().await
+    }
+
+    /// Which of the nodes the first sentinel takes for the primary.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn primary(&self) -> Result<usize, ServerError> {
+        let told = self.sentinels[0].command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", Self::MASTER]).await?;
+        let at = read_address(&told);
+        let position = self.nodes.iter().position(|node| Some(node.addr()) == at);
+        position.ok_or_else(|| {
+            TimedOut {
+                what: "a primary that is one of the nodes".to_owned(),
+                after: Duration::ZERO,
+                last: format!("{at:?}"),
+            }
+            .into()
+        })
+    }
+
+    /// The node at this address.
+    pub fn node(&self, addr: SocketAddr) -> Option<&Server> {
+        self.nodes.iter().find(|node| node.addr() == addr)
+    }
+
+    /// Where the sentinels are.
+    pub fn sentinel_addrs(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().map(Server::addr).collect()
+    }
+
+    /// A planned failover, as an operator asks for it at one of the sentinels. Returns when it has begun.
+    ///
+    /// # Errors
+    /// [`ServerError::Refused`] where no replica is good enough, or another failover is under way.
+    pub async fn failover(&self) -> Result<(), ServerError> {
+        self.sentinels[0].command(&["SENTINEL", "FAILOVER", Self::MASTER]).await.map(drop)
+    }
+
+    /// Listens to every sentinel from now on.
+    ///
+    /// # Errors
+    /// When a sentinel cannot be subscribed to.
+    pub async fn announcements(&self) -> Result<Announcements, ServerError> {
+        let (sender, announced) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        for sentinel in &self.sentinels {
+            let lost =
+                |source| ServerError::Connection { addr: sentinel.addr(), command: "SUBSCRIBE".to_owned(), source };
+            let mut client = sentinel.connect().await.map_err(lost)?;
+            client.command(&["SUBSCRIBE", "+switch-master"]).await.map_err(lost)?;
+            let sender = sender.clone();
+            tasks.spawn(async move {
+                while let Ok(message) = client.receive().await {
+                    if let Some(to) = switched_to(&message) {
+                        let _ = sender.send((Instant::now(), to));
+                    }
+                }
+            });
+        }
+        Ok(Announcements { announced, _tasks: tasks })
+    }
+
+    /// Waits until every sentinel knows every server and every other sentinel, and each has answered it.
+    async fn wait_until_known(&self) -> Result<(), ServerError> {
+        let begun = Instant::now();
+        loop {
+            let mut last = String::new();
+            for sentinel in &self.sentinels {
+                let reply = sentinel.command(&["SENTINEL", "CKQUORUM", Self::MASTER]).await;
+                let known = sentinel.command(&["SENTINEL", "MASTER", Self::MASTER]).await?;
+                let field = |name| read_field(&known, name).unwrap_or_default();
+                let (replicas, others) = (field("num-slaves"), field("num-other-sentinels"));
+                let usable = self.usable_replicas(sentinel).await?;
+                let is_known = replicas == (NODES - 1).to_string() && others == (SENTINELS - 1).to_string();
+                if !is_known || usable < NODES - 1 || reply.is_err() {
+                    last =
+                        format!("{} knows {replicas} replicas, {usable} usable, and {others} others", sentinel.addr());
+                }
+            }
+            if last.is_empty() {
+                return Ok(());
+            }
+            if begun.elapsed() >= WAIT_LIMIT {
+                let what = "the sentinels to know everybody".to_owned();
+                return Err(TimedOut { what, after: WAIT_LIMIT, last }.into());
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// The replicas that this sentinel would promote.
+    async fn usable_replicas(&self, sentinel: &Server) -> Result<usize, ServerError> {
+        let reply = sentinel.command(&["SENTINEL", "REPLICAS", Self::MASTER]).await?;
+        let Reply::Array(replicas) = reply else { return Ok(0) };
+        let is_usable = |replica: &&Reply| {
+            read_field(replica, "master-link-status").as_deref() == Some("ok")
+                && read_field(replica, "flags").as_deref() == Some("slave")
+        };
+        Ok(replicas.iter().filter(is_usable).count())
+    }
+}
+
+/// What the sentinels of a deployment announce.
+#[derive(Debug)]
+pub struct Announcements {
+    announced: mpsc::UnboundedReceiver<(Instant, SocketAddr)>,
+    _tasks: JoinSet<()>,
+}
+
+impl Announcements {
+    /// The next `+switch-master` of any sentinel: when it was heard, and where the primary is.
+    ///
+    /// # Errors
+    /// When [`WAIT_LIMIT`] has passed.
+    pub async fn next(&mut self) -> Result<(Instant, SocketAddr), TimedOut> {
+        let failed = |last: &str| TimedOut {
+            what: "a new primary to be announced".to_owned(),
+            after: WAIT_LIMIT,
+            last: last.to_owned(),
+        };
+        match timeout(WAIT_LIMIT, self.announced.recv()).await {
+            Ok(Some(announced)) => Ok(announced),
+            Ok(None) => Err(failed("no sentinel is left")),
+            Err(_) => Err(failed("")),
+        }
+    }
+}
+
+async fn start_sentinels(
+    addresses: Vec<SocketAddr>,
+    primary: &Server,
+    password: Option<&str>,
+) -> Result<Vec<Server>, ServerError> {
+    const MASTER: &str = SentinelDeployment::MASTER;
+    let (ip, port) = (primary.addr().ip(), primary.addr().port());
+    let mut sentinels = Vec::new();
+    for addr in addresses {
+        let mut builder = with_password(Server::builder(primary.binary()).sentinel().on(addr), password)
+            .config_line(&format!("sentinel monitor {MASTER} {ip} {port} {}", SENTINELS / 2 + 1))
+            .config_line(&format!("sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}"))
+            .config_line(&format!("sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}"))
+            .config_line(&format!("sentinel parallel-syncs {MASTER} {NODES}"));
+        if let Some(password) = password {
+            builder = builder
+                .config_line(&format!("sentinel auth-pass {MASTER} {password}"))
+                .config_line(&format!("sentinel sentinel-pass {password}"));
+        }
+        sentinels.push(builder.start().await?);
+    }
+    Ok(sentinels)
+}
+
+fn with_password(builder: ServerBuilder, password: Option<&str>) -> ServerBuilder {
+    match password {
+        Some(password) => builder.password(password),
+        None => builder,
+    }
+}
+
+/// `[ip, port]`.
+fn read_address(reply: &Reply) -> Option<SocketAddr> {
+    let Reply::Array(parts) = reply else { return None };
+    let [ip, port] = parts.as_slice() else { return None };
+    Some(SocketAddr::new(ip.text()?.parse().ok()?, port.text()?.parse().ok()?))
+}
+
+/// Of a flat list of pairs.
+fn read_field(reply: &Reply, name: &str) -> Option<String> {
+    let Reply::Array(fields) = reply else { return None };
+    let pair = fields.chunks_exact(2).find(|pair| pair[0].text().as_deref() == Some(name))?;
+    pair[1].text()
+}
+
+/// Of a message of `+switch-master`: `mymaster OLD PORT NEW PORT`.
+fn switched_to(message: &Reply) -> Option<SocketAddr> {
+    let Reply::Array(parts) = message else { return None };
+    let payload = parts.get(2)?.text()?;
+    let mut words = payload.split(' ').skip(3);
+    Some(SocketAddr::new(words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+}

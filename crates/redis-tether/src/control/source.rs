@@ -1,0 +1,132 @@
+//! Where an endpoint's addresses come from: a name that a resolver is asked for, or sentinels. The endpoint watcher asks one of
+//! these and decides when; what else may answer, or speak up by itself, belongs here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_tether_core::Address;
+use redis_tether_core::recovery::ResolvePace;
+
+use super::Control;
+use crate::config::Endpoint;
+use crate::resolve::{Query, Resolve, ResolveError};
+use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
+
+/// Where to ask.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Name { host: String, port: u16, resolver: Arc<dyn Resolve> },
+    Sentinels(Arc<Sentinels>),
+}
+
+/// How to ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking {
+    pub(crate) pace: ResolvePace,
+    /// How old an answer may be that somebody else was given.
+    pub(crate) max_age: Duration,
+    /// How soon after the last lookup of anybody the next may begin.
+    pub(crate) spacing: Duration,
+    /// What a sentinel gave cause to ask.
+    pub(crate) news: Option<News>,
+}
+
+/// What the endpoint means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Answer {
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) evidence: Evidence,
+}
+
+/// What an answer proves against an address that it does not have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Evidence {
+    /// Little: resolvers rotate, lag and lose records.
+    Named,
+    /// Whoever appoints primaries has appointed another one.
+    Announced,
+}
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Sentinel(#[from] SentinelError),
+}
+
+impl Source {
+    /// That of the configured endpoint; `None` where there is nothing to ask.
+    pub(crate) fn of(control: &Control) -> Option<Source> {
+        let resolver = control.resolver.clone();
+        match &control.config.endpoint {
+            Endpoint::Tcp { host, port } => Some(Source::Name { host: host.clone(), port: *port, resolver }),
+            Endpoint::Sentinel(endpoint) => {
+                let (config, connector) = (control.config.clone(), control.connector.clone());
+                let turn = usize::from(control.fork_rng().u16(..));
+                Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), connector, resolver, turn))))
+            }
+            Endpoint::Unix { .. } => None,
+        }
+    }
+
+    /// The sentinels that may have something to announce.
+    pub(crate) fn announcers(&self) -> Option<Arc<Sentinels>> {
+        match self {
+            Source::Name { .. } => None,
+            Source::Sentinels(sentinels) => Some(sentinels.clone()),
+        }
+    }
+
+    /// Asks. Its caller bounds the waiting. Cancel safe.
+    pub(crate) async fn ask(&self, asking: Asking) -> Result<Answer, SourceError> {
+        match self {
+            Source::Name { host, port, resolver } => {
+                let query = Query::new(host, *port).with_max_age(asking.max_age).with_spacing(asking.spacing);
+                // Asked in here and not before, since it may panic while it is asked as well as while it answers.
+                let addresses = resolver.resolve(query).await?;
+                if addresses.is_empty() {
+                    return Err(ResolveError::NoAddress { host: host.clone() }.into());
+                }
+                let addresses = addresses.into_iter().map(Address::Tcp).collect();
+                Ok(Answer { addresses, evidence: Evidence::Named })
+            }
+            Source::Sentinels(sentinels) => {
+                let Asking { max_age, news, .. } = asking;
+                let all_is_well = asking.pace == ResolvePace::Settled && news.is_none();
+                let Word { addresses, has_moved } = sentinels.ask(Inquiry { all_is_well, max_age, news }).await?;
+                let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
+                Ok(Answer { addresses, evidence })
+            }
+        }
+    }
+
+    /// What is reported when asking took too long.
+    pub(crate) fn timed_out(&self) -> SourceError {
+        match self {
+            Source::Name { host, .. } => ResolveError::TimedOut { host: host.clone() }.into(),
+            Source::Sentinels(_) => SentinelError::TimedOut.into(),
+        }
+    }
+
+    /// What is reported when asking died of a panic.
+    pub(crate) fn panicked(&self) -> SourceError {
+        match self {
+            Source::Name { host, .. } => {
+                ResolveError::Failed { host: host.clone(), message: "the resolver panicked".to_owned() }.into()
+            }
+            Source::Sentinels(_) => SentinelError::Panicked.into(),
+        }
+    }
+}
+
+impl SourceError {
+    /// Whether asking again cannot help until somebody has changed a configuration.
+    pub(crate) fn is_for_people(&self) -> bool {
+        match self {
+            SourceError::Resolve(_) => false,
+            SourceError::Sentinel(error) => error.is_for_people(),
+        }
+    }
+}

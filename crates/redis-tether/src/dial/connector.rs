@@ -1,0 +1,139 @@
+//! From an address to a stream that is ready for commands: the transport's connection and, where the configuration asks for it,
+//! TLS over it. The dialer calls it for each connection; whoever else must talk to a peer of the same deployment can. It
+//! makes one connection, within bounds, and knows no commands. Where a peer will not speak as it should, it can find out
+//! whether that is because it speaks TLS, or because it does not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_tether_core::{Address, FailureKind};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+use super::Rejection;
+use super::rejection::SPEAKS_TLS;
+use super::within::within;
+use crate::config::Config;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::{NOT_TLS, TlsStage};
+use crate::transport::{BoxedStream, Transport};
+
+/// A greeting of TLS that is cut short. A TLS server answers it with an alert; a plain one waits for the end of the line.
+const BROKEN_GREETING: &[u8] = b"\x16\x03\x01\x00\x04\x01\x00\x00\x00";
+/// The type of an alert.
+const ALERT: u8 = 0x15;
+
+/// How long a peer at least has to show what it speaks: it is asked once it has failed to answer otherwise.
+const SHORTEST_ANSWER: Duration = Duration::from_millis(250);
+
+/// Makes connections. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    transport: Arc<dyn Transport>,
+    connect_timeout: Duration,
+    #[cfg(feature = "tls-no-provider")]
+    dial_timeout: Duration,
+    #[cfg(feature = "tls-no-provider")]
+    tls: Option<Arc<TlsStage>>,
+}
+
+impl Connector {
+    /// Connects in plain.
+    pub(crate) fn new(transport: Arc<dyn Transport>, config: &Config) -> Connector {
+        Connector {
+            transport,
+            connect_timeout: config.dial.connect_timeout,
+            #[cfg(feature = "tls-no-provider")]
+            dial_timeout: config.dial.timeout,
+            #[cfg(feature = "tls-no-provider")]
+            tls: None,
+        }
+    }
+
+    /// Speaks TLS over each connection, if there is a stage for that.
+    #[cfg(feature = "tls-no-provider")]
+    pub(crate) fn with_tls(mut self, tls: Option<TlsStage>) -> Connector {
+        self.tls = tls.map(Arc::new);
+        self
+    }
+
+    /// Connects to `address`. The TCP connection has `dial.connect_timeout`; TLS must be spoken before nine tenths of
+    /// `dial.timeout` have passed, so that what is left suffices to tell why it was not.
+    ///
+    /// Cancel safe: dropping the future closes the socket.
+    pub(crate) async fn connect(&self, address: &Address) -> Result<BoxedStream, Rejection> {
+        let begun = Instant::now();
+        let stream = match within(self.connect_timeout, self.transport.connect(address)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return Err(Rejection::by_io(&error)),
+            None => {
+                let detail = format!("no connection after {:?}", self.connect_timeout);
+                return Err(Rejection { kind: FailureKind::TimedOut, detail });
+            }
+        };
+        self.secured(stream, address, begun).await
+    }
+
+    /// Why a peer that hung up on plain questions may have done so: it speaks TLS. Asks over a connection of its own, and
+    /// waits as long again as the peer took so far, since `begun`.
+    pub(super) async fn why_hung_up(&self, address: &Address, begun: Instant) -> Option<Rejection> {
+        if self.speaks_tls() {
+            return None;
+        }
+        let patience = SHORTEST_ANSWER.max(begun.elapsed());
+        let answer = timeout(patience, self.ask(address, BROKEN_GREETING)).await.ok()??;
+        (answer == ALERT).then(|| Rejection::by_tls(SPEAKS_TLS))
+    }
+
+    /// The first byte that the peer answers to this over a fresh connection.
+    async fn ask(&self, address: &Address, question: &[u8]) -> Option<u8> {
+        let mut stream = self.transport.connect(address).await.ok()?;
+        stream.write_all(question).await.ok()?;
+        stream.flush().await.ok()?;
+        stream.read_u8().await.ok()
+    }
+}
+
+#[cfg(feature = "tls-no-provider")]
+impl Connector {
+    fn speaks_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// A plain server takes the greeting of TLS for the beginning of a line, and waits for its end. So one that has been silent
+    /// for a while is asked in plain as well, over a connection of its own: if it answers that, waiting is of no use.
+    async fn secured(&self, stream: BoxedStream, address: &Address, begun: Instant) -> Result<BoxedStream, Rejection> {
+        let Some(tls) = &self.tls else { return Ok(stream) };
+        let mut handshake = std::pin::pin!(tls.shake_hands(stream, address));
+        if let Some(outcome) = within(SHORTEST_ANSWER.max(self.dial_timeout / 4), &mut handshake).await {
+            return outcome;
+        }
+        let patience = (self.dial_timeout * 9 / 10).saturating_sub(begun.elapsed());
+        let outcome = within(patience, async {
+            tokio::select! {
+                biased;
+                outcome = handshake => outcome,
+                true = self.answers_plainly(address) => Err(Rejection::by_tls(NOT_TLS)),
+            }
+        });
+        outcome.await.unwrap_or_else(|| {
+            let detail = "no answer to the TLS handshake".to_owned();
+            Err(Rejection { kind: FailureKind::TimedOut, detail })
+        })
+    }
+
+    async fn answers_plainly(&self, address: &Address) -> bool {
+        matches!(self.ask(address, b"*1\r\n$4\r\nPING\r\n").await, Some(b'+' | b'-'))
+    }
+}
+
+#[cfg(not(feature = "tls-no-provider"))]
+impl Connector {
+    fn speaks_tls(&self) -> bool {
+        false
+    }
+
+    async fn secured(&self, stream: BoxedStream, _: &Address, _: Instant) -> Result<BoxedStream, Rejection> {
+        Ok(stream)
+    }
+}

@@ -1,0 +1,95 @@
+//! Why sentinels could not say where the primary is. One line, which names the sentinel, what is wrong, and what to do where
+//! only a person can do it; secrets are taken out where the peer's words are read.
+
+use crate::dial::DialError;
+use crate::resolve::ResolveError;
+use redis_tether_core::FailureKind;
+
+/// What came of asking.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum SentinelError {
+    /// It is a sentinel, and watches no such master.
+    #[error("the sentinel at {at} knows no master called {master}: give the name in its `sentinel monitor` line")]
+    UnknownMaster { at: String, master: String },
+    /// Somebody else listens there.
+    #[error("{at} is no sentinel (it does not know the command): for a server, use redis:// with its own address")]
+    NotASentinel { at: String },
+    /// It could not be connected to, would not let us in, or did not answer.
+    #[error("sentinel {0}")]
+    Failed(DialError),
+    /// The name of a sentinel means nothing.
+    #[error("sentinel: {0}")]
+    NotFound(ResolveError),
+    /// The name that sentinels announce for the primary means nothing here.
+    #[error("what the sentinels announce for the primary: {0}")]
+    NotLocated(ResolveError),
+    /// None of several could say it; here is what one of them met.
+    #[error("none of {asked} sentinels says where the primary is; {one}")]
+    None { asked: usize, one: Box<SentinelError> },
+    /// They took too long, together.
+    #[error("asking the sentinels timed out")]
+    TimedOut,
+    /// The code that asked died of it: a resolver or transport of the application's.
+    #[error("asking the sentinels panicked")]
+    Panicked,
+}
+
+impl SentinelError {
+    /// Whether asking again cannot help until somebody has changed a configuration, here or there.
+    pub(crate) fn is_for_people(&self) -> bool {
+        match self {
+            SentinelError::UnknownMaster { .. } | SentinelError::NotASentinel { .. } => true,
+            SentinelError::Failed(error) => matches!(
+                error.kind(),
+                FailureKind::Auth
+                    | FailureKind::Denied
+                    | FailureKind::Protocol
+                    | FailureKind::Config
+                    | FailureKind::Tls
+            ),
+            SentinelError::None { one, .. } => one.is_for_people(),
+            SentinelError::NotFound(_) | SentinelError::NotLocated(_) => false,
+            SentinelError::TimedOut | SentinelError::Panicked => false,
+        }
+    }
+
+    /// The one to tell people of, of all that so many sentinels met: what only they can mend, or else what came first.
+    pub(super) fn of_all(mut errors: Vec<SentinelError>, asked: usize) -> SentinelError {
+        let told = errors.iter().position(SentinelError::is_for_people).unwrap_or_default();
+        let one = if errors.is_empty() { SentinelError::Panicked } else { errors.swap_remove(told) };
+        if asked <= 1 { one } else { SentinelError::None { asked, one: Box::new(one) } }
+    }
+}
+
+/// Making errors of what a connection to a sentinel met.
+pub(super) mod failed {
+    use std::io;
+    use std::time::Duration;
+
+    use redis::ServerError;
+    use redis_tether_core::{Address, FailureKind};
+
+    use super::SentinelError;
+    use crate::config::Password;
+    use crate::dial::{DialError, Rejection};
+
+    pub(in crate::sentinel) fn io(at: &Address, error: &io::Error) -> SentinelError {
+        SentinelError::Failed(Rejection::by_io(error).at(at))
+    }
+
+    pub(in crate::sentinel) fn refused(
+        at: &Address,
+        error: &ServerError,
+        password: Option<&Password>,
+    ) -> SentinelError {
+        SentinelError::Failed(Rejection::by_server(error).without(password).at(at))
+    }
+
+    pub(in crate::sentinel) fn timed_out(at: &Address, after: Duration) -> SentinelError {
+        SentinelError::Failed(DialError::new(FailureKind::TimedOut, at, format!("no answer after {after:?}")))
+    }
+
+    pub(in crate::sentinel) fn protocol(at: &Address, detail: &str) -> SentinelError {
+        SentinelError::Failed(DialError::new(FailureKind::Protocol, at, detail))
+    }
+}

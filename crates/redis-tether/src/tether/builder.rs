@@ -1,0 +1,161 @@
+//! A tether before it is started: what it is given beside its configuration, and how its parts are put together. Applications
+//! call it, once for each tether; nothing runs until `start`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ractor::{Actor, ActorCell};
+#[cfg(feature = "tls-no-provider")]
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_util::sync::CancellationToken;
+
+use super::{Lifeline, StartError, Tether};
+use crate::config::Config;
+use crate::control::ending;
+use crate::control::supervisor::TetherSupervisor;
+use crate::control::{Control, Reports};
+use crate::dial::Connector;
+use crate::gate::Gate;
+use crate::handle::Flags;
+use crate::resolve::{Resolve, SystemResolver};
+use crate::shared::Shared;
+use crate::stats::Counters;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::{TlsParts, TlsStage};
+use crate::transport::{SocketTransport, Transport};
+
+/// A tether that is about to be started.
+#[must_use = "a builder does nothing until `start`"]
+pub struct TetherBuilder {
+    config: Config,
+    transport: Option<Arc<dyn Transport>>,
+    resolver: Option<Arc<dyn Resolve>>,
+    cancelled_by: Option<CancellationToken>,
+    supervisor: Option<ActorCell>,
+    seed: Option<u64>,
+    #[cfg(feature = "tls-no-provider")]
+    tls: TlsParts,
+}
+
+impl TetherBuilder {
+    pub(super) fn new(config: Config) -> TetherBuilder {
+        TetherBuilder {
+            config,
+            transport: None,
+            resolver: None,
+            cancelled_by: None,
+            supervisor: None,
+            seed: None,
+            #[cfg(feature = "tls-no-provider")]
+            tls: TlsParts::default(),
+        }
+    }
+
+    /// Asks this resolver what the endpoint's name means. Default: the system's.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Connects through this transport. Default: sockets of the operating system.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Shuts the tether down when `token` is cancelled.
+    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
+        self.cancelled_by = Some(token);
+        self
+    }
+
+    /// Starts the tether under this actor.
+    pub fn supervisor(mut self, supervisor: ActorCell) -> Self {
+        self.supervisor = Some(supervisor);
+        self
+    }
+
+    /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one. Without it, what
+    /// the idle tethers of a process do every few seconds is done at common moments.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Encrypts with this provider, where the configuration asks for TLS. Default: the process's
+    /// ([`CryptoProvider::install_default`]) if it has one, else ring with the feature `tls`.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.tls.provider = Some(provider);
+        self
+    }
+
+    /// Trusts the authorities whose certificates are in this PEM text and no others, where the configuration asks for TLS.
+    /// Goes before [`tls.ca_file`](crate::TlsSettings::ca_file), and never changes.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots = Some(pem.into());
+        self
+    }
+
+    /// Starts the tether.
+    ///
+    /// # Errors
+    /// As [`Tether::start`].
+    ///
+    /// # Panics
+    /// As [`Tether::start`].
+    pub async fn start(self) -> Result<Tether, StartError> {
+        let settings = self.config.recovery_settings()?;
+        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
+        let connector = Connector::new(transport, &self.config);
+        #[cfg(feature = "tls-no-provider")]
+        let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
+        let config = Arc::new(self.config);
+        let reports = Arc::new(Reports::default());
+        let counters = Arc::new(Counters::default());
+        let shared = Arc::new(Shared {
+            gate: Gate::new(&config.commands, counters.clone()),
+            counters,
+            commands: config.commands.clone(),
+            db: i64::from(config.db),
+            endpoint: config.endpoint.to_string().into(),
+            refusals: reports.clone(),
+            flags: Flags::default(),
+        });
+        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
+        let control = Arc::new(Control::new(config, settings, shared, connector, resolver, reports, self.seed));
+
+        let spawned = match self.supervisor {
+            Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
+            None => Actor::spawn(None, TetherSupervisor, control.clone()).await,
+        };
+        let (supervisor, actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
+
+        let released = CancellationToken::new();
+        let lifeline = Arc::new(Lifeline(released.clone()));
+        let cancelled_by = self.cancelled_by.unwrap_or_default();
+        tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
+        Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
+    }
+}
+
+/// Files are read, which may block.
+#[cfg(feature = "tls-no-provider")]
+async fn tls_stage(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, StartError> {
+    if config.tls.is_none() {
+        return Ok(None);
+    }
+    let config = config.clone();
+    let reading = tokio::task::spawn_blocking(move || TlsStage::of(&config, parts));
+    match reading.await {
+        Ok(stage) => Ok(stage?),
+        Err(error) => Err(StartError::Spawn(error.to_string())),
+    }
+}
+
+impl fmt::Debug for TetherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TetherBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
