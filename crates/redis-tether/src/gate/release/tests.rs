@@ -46,6 +46,31 @@ async fn held_commands_go_in_order_and_at_a_doubling_pace() {
     assert_eq!(rig.shared.counters.released.value(), 600);
 }
 
+/// Told one after the other, they would be answered and back in the queue as fast as that.
+#[tokio::test(start_paused = true)]
+async fn callers_who_come_back_at_once_do_not_keep_the_gate_from_opening() {
+    const CALLERS: usize = 64;
+    const ROUNDS: usize = 50;
+    let rig = Rig::new();
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLERS {
+        let mut handle = rig.handle();
+        calls.spawn(async move {
+            for _ in 0..ROUNDS {
+                cmd("GET").arg("key").exec_async(&mut handle).await?;
+            }
+            Ok::<_, redis::RedisError>(())
+        });
+    }
+    settle().await;
+    let link = rig.open(1, &Peer::saying("+OK")).await;
+    let done = timeout(Duration::from_secs(60), calls.join_all()).await.expect("all are answered");
+    assert!(done.iter().all(Result::is_ok), "{done:?}");
+    assert!(rig.gate().admits(link.epoch()));
+    let held = rig.shared.counters.held.value();
+    assert!(held <= 3 * CALLERS as u64, "{held} of {} were held", CALLERS * ROUNDS);
+}
+
 /// So many callers who wait for elements of a list.
 async fn pops(rig: &Rig, count: usize) -> JoinSet<RedisResult<String>> {
     let mut pops = JoinSet::new();
