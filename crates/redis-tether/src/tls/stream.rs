@@ -14,6 +14,9 @@ use tokio_rustls::client::TlsStream;
 use super::failure::Facts;
 use super::overheard::Overheard;
 
+/// What fits into one record.
+const RECORD: usize = 16 * 1024;
+
 pub(super) struct TlsLinkStream {
     inner: TlsStream<Overheard>,
     facts: Arc<Facts>,
@@ -47,7 +50,13 @@ impl AsyncRead for TlsLinkStream {
 }
 
 impl AsyncWrite for TlsLinkStream {
+    /// A record at a time, and not before the last one has left: given more, rustls fails for all of it where only the last of
+    /// several records could not be written, and what the server has executed would pass for what never left.
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.inner.get_ref().1.wants_write() {
+            ready!(self.as_mut().poll_flush(cx))?;
+        }
+        let buf = &buf[..buf.len().min(RECORD)];
         let outcome = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
         Poll::Ready(self.tell(outcome))
     }
@@ -62,3 +71,6 @@ impl AsyncWrite for TlsLinkStream {
         Poll::Ready(self.tell(outcome))
     }
 }
+
+#[cfg(all(test, feature = "tls"))]
+mod tests;
