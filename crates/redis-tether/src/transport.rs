@@ -19,6 +19,9 @@ use crate::config::DialSettings;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A two-way stream of bytes to a server.
+///
+/// A write that fails says that none of its bytes will be seen by the server: commands that were in it count as never sent,
+/// and are sent again. A stream that cannot know takes less at a time.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
@@ -68,7 +71,7 @@ async fn connect_tcp(address: SocketAddr, settings: &DialSettings) -> io::Result
             "nobody listens there: the socket had connected to itself",
         ));
     }
-    // Commands leave in batches that the ledger stream puts together, so the kernel must not hold them back any more.
+    // Commands leave in batches that the driver puts together, so the kernel must not hold them back any more.
     stream.set_nodelay(true)?;
     set_liveness(&stream, settings);
     Ok(Box::new(stream))

@@ -17,8 +17,8 @@ pub(super) enum SetupError {
     Rejected(Rejection),
 }
 
-/// Sets up the connection behind `multiplexer`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the proxies that level is
-/// for hang up on `CLIENT`, too.
+/// Sets up the connection behind `multiplexer`. A peer that is asked at [`VerifyLevel::Ping`] or below gets no courtesies: the
+/// proxies that level is for hang up on `CLIENT`, too.
 pub(super) async fn set_up(
     multiplexer: &mut Multiplexer,
     config: &Config,

@@ -1,8 +1,8 @@
 //! How held commands are let go once there is a link: in batches that double, and one after the other within a batch. Who was
 //! told hands the baton on when the command is on its way, so that the order in which they came is the order in which they
-//! are sent, whatever threads their tasks run on. (Those who came when there was a link already are told together.) The next batch goes when the callers of the present one are done, or
-//! when it has lasted for long enough: a caller that was told and does not look (an arm of a `select!`, a future that is kept
-//! for later) must not hold up those behind it.
+//! are sent, whatever threads their tasks run on. (Those who came when there was a link already are told together.) The next
+//! batch goes when the callers of the present one are done, or when it has lasted for long enough: a caller that was told and
+//! does not look (an arm of a `select!`, a future that is kept for later) must not hold up those behind it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
