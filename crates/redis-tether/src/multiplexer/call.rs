@@ -8,6 +8,7 @@ use redis::{ServerError, Value};
 use tokio::time::Instant;
 
 use super::aborted::Aborted;
+use crate::foreign;
 use crate::lock::lock;
 
 /// What becomes of a request.
@@ -111,7 +112,7 @@ impl Call {
         };
         drop(state);
         if let State::Open(Open { caller: Some(caller), .. }) = before {
-            caller.wake();
+            foreign::run("a caller's waker", || caller.wake());
         }
     }
 

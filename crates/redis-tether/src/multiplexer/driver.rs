@@ -12,6 +12,7 @@ use tokio_util::io::poll_read_buf;
 use super::Line;
 use super::frame::{Frames, NotTheProtocol};
 use super::queue::Queue;
+use crate::foreign;
 use crate::ledger::{Ledger, LedgerStream, LinkEnd};
 
 /// From this size on a batch leaves at once: it fills several packets, and the server may as well begin.
@@ -20,7 +21,8 @@ const FULL_BATCH: usize = 8 * 1024;
 /// What is made room for at least when something is read. Most replies are small, and a link may be idle for most of its life.
 const SMALLEST_READ: usize = 1024;
 
-/// What is made room for at most, unless one reply is known to be larger.
+/// What is made room for at most, unless one reply is known to be larger: then as much again as has come of it. A length is
+/// quickly said, and what it says may be more than there is.
 const LARGEST_READ: usize = 256 * 1024;
 
 /// A buffer that has grown beyond this is given back when it is empty.
@@ -173,7 +175,7 @@ impl Reading {
         if self.bytes.is_empty() && self.bytes.capacity() > LARGEST_KEPT {
             self.bytes = Vec::new();
         }
-        let missing = self.frames.missing(self.bytes.len());
+        let missing = self.frames.missing(self.bytes.len()).min(self.bytes.len().max(LARGEST_READ));
         self.bytes.reserve(missing.max(self.room));
     }
 }
@@ -181,7 +183,7 @@ impl Reading {
 impl Drop for Driver {
     fn drop(&mut self) {
         // First the link is dead, then its callers hear of it.
-        drop(self.stream.take());
+        foreign::run("a stream", || drop(self.stream.take()));
         self.line.queue.close(self.ledger.bytes_written());
         self.line.timekeeper.dismiss();
     }

@@ -12,6 +12,10 @@ use super::call::{Call, Failure, Look, Outcome};
 use super::wants::Wants;
 use crate::lock::lock;
 
+/// From so many waiting bytes on it is worth a look whether anybody still waits for them: little to keep, and more than waits
+/// while the peer takes what it is sent.
+const MUCH: usize = 64 * 1024;
+
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -26,6 +30,8 @@ struct Waiting {
     /// The driver, while it has nothing to do.
     driver: Option<Waker>,
     has_left: bool,
+    /// How many bytes stayed when what nobody waits for was last taken out of these.
+    stayed: usize,
     is_closed: bool,
 }
 
@@ -62,7 +68,12 @@ impl Queue {
         if waiting.is_closed {
             return Err(NotQueued::Closed);
         }
-        let start = waiting.bytes.len();
+        if waiting.is_worth_striking() {
+            waiting.strike_left();
+        }
+        let start = waiting.end();
+        // Half a request, of an encoder that panicked, is none.
+        waiting.bytes.truncate(start);
         encode(&mut waiting.bytes);
         let end = waiting.bytes.len();
         if end == start {
@@ -91,16 +102,19 @@ impl Queue {
                 none => *none = Some(driver.clone()),
             }
         }
-        waiting.bytes.len()
+        waiting.end()
     }
 
     /// Moves everything that waits to what is owed, and its bytes into `bytes`, which is empty. `written` bytes were before
     /// it in the conversation.
     pub(super) fn take(&self, bytes: &mut Vec<u8>, written: u64) {
         let mut waiting = lock(&self.waiting);
-        if std::mem::take(&mut waiting.has_left) {
+        if waiting.has_left {
             waiting.strike_left();
         }
+        waiting.stayed = 0;
+        let end = waiting.end();
+        waiting.bytes.truncate(end);
         std::mem::swap(&mut waiting.bytes, bytes);
         // Before anybody else can take the lock on what waits: a look through both must not miss a request in between.
         let mut owed = lock(&self.owed);
@@ -130,6 +144,8 @@ impl Queue {
         let waiting = {
             let mut waiting = lock(&self.waiting);
             waiting.is_closed = true;
+            // Handles keep what they sent over last until they send again.
+            waiting.bytes = Vec::new();
             std::mem::take(&mut waiting.requests)
         };
         let owed = std::mem::take(&mut *lock(&self.owed));
@@ -148,6 +164,11 @@ impl Queue {
         lock(&self.owed).iter().for_each(|owed| found(look(&owed.call)));
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting_bytes(&self) -> usize {
+        lock(&self.waiting).bytes.len()
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).is_closed
     }
@@ -158,6 +179,17 @@ fn over(may_have_left: bool) -> Outcome {
 }
 
 impl Waiting {
+    /// Where the bytes of the last request end.
+    fn end(&self) -> usize {
+        self.requests.last().map_or(0, |request| request.end)
+    }
+
+    /// Whether callers have gone, and half of what waits may be theirs. The driver may be stuck for as long as something blocks
+    /// the peer, and callers come and go in the meantime.
+    fn is_worth_striking(&self) -> bool {
+        self.has_left && self.bytes.len() >= MUCH.max(self.stayed.saturating_mul(2))
+    }
+
     /// Takes out what nobody waits for any more.
     #[cold]
     fn strike_left(&mut self) {
@@ -173,6 +205,7 @@ impl Waiting {
             }
             stays
         });
+        (self.has_left, self.stayed) = (false, bytes.len());
         self.bytes = bytes;
     }
 }

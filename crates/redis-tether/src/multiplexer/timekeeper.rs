@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::Line;
 use super::call::Look;
 use super::queue::Queue;
+use crate::foreign;
 
 /// No request is due.
 const NEVER: u64 = u64::MAX;
@@ -84,7 +85,7 @@ impl Timekeeper {
         }
         // Not while anything is locked: wakers are the application's.
         for caller in callers {
-            caller.wake();
+            foreign::run("a caller's waker", || caller.wake());
         }
     }
 }
