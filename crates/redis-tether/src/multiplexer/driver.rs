@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
+use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
 use super::Line;
@@ -38,6 +39,15 @@ pub(super) struct Driver {
     line: Arc<Line>,
     writing: Writing,
     reading: Reading,
+    first: First,
+}
+
+/// Who begins at the next look. Reading, so that replies go out, unless it left writing nothing of the task's turn: under TLS one
+/// read is several of the socket, and a peer that does not cease to speak would be told nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum First {
+    Reading,
+    Writing,
 }
 
 #[derive(Default)]
@@ -64,7 +74,7 @@ impl Driver {
     pub(super) fn new(stream: LedgerStream, line: Arc<Line>) -> Driver {
         let ledger = Arc::clone(stream.ledger());
         let reading = Reading { bytes: Vec::new(), at: 0, frames: Frames::default(), room: SMALLEST_READ };
-        Driver { stream: Some(stream), ledger, line, writing: Writing::default(), reading }
+        Driver { stream: Some(stream), ledger, line, writing: Writing::default(), reading, first: First::Reading }
     }
 }
 
@@ -73,11 +83,17 @@ impl Future for Driver {
 
     /// Reads and writes each as far as they go: a peer that takes no more until its replies are read must not be waited for.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Driver { stream: Some(stream), ledger, line, writing, reading } = &mut *self else {
+        let Driver { stream: Some(stream), ledger, line, writing, reading, first } = &mut *self else {
             return Poll::Ready(());
         };
+        let before = *first;
+        let early = (before == First::Writing).then(|| writing.poll(stream, ledger, &line.queue, cx));
         let read = reading.poll(stream, ledger, &line.queue, cx);
-        let written = writing.poll(stream, ledger, &line.queue, cx);
+        let written = early.unwrap_or_else(|| writing.poll(stream, ledger, &line.queue, cx));
+        *first = match before {
+            First::Reading if !has_budget_remaining() => First::Writing,
+            First::Reading | First::Writing => First::Reading,
+        };
         match (read, written) {
             (Poll::Ready(Over), _) | (_, Poll::Ready(Err(Over))) => Poll::Ready(()),
             (Poll::Pending, _) => Poll::Pending,

@@ -1,6 +1,7 @@
 //! What a request is told, whatever becomes of its link; how requests share writes; when they are overdue.
 
 mod adversity;
+mod turns;
 
 use std::io;
 use std::pin::Pin;
