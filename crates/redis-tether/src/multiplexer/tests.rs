@@ -2,6 +2,7 @@
 
 mod adversity;
 mod turns;
+mod waking;
 
 use std::io;
 use std::pin::Pin;
