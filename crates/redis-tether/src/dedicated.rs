@@ -67,7 +67,7 @@ use crate::outcome::{CommandError, Facts, Outcome, Reason};
 /// `REDIRECT` they come to a subscription.
 ///
 /// # Panics
-/// As a [`Handle`](crate::Handle): outside a tokio runtime whose timers are enabled.
+/// As a [`Handle`](crate::Handle): where it has to wait outside a tokio runtime whose timers are enabled.
 ///
 /// # Cancel safety
 /// A command whose future is dropped may or may not be executed. The server is at it still if it is a blocking one, and

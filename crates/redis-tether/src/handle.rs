@@ -1,6 +1,6 @@
 //! The handle: what applications send commands through. It caches its way to the live link, enters each command in the
 //! ledger, checks the gate and sends; everything that is not that simple goes round through `handle/detour.rs`. It owns no
-//! task, and its timers belong to the caller's runtime.
+//! task; the timers of what is held belong to the caller's runtime, those of what was sent to the link.
 
 pub(crate) mod clock;
 pub(crate) mod command;
@@ -63,7 +63,8 @@ use crate::shared::Shared;
 /// - `ASKING`, `READONLY` and `READWRITE`.
 ///
 /// # Panics
-/// Sending panics outside a tokio runtime whose timers are enabled. It need not be the runtime that the tether lives on.
+/// Sending may panic outside a tokio runtime whose timers are enabled: what is held needs one. It need not be the runtime that the
+/// tether lives on.
 ///
 /// # Cancel safety
 /// A command whose future is dropped while it is held is never sent. One that is dropped later may or may not be executed.
