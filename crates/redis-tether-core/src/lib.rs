@@ -4,6 +4,7 @@
 
 mod address;
 mod bounds;
+pub mod cluster;
 mod epoch;
 mod failure;
 pub mod pacing;

@@ -1,0 +1,85 @@
+//! Whom to believe about the slots. Nodes that are cut off, frozen or behind tell what was. The word of a node that takes its
+//! cluster for healthy counts for more than that of one which does not; then the word of most; and where there is no majority,
+//! the one with the latest configuration epoch. Epochs come last on purpose: a replica that is cut off raises its own with
+//! every election that it loses.
+
+use super::Group;
+
+/// What one node says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Testimony {
+    /// Who has which slots, in a canonical order.
+    pub groups: Vec<Group>,
+    /// Whether the node takes its cluster for healthy; `None` if it would not say.
+    pub is_healthy: Option<bool>,
+    /// The latest configuration epoch that it knows of, zero if it would not say.
+    pub epoch: u64,
+}
+
+impl Testimony {
+    /// Whether it says the same about who takes writes for what. Replicas come and go, and nodes learn of it at different times.
+    fn agrees(&self, other: &Testimony) -> bool {
+        self.owners().eq(other.owners())
+    }
+
+    fn owners(&self) -> impl Iterator<Item = (&[(u16, u16)], &str, u16)> {
+        self.groups.iter().map(|group| (&*group.ranges, &*group.primary.host, group.primary.port))
+    }
+}
+
+/// The testimony that is believed, if there is any that assigns slots. The first of equals.
+#[must_use]
+pub fn believed(testimonies: &[Testimony]) -> Option<&Testimony> {
+    let rank = |testimony: &Testimony| {
+        let votes = testimonies.iter().filter(|other| other.agrees(testimony)).count();
+        (testimony.is_healthy != Some(false), votes * 2 > testimonies.len(), testimony.epoch, votes)
+    };
+    let mut best: Option<&Testimony> = None;
+    for testimony in testimonies.iter().filter(|testimony| !testimony.groups.is_empty()) {
+        if best.is_none_or(|best| rank(testimony) > rank(best)) {
+            best = Some(testimony);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Node;
+
+    fn says(primary: &str, epoch: u64) -> Testimony {
+        let primary = Node { id: String::new(), host: primary.to_owned(), port: 6379 };
+        let group = Group { ranges: vec![(0, 16383)], primary, replicas: Vec::new() };
+        Testimony { groups: vec![group], is_healthy: Some(true), epoch }
+    }
+
+    fn believed_primary(testimonies: &[Testimony]) -> Option<&str> {
+        believed(testimonies).map(|testimony| testimony.groups[0].primary.host.as_str())
+    }
+
+    #[test]
+    fn most_are_right_whatever_a_lone_one_has_for_an_epoch() {
+        assert_eq!(believed_primary(&[says("old", 9), says("new", 5), says("new", 5)]), Some("new"));
+    }
+
+    #[test]
+    fn who_is_cut_off_knows_it() {
+        let cut_off = Testimony { is_healthy: Some(false), ..says("old", 9) };
+        assert_eq!(believed_primary(&[cut_off.clone(), cut_off.clone(), says("new", 5)]), Some("new"));
+        assert_eq!(believed_primary(&[cut_off]), Some("old"), "it is all that there is");
+    }
+
+    #[test]
+    fn without_a_majority_the_latest_epoch_counts() {
+        assert_eq!(believed_primary(&[says("old", 4), says("new", 5)]), Some("new"));
+        assert_eq!(believed_primary(&[says("one", 0), says("other", 0)]), Some("one"));
+    }
+
+    #[test]
+    fn a_node_without_slots_says_nothing() {
+        let empty = Testimony { groups: Vec::new(), is_healthy: None, epoch: 0 };
+        assert_eq!(believed(std::slice::from_ref(&empty)), None);
+        assert_eq!(believed_primary(&[empty, says("one", 0)]), Some("one"));
+    }
+}
