@@ -41,6 +41,9 @@ pub enum Refusal {
     MasterDown,
     /// `CLUSTERDOWN`: the server's cluster is not whole.
     ClusterDown,
+    /// `MOVED`: the node of a cluster no longer has the slots that were its own, and its successor has them. Where it stands for
+    /// a demotion, and where for slots that went elsewhere, only who knows the cluster can tell: no reply is classified so here.
+    Moved,
     /// `UNBLOCKED`: a blocking command was sent away because the server stopped being a primary.
     Unblocked,
 }
@@ -50,7 +53,7 @@ impl Refusal {
     #[must_use]
     pub fn is_demotion(self) -> bool {
         match self {
-            Refusal::ReadOnly | Refusal::MasterDown | Refusal::Unblocked => true,
+            Refusal::ReadOnly | Refusal::MasterDown | Refusal::Moved | Refusal::Unblocked => true,
             Refusal::Loading | Refusal::ClusterDown => false,
         }
     }
@@ -63,6 +66,7 @@ impl Refusal {
             Refusal::Loading => "LOADING",
             Refusal::MasterDown => "MASTERDOWN",
             Refusal::ClusterDown => "CLUSTERDOWN",
+            Refusal::Moved => "MOVED",
             Refusal::Unblocked => "UNBLOCKED",
         }
     }

@@ -9,7 +9,7 @@
 //! | [`FakeServer`] | a fault at an exact moment; counting what was executed; no server installed |
 //! | [`FakeSentinel`] | a sentinel that says what the test wants: the truth, a lie, or nothing |
 //! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
-//! | [`Server`], [`Deployment`], [`SentinelDeployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
+//! | [`Server`], [`Deployment`], [`SentinelDeployment`], [`ClusterDeployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
 //! | [`Proxy`] | a network that breaks between a client and any TCP server |
 //! | [`tls`] | certificates, good and bad, and TLS in front of any server |
 //! | [`Dns`] | answers that move, rotate, fail or hang |
@@ -36,7 +36,7 @@ pub use net::{SimNet, SimStream};
 pub use proxy::Proxy;
 pub use resp::{Protocol, Reply};
 pub use sentinel::FakeSentinel;
-pub use server::{Deployment, SentinelDeployment, Server, ServerBinary, ServerError, ServerKind};
+pub use server::{ClusterDeployment, Deployment, SentinelDeployment, Server, ServerBinary, ServerError, ServerKind};
 pub use tls::{Authority, TlsFiles, TlsFront};
 pub use wait::{TimedOut, WAIT_LIMIT};
 

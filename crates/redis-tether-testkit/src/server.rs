@@ -1,13 +1,14 @@
 //! Real servers: `redis-server` and `valkey-server` processes that a test starts, breaks and repairs.
 //!
 //! [`Server`] is one process on a loopback address of its own, [`Deployment`] a primary with a replica, [`SentinelDeployment`]
-//! three servers that three sentinels watch. They stay on this
+//! three servers that three sentinels watch, [`ClusterDeployment`] three primaries and their replicas. They stay on this
 //! machine (127.0.0.0/8 and ::1), keep everything in a temporary directory, and leave neither process nor file
 //! behind when they are dropped. Nothing here installs a server; [`ServerBinary`] finds what is there.
 
 mod address;
 mod binary;
 mod client;
+mod cluster;
 mod deployment;
 mod error;
 mod fault;
@@ -19,6 +20,7 @@ mod sentinels;
 
 pub use address::{allocate_addresses, free_common_port, free_port};
 pub use binary::{ServerBinary, ServerKind};
+pub use cluster::ClusterDeployment;
 pub use deployment::Deployment;
 pub use error::ServerError;
 pub use fault::Script;

@@ -2,6 +2,7 @@
 //! string). The application builds a [`Config`] and hands it to `Tether::start`; everything else in the crate only
 //! reads it. Nothing here does I/O, apart from `Config::from_env` reading the environment.
 
+mod cluster;
 mod display;
 mod document;
 mod draft;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use cluster::{ClusterEndpoint, ClusterSeed};
 pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
@@ -149,6 +151,11 @@ impl Config {
     /// The defaults, for the primary that these sentinels call `master`.
     pub fn sentinel(nodes: impl IntoIterator<Item = SentinelNode>, master: impl Into<String>) -> Self {
         Self::at(Endpoint::sentinel(nodes, master))
+    }
+
+    /// The defaults, for the cluster that is found through these.
+    pub fn cluster(seeds: impl IntoIterator<Item = ClusterSeed>) -> Self {
+        Self::at(Endpoint::cluster(seeds))
     }
 
     /// Signs in as this ACL user. Needs a password, too.

@@ -10,7 +10,7 @@ pub(crate) mod probe;
 mod silence;
 mod source;
 pub(crate) mod supervisor;
-mod task;
+pub(crate) mod task;
 pub(crate) mod watcher;
 
 use std::hash::{BuildHasher, RandomState};
@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
+use crate::cluster::ShardSource;
 use crate::config::Config;
 use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
@@ -50,6 +51,8 @@ pub(crate) struct Control {
     /// For connections beside the link that the other one made.
     pub(crate) aside: Dialer,
     pub(crate) resolver: Arc<dyn Resolve>,
+    /// The shard that this is the tether of, if it is one of a cluster's.
+    pub(crate) shard: Option<Arc<ShardSource>>,
     /// What the dialer connects through, for whoever asks sentinels.
     pub(crate) connector: Connector,
     pub(crate) reports: Arc<Reports>,
@@ -89,7 +92,7 @@ impl Control {
         let tasks = TaskTracker::new();
         let dialer = Dialer::new(config.clone(), connector.clone(), shared.gate.clone(), observer, tasks.clone());
         Control {
-            board: Board::new(config.endpoint.to_string().into()),
+            board: Board::new(shared.endpoint.clone()),
             aside: dialer.aside(),
             dialer,
             runtime: Handle::current(),
@@ -98,6 +101,7 @@ impl Control {
             settings,
             shared,
             resolver,
+            shard: None,
             connector,
             reports,
             ended: CancellationToken::new(),

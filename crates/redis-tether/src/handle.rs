@@ -2,6 +2,7 @@
 //! ledger, checks the gate and sends; everything that is not that simple goes round through `handle/detour.rs`. It owns no
 //! task; the timers of what is held belong to the caller's runtime, those of what was sent to the link.
 
+mod asking;
 pub(crate) mod clock;
 pub(crate) mod command;
 mod detour;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 
+pub(crate) use self::asking::Asking;
 use self::clock::Clock;
 use self::command::Demand;
 pub(crate) use self::flags::Flags;
@@ -26,6 +28,7 @@ use self::request::{Many, One, Request};
 use self::way::{Carried, Way};
 use crate::ledger::FlightKind;
 use crate::shared::Shared;
+use redis_tether_core::reply::Refusal;
 
 /// Sends commands over whatever link is the live one. Cheap to clone; one per task is usual, since sending takes `&mut`.
 ///
@@ -97,7 +100,24 @@ impl Handle {
         self
     }
 
-    async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
+    /// For a cluster's handle, whose commands have one deadline wherever they go.
+    pub(crate) fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// The last command was refused by a node of a cluster that is no primary of its slots any more: nobody else is to be sent there.
+    pub(crate) fn report_moved(&self) {
+        if let Some(way) = &self.way {
+            self.shared.report(way.epoch, Refusal::Moved);
+        }
+    }
+
+    /// Whether it sends what that tether sends.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.shared, shared)
+    }
+
+    pub(crate) async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
         let demand = request.demand();
         if let Demand::Unshareable(which) = demand {
             return Err(self.unshareable(which));

@@ -243,6 +243,7 @@
 //! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way; so does [`rustls`] 0.23,
 //! which is re-exported (`TetherBuilder::tls_provider`).
 
+mod cluster;
 mod config;
 mod control;
 mod dedicated;
@@ -257,6 +258,7 @@ mod lock;
 mod multiplexer;
 mod outcome;
 mod patience;
+mod question;
 mod resolve;
 mod sentinel;
 mod shared;
@@ -267,10 +269,13 @@ mod tether;
 mod tls;
 mod transport;
 
+pub use cluster::{
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStatus, ClusterTether, ClusterTetherBuilder, Shard,
+};
 pub use config::{
-    CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings,
-    Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol, ResolveSettings, Retry, SentinelEndpoint,
-    SentinelNode, TlsSettings, TlsVerify, Verify,
+    ClusterEndpoint, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT,
+    DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol,
+    ResolveSettings, Retry, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
 };
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};

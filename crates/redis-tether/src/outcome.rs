@@ -57,6 +57,11 @@ pub enum Reason {
     RefusedInScript,
     /// The server refused `MULTI` itself, so that the commands behind it ran one by one, if they ran.
     MultiRefused,
+    /// Some shards of a cluster have done their part, and another one has not, or nobody knows.
+    PartlyDone,
+    /// The command speaks of one node of a cluster, and does not say which: its shard's own tether is the place for it
+    /// ([`ClusterTether::shards`](crate::ClusterTether::shards)).
+    OfOneNode,
     /// No [connection of its own](crate::Tether::dedicated) could be made.
     NotDialled,
     /// The [connection of its own](crate::Dedicated) is over; see [`Lost`](crate::Lost).
@@ -89,6 +94,10 @@ impl fmt::Display for Reason {
             Reason::LinkReplaced => f.write_str("link was replaced since the writes it asks about"),
             Reason::RefusedInScript => f.write_str("refused inside a script"),
             Reason::MultiRefused => f.write_str("MULTI was refused, and what came behind it was no transaction"),
+            Reason::PartlyDone => f.write_str("some shards have done their part, and not all"),
+            Reason::OfOneNode => {
+                f.write_str("it speaks of one node: use the tether of its shard, from ClusterTether::shards()")
+            }
             Reason::NotDialled => f.write_str("no connection of its own could be made"),
             Reason::ConnectionOver => f.write_str("connection of its own is over"),
             Reason::NotOnDedicated { command, hint } => write!(f, "{command} cannot be sent like this: {hint}"),

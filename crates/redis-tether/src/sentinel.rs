@@ -4,9 +4,7 @@
 
 mod claims;
 mod error;
-mod fan;
 mod inquiry;
-mod line;
 mod listener;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,10 +19,10 @@ pub(crate) use self::inquiry::{Inquiry, Word};
 pub(crate) use self::listener::News;
 
 use self::claims::Claim;
-use self::line::Line;
 use crate::config::{Config, SentinelEndpoint, SentinelNode};
 use crate::dial::Connector;
 use crate::lock::lock;
+use crate::question::Line;
 use crate::resolve::{Query, Resolve, ResolveError};
 
 /// A name that takes longer to resolve is asked for where it led before: a resolver that is slow during an outage is no

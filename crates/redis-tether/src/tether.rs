@@ -1,7 +1,7 @@
 //! The tether as an application holds it: started from `main` or under one of its actors, asked for handles, watched,
 //! and shut down. Everything here sends messages or reads what the actors have written; it decides nothing.
 
-mod builder;
+pub(crate) mod builder;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

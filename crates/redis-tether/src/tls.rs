@@ -56,6 +56,11 @@ impl TlsStage {
         let Some(settings) = &config.tls else { return Ok(None) };
         let name = settings.server_name.as_deref().or(match &config.endpoint {
             Endpoint::Tcp { host, .. } => Some(host),
+            // Managed services have one certificate for the configuration endpoint and all nodes.
+            Endpoint::Cluster(cluster) => {
+                let named = cluster.seeds.iter().find(|seed| seed.host.parse::<IpAddr>().is_err());
+                named.map(|seed| &*seed.host)
+            }
             // Sentinels and the servers that they name have no name in common.
             Endpoint::Unix { .. } | Endpoint::Sentinel(_) => None,
         });

@@ -43,6 +43,13 @@ pub fn believed(testimonies: &[Testimony]) -> Option<&Testimony> {
     best
 }
 
+/// Whether what those say who have not been heard, of so many, would change nothing.
+#[must_use]
+pub fn has_majority(testimonies: &[Testimony], of: usize) -> bool {
+    let Some(best) = believed(testimonies).filter(|best| best.is_healthy != Some(false)) else { return false };
+    testimonies.iter().filter(|other| other.agrees(best)).count() * 2 > of
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +81,14 @@ mod tests {
     fn without_a_majority_the_latest_epoch_counts() {
         assert_eq!(believed_primary(&[says("old", 4), says("new", 5)]), Some("new"));
         assert_eq!(believed_primary(&[says("one", 0), says("other", 0)]), Some("one"));
+    }
+
+    #[test]
+    fn most_of_those_asked_decide_and_no_fewer() {
+        let two = [says("new", 5), says("new", 5)];
+        assert!(has_majority(&two, 3) && !has_majority(&two, 4) && !has_majority(&[], 0));
+        let cut_off = Testimony { is_healthy: Some(false), ..says("old", 9) };
+        assert!(!has_majority(&[cut_off.clone(), cut_off], 3), "others may know better");
     }
 
     #[test]

@@ -40,8 +40,6 @@ pub struct Piece {
 pub enum Merge {
     /// The sum of numbers.
     Sum,
-    /// The least of numbers.
-    Least,
     /// All have to succeed, and one of their answers stands for all.
     All,
     /// One has to succeed.
@@ -189,13 +187,12 @@ fn by_name(name: &[u8]) -> Keys {
         b"DEL" | b"EXISTS" | b"UNLINK" | b"TOUCH" => Keys::All { and_arguments: 0, merge: Merge::Sum },
         b"MSET" => Keys::All { and_arguments: 1, merge: Merge::All },
         b"DBSIZE" => every(Merge::Sum),
-        b"WAIT" => every(Merge::Least),
         b"FLUSHALL" | b"FLUSHDB" | b"PING" | b"UNWATCH" => every(Merge::All),
         b"KEYS" => every(Merge::Lists),
         b"RANDOMKEY" => every(Merge::FirstFound),
         b"INFO" => every(Merge::ByShard),
         b"SCAN" => Keys::Nowhere(Route::Scan),
-        b"SHUTDOWN" | b"SLAVEOF" | b"REPLICAOF" | b"FAILOVER" | b"DEBUG" | b"WAITAOF" => {
+        b"SHUTDOWN" | b"SLAVEOF" | b"REPLICAOF" | b"FAILOVER" | b"DEBUG" | b"WAIT" | b"WAITAOF" => {
             Keys::Nowhere(Route::OfOneNode)
         }
         b"EVAL" | b"EVALSHA" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL" | b"FCALL_RO" | b"BLMPOP" | b"BZMPOP" => {

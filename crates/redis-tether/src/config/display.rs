@@ -6,6 +6,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode, utf8_percent_encode};
 
 use super::Config;
+use super::cluster;
 use super::endpoint::Endpoint;
 use super::sentinel::{Listed, SentinelEndpoint};
 use super::table::SETTINGS;
@@ -40,6 +41,14 @@ impl fmt::Display for Config {
                 let master = utf8_percent_encode(&sentinel.master, ENCODED);
                 write!(f, "{}/{master}/{}", Listed(&sentinel.nodes), self.db)?;
                 collect_sentinels_identity(sentinel, &mut parameters);
+            }
+            Endpoint::Cluster(cluster) => {
+                f.write_str(if self.tls.is_some() { "rediss+cluster://" } else { "redis+cluster://" })?;
+                self.fmt_userinfo(f)?;
+                cluster::Listed(&cluster.seeds).fmt(f)?;
+                if self.db != 0 {
+                    parameters.push("db", &self.db.to_string());
+                }
             }
         }
         self.collect_settings(&mut parameters);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::cluster::{ClusterEndpoint, ClusterSeed};
 use super::document::Document;
 use super::error::ConfigError;
 use super::sentinel::{SentinelEndpoint, SentinelNode};
@@ -17,7 +18,8 @@ pub const DEFAULT_PORT: u16 = 6379;
 /// Where the server is.
 ///
 /// In a file: `{ host = "redis", port = 6379 }` (the port may be left out) or `{ path = "/run/redis.sock" }`, or as a URL
-/// that says no more than that: `redis://redis:6379`, `unix:///run/redis.sock`. Sentinels are a [`SentinelEndpoint`].
+/// that says no more than that: `redis://redis:6379`, `unix:///run/redis.sock`. Sentinels are a [`SentinelEndpoint`],
+/// a cluster is a [`ClusterEndpoint`].
 ///
 /// `localhost` and `127.0.0.1` mean the machine this process runs on, and inside a container that is the container
 /// itself: there, name the server's service (`redis` in a compose file, `redis.namespace.svc` in Kubernetes).
@@ -42,6 +44,8 @@ pub enum Endpoint {
     },
     /// Wherever these sentinels say that the primary is.
     Sentinel(SentinelEndpoint),
+    /// All primaries of a cluster.
+    Cluster(ClusterEndpoint),
 }
 
 impl Endpoint {
@@ -61,11 +65,19 @@ impl Endpoint {
         Self::Sentinel(SentinelEndpoint::new(nodes, master))
     }
 
+    /// The cluster that is found through these.
+    pub fn cluster(seeds: impl IntoIterator<Item = ClusterSeed>) -> Self {
+        Self::Cluster(ClusterEndpoint::new(seeds))
+    }
+
     /// As a file has it. Checked at once, so that no part of a file is kept unchecked as a host.
     pub(super) fn from_document(document: Document) -> Result<Self, ConfigError> {
         let endpoint = match document {
             Document::Table(entries) if entries.iter().any(|(name, _)| name == "sentinels") => {
                 Self::Sentinel(SentinelEndpoint::from_fields(entries)?)
+            }
+            Document::Table(entries) if entries.iter().any(|(name, _)| name == "cluster") => {
+                Self::Cluster(ClusterEndpoint::from_fields(entries)?)
             }
             Document::Table(entries) => EndpointFields::read(entries)?.endpoint()?,
             Document::Text(text) => super::url::read_endpoint(&text).map_err(|cause| cause.in_field("endpoint"))?,
@@ -80,6 +92,7 @@ impl Endpoint {
             Self::Tcp { host, port } => check_host(host).and_then(|()| check_port("endpoint.port", *port)),
             Self::Unix { path } => check_path(path),
             Self::Sentinel(sentinel) => sentinel.check(),
+            Self::Cluster(cluster) => cluster.check(),
         }
     }
 }
@@ -99,6 +112,7 @@ impl fmt::Display for Endpoint {
             Self::Unix { path } if check_path(path).is_err() => f.write_str(NOT_A_PATH),
             Self::Unix { path } => write!(f, "{}", path.display()),
             Self::Sentinel(sentinel) => sentinel.fmt(f),
+            Self::Cluster(cluster) => cluster.fmt(f),
         }
     }
 }
@@ -115,6 +129,7 @@ impl fmt::Debug for Endpoint {
                 f.debug_struct("Unix").field("path", &path).finish()
             }
             Self::Sentinel(sentinel) => sentinel.fmt(f),
+            Self::Cluster(cluster) => cluster.fmt(f),
         }
     }
 }
@@ -133,8 +148,8 @@ const NOT_A_HOST: &str = "<not a host>";
 const NOT_A_PATH: &str = "<not a path>";
 
 /// The forms of an endpoint in a file.
-const FORMS: &str = "a table with a host, a port and no more, or a path, or sentinels and a master; or a URL such as redis://host:6379 or \
-     unix:///path";
+const FORMS: &str = "a table with a host, a port and no more, or a path, or sentinels and a master, or cluster; or a URL such as \
+     redis://host:6379 or unix:///path";
 
 /// The fields of an endpoint in a file.
 #[derive(Default)]
@@ -155,7 +170,13 @@ impl EndpointFields {
                     set("endpoint.port", &mut fields.port, port)?;
                 }
                 "path" => set("endpoint.path", &mut fields.path, value.into_text("endpoint.path")?)?,
-                _ => return Err(ConfigError::unknown_field("endpoint", &name, "host, port, path; sentinels, master")),
+                _ => {
+                    return Err(ConfigError::unknown_field(
+                        "endpoint",
+                        &name,
+                        "host, port, path; sentinels, master; cluster",
+                    ));
+                }
             }
         }
         Ok(fields)

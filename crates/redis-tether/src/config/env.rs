@@ -177,9 +177,9 @@ fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<Strin
         }
         Endpoint::Unix { .. } if host.is_some() => return disagree(HOST),
         Endpoint::Unix { .. } if port.is_some() => return disagree(PORT),
-        Endpoint::Sentinel(_) if host.is_some() => return disagree(HOST),
-        Endpoint::Sentinel(_) if port.is_some() => return disagree(PORT),
-        Endpoint::Unix { .. } | Endpoint::Sentinel(_) => {}
+        Endpoint::Sentinel(_) | Endpoint::Cluster(_) if host.is_some() => return disagree(HOST),
+        Endpoint::Sentinel(_) | Endpoint::Cluster(_) if port.is_some() => return disagree(PORT),
+        Endpoint::Unix { .. } | Endpoint::Sentinel(_) | Endpoint::Cluster(_) => {}
     }
     Ok(())
 }

@@ -66,6 +66,14 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
+    /// The list of a cluster's seeds cannot be used, or the rest of the configuration does not go with a cluster.
+    #[error("cluster {problem}")]
+    #[non_exhaustive]
+    Cluster {
+        /// What is wrong with it, and what to write.
+        problem: &'static str,
+    },
+
     /// One sentinel is named twice.
     #[error("sentinel {sentinel} is named twice: leave one out")]
     #[non_exhaustive]
@@ -124,20 +132,21 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
-    /// The configuration asks for a Cluster, or for SRV records.
+    /// The configuration asks for SRV records.
     #[error("{asked_by} asks for {topology}, which is not in this version: name one endpoint, as in redis://host:6379")]
     #[non_exhaustive]
     TopologyUnsupported {
-        /// What asked for it: `redis+cluster://`.
+        /// What asked for it: `redis+srv://`.
         asked_by: &'static str,
-        /// `Cluster` or `SRV records`.
+        /// `SRV records`.
         topology: &'static str,
     },
 
     /// More than one endpoint is named.
     #[error(
         "several endpoints, and this version follows one: name one that always leads to the primary, or sentinels with the \
-         name of their master, redis+sentinel://host1:26379,host2:26379/mymaster or serviceName=mymaster (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
+         name of their master, redis+sentinel://host1:26379,host2:26379/mymaster or serviceName=mymaster, or nodes of one \
+         cluster, redis+cluster://host1:6379,host2:6379 (a comma inside a password reads as a second endpoint: percent-encode it in a URL)"
     )]
     SeveralEndpoints,
 
@@ -220,6 +229,18 @@ impl ConfigError {
             None => "a field (its name is not repeated, since it does not look like one)".to_owned(),
         };
         Self::UnknownName { name, allowed: allowed.into() }
+    }
+
+    /// A tether follows one primary, and a cluster has several.
+    pub(crate) fn cluster_for_tether() -> Self {
+        Self::Cluster {
+            problem: "endpoints are for ClusterTether: start that, or name one server, as in redis://host:6379",
+        }
+    }
+
+    /// The reverse.
+    pub(crate) fn no_cluster() -> Self {
+        Self::Cluster { problem: "is not what the endpoint names: write redis+cluster://, or start a Tether" }
     }
 
     pub(super) fn in_field(self, field: &'static str) -> Self {

@@ -1,6 +1,7 @@
 //! Tests of the configuration: a table for each form it comes in, and properties over arbitrary input. They use the
 //! public surface only, apart from the table of settings, which they hold against what serde writes.
 
+mod cluster;
 mod env;
 mod file;
 mod properties;

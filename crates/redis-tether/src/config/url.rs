@@ -7,6 +7,7 @@ use std::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use super::Config;
+use super::cluster::ClusterSeed;
 use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::{ConfigError, shown_name};
@@ -19,11 +20,12 @@ use super::tls::{TlsSettings, TlsVerify};
 impl Config {
     /// Reads `redis://[user][:password]@host[:port][/db][?parameters]`, or for a unix socket
     /// `redis+unix:///path[?db=..&user=..&pass=..]`, or for sentinels
-    /// `redis+sentinel://[user][:password]@host[:port][,host[:port]...]/master[/db][?sentinel_user=..&sentinel_pass=..]`.
+    /// `redis+sentinel://[user][:password]@host[:port][,host[:port]...]/master[/db][?sentinel_user=..&sentinel_pass=..]`, or for a
+    /// cluster `redis+cluster://[user][:password]@host[:port][,host[:port]...]`.
     ///
     /// - Schemes: `redis` and `valkey`, with TLS `rediss` and `valkeys`; `redis+unix`, `valkey+unix` and `unix`;
     ///   `redis+sentinel` and `valkey+sentinel`, with TLS `rediss+sentinel` and `valkeys+sentinel`, for sentinels and servers
-    ///   alike. An IPv6 address stands in brackets.
+    ///   alike; and with `cluster` in the same places for clusters. An IPv6 address stands in brackets.
     /// - Of sentinels, `user` and `password` in front of the hosts are those of the server. The port defaults to 26379.
     /// - The port defaults to 6379, the database to 0.
     /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
@@ -37,7 +39,7 @@ impl Config {
     /// - Of a unix socket, the slashes before the path may be one or three: `unix:/path`.
     ///
     /// # Errors
-    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are the schemes of Cluster, which
+    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are those of SRV records, which
     /// this version does not support, and those of TLS in a build without it. The error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         read(url)?.finish()
@@ -115,7 +117,7 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
                 problem: "its scheme is not followed by a path, write unix:///path",
             });
         }
-        (None, Scheme::Tcp | Scheme::Tls(_) | Scheme::Sentinel(_)) => {
+        (None, Scheme::Tcp | Scheme::Tls(_) | Scheme::Sentinel(_) | Scheme::Cluster(_)) => {
             return Err(ConfigError::MalformedUrl {
                 problem: "its scheme is not followed by //, write redis://host:6379",
             });
@@ -130,11 +132,14 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
         Scheme::Sentinel(asked_by) => {
             read_sentinel(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
         }
+        Scheme::Cluster(asked_by) => {
+            read_cluster(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
+        }
     }
 }
 
 const SCHEMES: &str = "redis, valkey, rediss, valkeys, redis+sentinel, valkey+sentinel, rediss+sentinel, valkeys+sentinel, \
-                       redis+unix, valkey+unix and unix";
+                       redis+cluster, valkey+cluster, rediss+cluster, valkeys+cluster, redis+unix, valkey+unix and unix";
 
 #[derive(Clone, Copy)]
 enum Scheme {
@@ -144,6 +149,8 @@ enum Scheme {
     Unix,
     /// As it is called, with TLS.
     Sentinel(Option<&'static str>),
+    /// As it is called, with TLS.
+    Cluster(Option<&'static str>),
 }
 
 impl Scheme {
@@ -157,10 +164,9 @@ impl Scheme {
             "redis+sentinel" | "redis-sentinel" | "valkey+sentinel" | "valkey-sentinel" => Ok(Self::Sentinel(None)),
             "rediss+sentinel" | "rediss-sentinel" => Ok(Self::Sentinel(Some("rediss+sentinel://"))),
             "valkeys+sentinel" | "valkeys-sentinel" => Ok(Self::Sentinel(Some("valkeys+sentinel://"))),
-            "redis+cluster" | "redis-cluster" => topology("redis+cluster://", "Cluster"),
-            "rediss+cluster" | "rediss-cluster" => topology("rediss+cluster://", "Cluster"),
-            "valkey+cluster" | "valkey-cluster" => topology("valkey+cluster://", "Cluster"),
-            "valkeys+cluster" | "valkeys-cluster" => topology("valkeys+cluster://", "Cluster"),
+            "redis+cluster" | "redis-cluster" | "valkey+cluster" | "valkey-cluster" => Ok(Self::Cluster(None)),
+            "rediss+cluster" | "rediss-cluster" => Ok(Self::Cluster(Some("rediss+cluster://"))),
+            "valkeys+cluster" | "valkeys-cluster" => Ok(Self::Cluster(Some("valkeys+cluster://"))),
             "redis+srv" | "rediss+srv" | "valkey+srv" | "valkeys+srv" => topology("redis+srv://", "SRV records"),
             // The scheme is not repeated: in `user:password@host` it is the user.
             _ => Err(ConfigError::UnknownScheme { allowed: SCHEMES }),
@@ -224,13 +230,7 @@ fn read_sentinel(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> R
     check_rest(rest)?;
     let (rest, fragment) = split_insecure(rest, &mut tls);
     let (path, query) = split_rest(rest)?;
-    let (userinfo, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if userinfo.contains('@') {
-        // It would be a guess which part of it is a host.
-        return Err(ConfigError::MalformedUrl {
-            problem: "it has several @: the server's credentials stand once, in front of all sentinels, and an @ in them is %40",
-        });
-    }
+    let (userinfo, addresses) = split_userinfo(authority)?;
     let (master, db) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
     let nodes = if addresses.is_empty() { Vec::new() } else { SentinelNode::read_list(addresses)? };
     let master = decode("the master's name", master)?.into_owned();
@@ -239,6 +239,36 @@ fn read_sentinel(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> R
     let mut draft = Draft { config, given_port: None, given_db: None, given_tls };
     read_userinfo(&mut draft, userinfo)?;
     let db = db.trim_matches('/');
+    if !db.is_empty() {
+        set_db(&mut draft, db)?;
+    }
+    read_parameters(&mut draft, query)?;
+    agree_on_tls(draft, fragment)
+}
+
+/// The credentials, which stand in front of all hosts, and those.
+fn split_userinfo(authority: &str) -> Result<(&str, &str), ConfigError> {
+    let (userinfo, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if userinfo.contains('@') {
+        // It would be a guess which part of it is a host.
+        return Err(ConfigError::MalformedUrl {
+            problem: "it has several @: the server's credentials stand once, in front of all hosts, and an @ in them is %40",
+        });
+    }
+    Ok((userinfo, addresses))
+}
+
+fn read_cluster(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
+    check_rest(rest)?;
+    let (rest, fragment) = split_insecure(rest, &mut tls);
+    let (path, query) = split_rest(rest)?;
+    let (userinfo, addresses) = split_userinfo(authority)?;
+    let seeds = if addresses.is_empty() { Vec::new() } else { ClusterSeed::read_list(addresses)? };
+    let given_tls = Some(tls.is_some());
+    let config = Config { tls, ..Config::cluster(seeds) };
+    let mut draft = Draft { config, given_port: None, given_db: None, given_tls };
+    read_userinfo(&mut draft, userinfo)?;
+    let db = path.trim_matches('/');
     if !db.is_empty() {
         set_db(&mut draft, db)?;
     }

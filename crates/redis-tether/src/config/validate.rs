@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::Config;
 use super::error::ConfigError;
 use super::table::{SETTINGS, check_count, print_span};
+use super::{Config, Endpoint};
 
 impl Config {
     /// Checks every setting against its range and against the others.
@@ -20,6 +20,7 @@ impl Config {
         self.check_client_name()?;
         check_count("db", u64::from(self.db), (0, DB_AT_MOST))?;
         SETTINGS.iter().try_for_each(|setting| setting.check(self))?;
+        self.check_cluster()?;
         self.tls.as_ref().map_or(Ok(()), |tls| tls.check(&self.endpoint))?;
         self.check_contradictions()
     }
@@ -46,6 +47,14 @@ impl Config {
             _ => return Ok(()),
         };
         Err(ConfigError::Text { field: "password", problem })
+    }
+
+    fn check_cluster(&self) -> Result<(), ConfigError> {
+        let problem = match (&self.endpoint, self.db) {
+            (Endpoint::Cluster(_), 1..) => "nodes have one database, number 0: leave db out",
+            _ => return Ok(()),
+        };
+        Err(ConfigError::Cluster { problem })
     }
 
     fn check_client_name(&self) -> Result<(), ConfigError> {

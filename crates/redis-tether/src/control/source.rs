@@ -1,4 +1,4 @@
-//! Where an endpoint's addresses come from: a name that a resolver is asked for, or sentinels. The endpoint watcher asks one of
+//! Where an endpoint's addresses come from: a name that a resolver is asked for, sentinels, or the slot map of a cluster. The endpoint watcher asks one of
 //! these and decides when; what else may answer, or speak up by itself, belongs here.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use redis_tether_core::Address;
 use redis_tether_core::recovery::ResolvePace;
 
 use super::Control;
+use crate::cluster::{ShardSource, SurveyError, Whereabouts};
 use crate::config::Endpoint;
 use crate::resolve::{Query, Resolve, ResolveError};
 use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
@@ -17,6 +18,7 @@ use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
 pub(crate) enum Source {
     Name { host: String, port: u16, resolver: Arc<dyn Resolve> },
     Sentinels(Arc<Sentinels>),
+    Shard(Arc<ShardSource>),
 }
 
 /// How to ask.
@@ -54,6 +56,8 @@ pub(crate) enum SourceError {
     Resolve(#[from] ResolveError),
     #[error(transparent)]
     Sentinel(#[from] SentinelError),
+    #[error(transparent)]
+    Cluster(#[from] SurveyError),
 }
 
 impl Source {
@@ -67,6 +71,7 @@ impl Source {
                 let turn = usize::from(control.fork_rng().u16(..));
                 Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), connector, resolver, turn))))
             }
+            Endpoint::Cluster(_) => control.shard.clone().map(Source::Shard),
             Endpoint::Unix { .. } => None,
         }
     }
@@ -74,8 +79,16 @@ impl Source {
     /// The sentinels that may have something to announce.
     pub(crate) fn announcers(&self) -> Option<Arc<Sentinels>> {
         match self {
-            Source::Name { .. } => None,
+            Source::Name { .. } | Source::Shard(_) => None,
             Source::Sentinels(sentinels) => Some(sentinels.clone()),
+        }
+    }
+
+    /// The shard whose place may change by what others found out.
+    pub(crate) fn shard(&self) -> Option<Arc<ShardSource>> {
+        match self {
+            Source::Shard(shard) => Some(shard.clone()),
+            Source::Name { .. } | Source::Sentinels(_) => None,
         }
     }
 
@@ -99,6 +112,11 @@ impl Source {
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }
+            Source::Shard(shard) => {
+                let Whereabouts { addresses, has_moved } = shard.ask(asking.pace, asking.max_age).await?;
+                let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
+                Ok(Answer { addresses, evidence })
+            }
         }
     }
 
@@ -107,6 +125,7 @@ impl Source {
         match self {
             Source::Name { host, .. } => ResolveError::TimedOut { host: host.clone() }.into(),
             Source::Sentinels(_) => SentinelError::TimedOut.into(),
+            Source::Shard(_) => SurveyError::TimedOut.into(),
         }
     }
 
@@ -117,6 +136,7 @@ impl Source {
                 ResolveError::Failed { host: host.clone(), message: "the resolver panicked".to_owned() }.into()
             }
             Source::Sentinels(_) => SentinelError::Panicked.into(),
+            Source::Shard(_) => SurveyError::Panicked.into(),
         }
     }
 }
@@ -127,6 +147,7 @@ impl SourceError {
         match self {
             SourceError::Resolve(_) => false,
             SourceError::Sentinel(error) => error.is_for_people(),
+            SourceError::Cluster(error) => error.is_for_people(),
         }
     }
 }

@@ -53,6 +53,8 @@ pub(crate) enum WatcherMsg {
     Answered(u64, Result<Answer, SourceError>),
     /// A sentinel gives cause to ask.
     News(News),
+    /// The cluster has another primary for this shard, as somebody found out.
+    Displaced,
     /// Listening for announcements ended, which only a panic brings about.
     NobodyListens,
     /// It is time to listen again.
@@ -164,6 +166,7 @@ impl Actor for EndpointWatcher {
                 state.news = Some(news);
                 state.want_now(&myself);
             }
+            WatcherMsg::Displaced => state.want_now(&myself),
             WatcherMsg::NobodyListens => {
                 tracing::warn!("listening to sentinels panicked, and is begun again");
                 let again = myself.clone();
@@ -355,6 +358,13 @@ impl WatcherState {
 
     /// Has announcements listened for, where there are any.
     fn listen(&mut self, myself: &ActorRef<WatcherMsg>) {
+        if let Some(shard) = self.args.source.shard() {
+            let myself = myself.clone();
+            let work = async move { shard.watch(|| drop(myself.send_message(WatcherMsg::Displaced))).await };
+            // It ends with the cluster, and has nothing to report then.
+            self.listener = Some(task::reporting(&self.args.control.tasks, work, |_| ()));
+            return;
+        }
         let Some(sentinels) = self.args.source.announcers() else { return };
         let (pacing, rng) = (self.args.control.settings.pacing, self.rng.fork());
         let (announced, ended) = (myself.clone(), myself.clone());

@@ -16,7 +16,7 @@ pub(crate) enum SentinelError {
     NotASentinel { at: String },
     /// It could not be connected to, would not let us in, or did not answer.
     #[error("sentinel {0}")]
-    Failed(DialError),
+    Failed(#[from] DialError),
     /// The name of a sentinel means nothing.
     #[error("sentinel: {0}")]
     NotFound(ResolveError),
@@ -58,38 +58,5 @@ impl SentinelError {
         let told = errors.iter().position(SentinelError::is_for_people).unwrap_or_default();
         let one = if errors.is_empty() { SentinelError::Panicked } else { errors.swap_remove(told) };
         if asked <= 1 { one } else { SentinelError::None { asked, one: Box::new(one) } }
-    }
-}
-
-/// Making errors of what a connection to a sentinel met.
-pub(super) mod failed {
-    use std::io;
-    use std::time::Duration;
-
-    use redis::ServerError;
-    use redis_tether_core::{Address, FailureKind};
-
-    use super::SentinelError;
-    use crate::config::Password;
-    use crate::dial::{DialError, Rejection};
-
-    pub(in crate::sentinel) fn io(at: &Address, error: &io::Error) -> SentinelError {
-        SentinelError::Failed(Rejection::by_io(error).at(at))
-    }
-
-    pub(in crate::sentinel) fn refused(
-        at: &Address,
-        error: &ServerError,
-        password: Option<&Password>,
-    ) -> SentinelError {
-        SentinelError::Failed(Rejection::by_server(error).without(password).at(at))
-    }
-
-    pub(in crate::sentinel) fn timed_out(at: &Address, after: Duration) -> SentinelError {
-        SentinelError::Failed(DialError::new(FailureKind::TimedOut, at, format!("no answer after {after:?}")))
-    }
-
-    pub(in crate::sentinel) fn protocol(at: &Address, detail: &str) -> SentinelError {
-        SentinelError::Failed(DialError::new(FailureKind::Protocol, at, detail))
     }
 }

@@ -10,11 +10,10 @@ use redis_tether_core::Address;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::claims::{Claim, is_majority, ranked, verdict};
-use super::error::failed;
-use super::fan::Fan;
 use super::listener::News;
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
+use crate::question::{Fan, failed, text};
 
 /// After the first answer the others are waited for no longer than this: most of them are on the same network, and recovery
 /// waits for it where one is frozen and two disagree.
@@ -167,7 +166,7 @@ impl Sentinels {
             claim.epoch = replies.next().as_ref().and_then(config_epoch);
             Ok(claim)
         };
-        timeout(limit, said).await.unwrap_or_else(|_| Err(failed::timed_out(&Address::Tcp(at), limit)))
+        timeout(limit, said).await.unwrap_or_else(|_| Err(failed::timed_out(&Address::Tcp(at), limit).into()))
     }
 
     fn read_address(&self, at: &Address, reply: Value) -> Result<Claim, SentinelError> {
@@ -176,9 +175,9 @@ impl Sentinels {
                 Err(SentinelError::UnknownMaster { at: at.to_string(), master: self.endpoint.master.clone() })
             }
             Value::ServerError(error) if is_unknown(&error) => Err(SentinelError::NotASentinel { at: at.to_string() }),
-            Value::ServerError(error) => Err(failed::refused(at, &error, self.endpoint.password.as_ref())),
-            Value::Array(parts) => read_claim(&parts).ok_or_else(|| failed::protocol(at, NO_ADDRESS)),
-            _ => Err(failed::protocol(at, NO_ADDRESS)),
+            Value::ServerError(error) => Err(failed::refused(at, &error, self.endpoint.password.as_ref()).into()),
+            Value::Array(parts) => read_claim(&parts).ok_or_else(|| failed::protocol(at, NO_ADDRESS).into()),
+            _ => Err(failed::protocol(at, NO_ADDRESS).into()),
         }
     }
 }
@@ -256,12 +255,4 @@ fn config_epoch(reply: &Value) -> Option<u64> {
     let Value::Array(fields) = reply else { return None };
     let pair = fields.chunks_exact(2).find(|pair| text(&pair[0]) == Some("config-epoch"))?;
     text(&pair[1])?.parse().ok()
-}
-
-pub(super) fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
 }

@@ -9,10 +9,8 @@ use redis_tether_core::Lane;
 use redis_tether_core::pacing::{Pacing, PacingSettings};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::error::failed;
-use super::inquiry::text;
-use super::line::Line;
 use super::{SentinelError, Sentinels};
+use crate::question::{Line, failed, text};
 
 /// The primary is another one: said by each sentinel when it learns of it.
 const SWITCHED: &str = "+switch-master";
@@ -85,7 +83,9 @@ impl Sentinels {
         subscribe.arg(SWITCHED).arg(PROMOTED);
         // One confirmation for each channel comes; news may come in between, and the first inquiry will tell them.
         match line.ask(&[subscribe]).await?.pop() {
-            Some(Value::ServerError(error)) => Err(failed::refused(line.at(), &error, self.endpoint.password.as_ref())),
+            Some(Value::ServerError(error)) => {
+                Err(failed::refused(line.at(), &error, self.endpoint.password.as_ref()).into())
+            }
             _ => Ok(line),
         }
     }
@@ -96,7 +96,7 @@ impl Sentinels {
         work: impl Future<Output = Result<T, SentinelError>>,
     ) -> Result<T, SentinelError> {
         let limit = self.limit();
-        timeout(limit, work).await.unwrap_or_else(|_| Err(failed::timed_out(&at.into(), limit)))
+        timeout(limit, work).await.unwrap_or_else(|_| Err(failed::timed_out(&at.into(), limit).into()))
     }
 }
 
@@ -113,7 +113,7 @@ impl SentinelError {
 /// Whatever comes next shows that somebody is there.
 async fn ping(line: &mut Line) -> Result<Value, SentinelError> {
     line.send(&[redis::cmd("PING")]).await?;
-    line.next().await
+    Ok(line.next().await?)
 }
 
 /// Whether this is news of this master: `NAME IP PORT IP PORT`, or `slave ... @ NAME IP PORT`.

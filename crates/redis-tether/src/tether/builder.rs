@@ -10,7 +10,8 @@ use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_util::sync::CancellationToken;
 
 use super::{Lifeline, StartError, Tether};
-use crate::config::Config;
+use crate::cluster::ShardSource;
+use crate::config::{Config, ConfigError, Endpoint};
 use crate::control::ending;
 use crate::control::supervisor::TetherSupervisor;
 use crate::control::{Control, Reports};
@@ -33,8 +34,18 @@ pub struct TetherBuilder {
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
     seed: Option<u64>,
+    part: Option<Part>,
     #[cfg(feature = "tls-no-provider")]
     tls: TlsParts,
+}
+
+/// What makes it the tether of one shard of a cluster.
+pub(crate) struct Part {
+    pub(crate) shard: Arc<ShardSource>,
+    /// What the shard is called.
+    pub(crate) name: Arc<str>,
+    pub(crate) connector: Connector,
+    pub(crate) resolver: Arc<dyn Resolve>,
 }
 
 impl TetherBuilder {
@@ -46,6 +57,7 @@ impl TetherBuilder {
             cancelled_by: None,
             supervisor: None,
             seed: None,
+            part: None,
             #[cfg(feature = "tls-no-provider")]
             tls: TlsParts::default(),
         }
@@ -98,6 +110,12 @@ impl TetherBuilder {
         self
     }
 
+    /// Is the tether of a shard, and not of an endpoint.
+    pub(crate) fn part_of_cluster(mut self, part: Part) -> Self {
+        self.part = Some(part);
+        self
+    }
+
     /// Starts the tether.
     ///
     /// # Errors
@@ -107,10 +125,20 @@ impl TetherBuilder {
     /// As [`Tether::start`].
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
-        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
-        let connector = Connector::new(transport, &self.config);
-        #[cfg(feature = "tls-no-provider")]
-        let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
+        let (connector, resolver, name, shard) = match self.part {
+            Some(Part { shard, name, connector, resolver }) => (connector, resolver, name, Some(shard)),
+            None if matches!(self.config.endpoint, Endpoint::Cluster(_)) => {
+                return Err(ConfigError::cluster_for_tether().into());
+            }
+            None => {
+                let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
+                let connector = Connector::new(transport, &self.config);
+                #[cfg(feature = "tls-no-provider")]
+                let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
+                let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
+                (connector, resolver, self.config.endpoint.to_string().into(), None)
+            }
+        };
         let config = Arc::new(self.config);
         let reports = Arc::new(Reports::default());
         let counters = Arc::new(Counters::default());
@@ -119,12 +147,13 @@ impl TetherBuilder {
             counters,
             commands: config.commands.clone(),
             db: i64::from(config.db),
-            endpoint: config.endpoint.to_string().into(),
+            endpoint: name,
             refusals: reports.clone(),
             flags: Flags::default(),
         });
-        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
-        let control = Arc::new(Control::new(config, settings, shared, connector, resolver, reports, self.seed));
+        let mut control = Control::new(config, settings, shared, connector, resolver, reports, self.seed);
+        control.shard = shard;
+        let control = Arc::new(control);
 
         let spawned = match self.supervisor {
             Some(above) => Actor::spawn_linked(None, TetherSupervisor, control.clone(), above).await,
@@ -142,7 +171,7 @@ impl TetherBuilder {
 
 /// Files are read, which may block.
 #[cfg(feature = "tls-no-provider")]
-async fn tls_stage(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, StartError> {
+pub(crate) async fn tls_stage(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, StartError> {
     if config.tls.is_none() {
         return Ok(None);
     }

@@ -121,7 +121,6 @@ fn refused() {
         ("redis://:6379", "host is empty"),
         ("http://h", "unknown URL scheme, allowed are redis, valkey"),
         ("redis://h?sentinel_user=u", "sentinel_user means nothing here"),
-        ("valkey+cluster://a,b", "valkey+cluster:// asks for Cluster"),
         ("redis://a:1,b:2", "several endpoints"),
         ("redis://h:0", "port is not a port, expected a number from 1 to 65535"),
         ("redis://h:65536", "expected a number from 1 to 65535"),

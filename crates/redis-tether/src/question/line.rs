@@ -1,39 +1,40 @@
-//! A connection to one sentinel. It carries a few questions, or a subscription, for one task that owns it: no driver, nothing
-//! shared, and dropping it closes the socket. It speaks RESP2, which every sentinel does, and bounds what it reads; its callers
+//! A connection to one server. It carries a few questions, or a subscription, for one task that owns it: no driver, nothing
+//! shared, and dropping it closes the socket. It speaks RESP2, which every server does, and bounds what it reads; its callers
 //! bound the waiting.
 
 use redis::{Cmd, ServerError, Value, parse_redis_value};
 use redis_tether_core::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::error::{SentinelError, failed};
+use super::failed;
 use crate::config::Password;
+use crate::dial::DialError;
 use crate::transport::BoxedStream;
 
-/// No reply of a sentinel to what we ask comes near this size.
-const LONGEST_REPLY: usize = 256 * 1024;
+/// No reply to what we ask comes near this size, not that of a cluster whose every slot is a range of its own.
+const LONGEST_REPLY: usize = 8 * 1024 * 1024;
 
-/// No reply of a sentinel is nested deeper.
+/// No reply to what we ask is nested deeper.
 const DEEPEST_REPLY: usize = 8;
 
-pub(super) struct Line {
+pub(crate) struct Line {
     stream: BoxedStream,
     input: Vec<u8>,
     at: Address,
 }
 
 impl Line {
-    pub(super) fn new(stream: BoxedStream, at: Address) -> Self {
+    pub(crate) fn new(stream: BoxedStream, at: Address) -> Self {
         Line { stream, input: Vec::new(), at }
     }
 
-    pub(super) fn at(&self) -> &Address {
+    pub(crate) fn at(&self) -> &Address {
         &self.at
     }
 
-    /// A sentinel that asks for no password is well with one that it was not asked for: the settings of some clients have one
+    /// One that asks for no password is well with one that it was not asked for: the settings of some clients have one
     /// password for servers and sentinels alike.
-    pub(super) async fn sign_in(&mut self, username: Option<&str>, password: &Password) -> Result<(), SentinelError> {
+    pub(crate) async fn sign_in(&mut self, username: Option<&str>, password: &Password) -> Result<(), DialError> {
         let mut auth = redis::cmd("AUTH");
         auth.arg(username).arg(password.expose());
         match self.ask(&[auth]).await?.pop() {
@@ -45,7 +46,7 @@ impl Line {
     }
 
     /// The replies to these commands; an error reply is one.
-    pub(super) async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, SentinelError> {
+    pub(crate) async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, DialError> {
         self.send(commands).await?;
         let mut replies = Vec::with_capacity(commands.len());
         for _ in commands {
@@ -54,7 +55,7 @@ impl Line {
         Ok(replies)
     }
 
-    pub(super) async fn send(&mut self, commands: &[Cmd]) -> Result<(), SentinelError> {
+    pub(crate) async fn send(&mut self, commands: &[Cmd]) -> Result<(), DialError> {
         let packed: Vec<u8> = commands.iter().flat_map(Cmd::get_packed_command).collect();
         let sent = async {
             self.stream.write_all(&packed).await?;
@@ -64,7 +65,7 @@ impl Line {
     }
 
     /// The next reply, or message of a subscription. Cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Value, SentinelError> {
+    pub(crate) async fn next(&mut self) -> Result<Value, DialError> {
         loop {
             let end = frame_end(&self.input, 0).map_err(|Malformed| self.malformed())?;
             if let Some(end) = end {
@@ -82,7 +83,7 @@ impl Line {
         }
     }
 
-    fn malformed(&self) -> SentinelError {
+    fn malformed(&self) -> DialError {
         failed::protocol(&self.at, "what it says is not RESP")
     }
 }

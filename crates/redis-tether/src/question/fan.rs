@@ -7,27 +7,33 @@ use std::task::Poll;
 
 use crate::transport::BoxFuture;
 
-/// At most so many sentinels are asked at the same time.
+/// At most so many are asked at the same time.
 const ABREAST: usize = 8;
 
-pub(super) struct Fan<'a, T> {
+pub(crate) struct Fan<'a, T> {
     waiting: VecDeque<BoxFuture<'a, T>>,
     under_way: Vec<BoxFuture<'a, T>>,
+    abreast: usize,
 }
 
 impl<'a, T> Fan<'a, T> {
-    pub(super) fn new() -> Self {
-        Fan { waiting: VecDeque::new(), under_way: Vec::new() }
+    pub(crate) fn new() -> Self {
+        Fan::wide(ABREAST)
     }
 
-    pub(super) fn add(&mut self, work: impl Future<Output = T> + Send + 'a) {
+    /// So many abreast.
+    pub(crate) fn wide(abreast: usize) -> Self {
+        Fan { waiting: VecDeque::new(), under_way: Vec::new(), abreast }
+    }
+
+    pub(crate) fn add(&mut self, work: impl Future<Output = T> + Send + 'a) {
         self.waiting.push_back(Box::pin(work));
     }
 
     /// The next outcome; `None` when there is none to come. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<T> {
+    pub(crate) async fn next(&mut self) -> Option<T> {
         poll_fn(|cx| {
-            while self.under_way.len() < ABREAST
+            while self.under_way.len() < self.abreast
                 && let Some(work) = self.waiting.pop_front()
             {
                 self.under_way.push(work);

@@ -1,0 +1,223 @@
+//! A cluster of real servers: three shards of a primary and a replica each, made by the commands that cluster tools send.
+//!
+//! The node timeout is far below what anybody would run it with, so that a failover takes a second or two.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::address::{allocate_addresses, allocate_at_port};
+use super::{Server, ServerBinary, ServerError};
+use crate::resp::Reply;
+use crate::wait::{TimedOut, WAIT_LIMIT};
+
+const SHARDS: usize = 3;
+const SLOTS: usize = 16384;
+
+/// After so long without an answer a node takes another one for down.
+const NODE_TIMEOUT_MS: u32 = 700;
+
+/// How often nodes are asked while something is waited for.
+const ASK_EVERY: Duration = Duration::from_millis(5);
+
+/// So many keys go to another node at a time.
+const KEYS_AT_ONCE: &str = "100";
+
+/// Three primaries and three replicas.
+#[derive(Debug)]
+pub struct ClusterDeployment {
+    /// The nodes: those that were started as primaries, and then the replica of each, in the same order.
+    pub nodes: Vec<Server>,
+    ids: Vec<String>,
+}
+
+impl ClusterDeployment {
+    /// How many shards there are.
+    pub const SHARDS: usize = SHARDS;
+
+    /// Starts all nodes, at addresses that have a port in common, and waits until they agree on who has what.
+    ///
+    /// # Errors
+    /// As [`ServerBuilder::start`](super::ServerBuilder::start); [`ServerError::TimedOut`] when they do not come together.
+    pub async fn start(binary: &ServerBinary) -> Result<Self, ServerError> {
+        let addresses = allocate_addresses(2 * SHARDS).map_err(ServerError::machine("find free loopback addresses"))?;
+        Self::start_at(binary, addresses).await
+    }
+
+    /// Another one at other addresses, with the same port: what one name may come to mean.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_beside(binary: &ServerBinary, other: &ClusterDeployment) -> Result<Self, ServerError> {
+        let port = other.nodes[0].addr().port();
+        let addresses =
+            allocate_at_port(2 * SHARDS, port).map_err(ServerError::machine("find free loopback addresses"))?;
+        Self::start_at(binary, addresses).await
+    }
+
+    async fn start_at(binary: &ServerBinary, addresses: Vec<SocketAddr>) -> Result<Self, ServerError> {
+        let mut nodes = Vec::new();
+        for addr in addresses {
+            let node = Server::builder(binary)
+                .on(addr)
+                .config_line("cluster-enabled yes")
+                .config_line("cluster-require-full-coverage no")
+                .config_line("cluster-replica-validity-factor 0")
+                .config_line("cluster-allow-replica-migration no")
+                .config_line(&format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
+                .config_line(&format!("cluster-announce-ip {}", addr.ip()));
+            nodes.push(node.start().await?);
+        }
+        let mut ids = Vec::new();
+        for node in &nodes {
+            ids.push(node.command(&["CLUSTER", "MYID"]).await?.text().unwrap_or_default());
+        }
+        let cluster = Self { nodes, ids };
+        cluster.assign().await?;
+        Ok(cluster)
+    }
+
+    async fn assign(&self) -> Result<(), ServerError> {
+        for shard in 0..SHARDS {
+            let (first, last) = (SLOTS * shard / SHARDS, SLOTS * (shard + 1) / SHARDS - 1);
+            let range = ["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()];
+            self.nodes[shard].command(&range).await?;
+            // Where two nodes have the same, one of them would give its slots up.
+            self.nodes[shard].command(&["CLUSTER", "SET-CONFIG-EPOCH", &(shard + 1).to_string()]).await?;
+        }
+        for node in &self.nodes[1..] {
+            let (ip, port) = (node.addr().ip().to_string(), node.addr().port().to_string());
+            self.nodes[0].command(&["CLUSTER", "MEET", &ip, &port]).await?;
+        }
+        let all = format!("cluster_known_nodes:{}", 2 * SHARDS);
+        for node in &self.nodes {
+            until(node, "everybody to be known", &["CLUSTER", "INFO"], |info| info.contains(&all)).await?;
+        }
+        for shard in 0..SHARDS {
+            let replica = &self.nodes[SHARDS + shard];
+            // It learns of its primary's slots a moment after it has learnt of its primary.
+            let known = |told: &str| told.contains(&self.ids[shard]);
+            until(replica, "the primary to be known", &["CLUSTER", "NODES"], known).await?;
+            replica.command(&["CLUSTER", "REPLICATE", &self.ids[shard]]).await?;
+        }
+        for node in &self.nodes {
+            let is_whole = |told: &str| {
+                let ok = told.lines().filter(|line| line.contains("connected") && !line.contains("fail"));
+                let replicas = ok.clone().filter(|line| line.contains("slave")).count();
+                let primaries = ok.filter(|line| line.contains("master") && line.contains('-')).count();
+                (replicas, primaries) == (SHARDS, SHARDS)
+            };
+            until(node, "all roles to be known", &["CLUSTER", "NODES"], is_whole).await?;
+            let is_ok = |info: &str| info.contains("cluster_state:ok");
+            until(node, "the cluster to be healthy", &["CLUSTER", "INFO"], is_ok).await?;
+        }
+        for replica in &self.nodes[SHARDS..] {
+            let is_up = |info: &super::Info| info.field("master_link_status") == Some("up");
+            replica.wait_for("the replica to be in sync", WAIT_LIMIT, is_up).await?;
+        }
+        Ok(())
+    }
+
+    /// The node that was started as the primary of this shard.
+    pub fn primary(&self, shard: usize) -> &Server {
+        &self.nodes[shard]
+    }
+
+    /// The node that was started as the replica of this shard.
+    pub fn replica(&self, shard: usize) -> &Server {
+        &self.nodes[SHARDS + shard]
+    }
+
+    /// A key that this shard had when the cluster was started, made of a tag and `name`: keys of one shard are all in one slot.
+    pub fn key_in(&self, shard: usize, name: &str) -> String {
+        // The slots of these are 5061, 9084 and 11641.
+        const TAGS: [&str; SHARDS] = ["bar", "one", "q2"];
+        format!("{{{}}}{name}", TAGS[shard])
+    }
+
+    /// Waits until this node takes writes; says when that was seen.
+    ///
+    /// # Errors
+    /// [`ServerError::TimedOut`]; else as [`Server::command`].
+    pub async fn taken_over(&self, node: &Server) -> Result<Instant, ServerError> {
+        until(node, "the replica to take over", &["INFO", "replication"], |info| info.contains("role:master")).await?;
+        Ok(Instant::now())
+    }
+
+    /// A planned failover of this shard, to its replica. Returns when it has begun.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn failover(&self, shard: usize) -> Result<(), ServerError> {
+        self.replica(shard).command(&["CLUSTER", "FAILOVER"]).await.map(drop)
+    }
+
+    /// Moves these slots, with their keys, from one of the nodes to another, one after another, as resharding does.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn reshard(&self, slots: std::ops::Range<u16>, from: usize, to: usize) -> Result<(), ServerError> {
+        let (source, target) = (&self.nodes[from], &self.nodes[to]);
+        let (source_id, target_id) = (&*self.ids[from], &*self.ids[to]);
+        // Failovers get around by gossip.
+        let is_primary = |told: &str| told.lines().any(|line| line.starts_with(target_id) && line.contains("master"));
+        until(source, "the target to be known as a primary", &["CLUSTER", "NODES"], is_primary).await?;
+        for slot in slots {
+            let slot = &*slot.to_string();
+            set_slot(target, slot, "IMPORTING", source_id).await?;
+            set_slot(source, slot, "MIGRATING", target_id).await?;
+            while self.move_keys(slot, source, target).await? {}
+            // The new owner first, or a command that is sent on would find nobody who has the slot.
+            set_slot(target, slot, "NODE", target_id).await?;
+            set_slot(source, slot, "NODE", target_id).await?;
+        }
+        Ok(())
+    }
+
+    async fn move_keys(&self, slot: &str, source: &Server, target: &Server) -> Result<bool, ServerError> {
+        let Reply::Array(keys) = source.command(&["CLUSTER", "GETKEYSINSLOT", slot, KEYS_AT_ONCE]).await? else {
+            return Ok(false);
+        };
+        let keys: Vec<String> = keys.iter().filter_map(Reply::text).collect();
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let (ip, port) = (target.addr().ip().to_string(), target.addr().port().to_string());
+        let mut migrate = vec!["MIGRATE", &*ip, &*port, "", "0", "5000", "KEYS"];
+        migrate.extend(keys.iter().map(String::as_str));
+        source.command(&migrate).await?;
+        Ok(true)
+    }
+}
+
+/// Valkey has its replicas confirm this, and refuses where one is late. To say it twice does no harm.
+async fn set_slot(node: &Server, slot: &str, what: &str, whose: &str) -> Result<(), ServerError> {
+    let begun = Instant::now();
+    loop {
+        match node.command(&["CLUSTER", "SETSLOT", slot, what, whose]).await {
+            Err(ServerError::Refused { reply, .. })
+                if reply.starts_with("NOREPLICAS") && begun.elapsed() < WAIT_LIMIT =>
+            {
+                sleep(ASK_EVERY).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// Asks until the answer's text is as it should be.
+async fn until(node: &Server, what: &str, question: &[&str], is_so: impl Fn(&str) -> bool) -> Result<(), ServerError> {
+    let begun = Instant::now();
+    loop {
+        let told = node.command(question).await?.text().unwrap_or_default();
+        if is_so(&told) {
+            return Ok(());
+        }
+        if begun.elapsed() >= WAIT_LIMIT {
+            let what = format!("{what} at {}", node.addr());
+            return Err(TimedOut { what, after: WAIT_LIMIT, last: told }.into());
+        }
+        sleep(ASK_EVERY).await;
+    }
+}

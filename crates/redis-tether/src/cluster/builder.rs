@@ -1,0 +1,180 @@
+//! A cluster before it is started: what it is given beside its configuration, and how its parts are put together.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+
+use ractor::{Actor, ActorCell};
+use tokio::sync::{broadcast, watch};
+#[cfg(feature = "tls-no-provider")]
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::roster::Roster;
+use super::supervisor::{ClusterMsg, ClusterSupervisor};
+use super::survey::Surveyor;
+use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
+use crate::config::{Config, ConfigError, Endpoint};
+use crate::dial::Connector;
+use crate::resolve::{Resolve, SystemResolver};
+use crate::stats::Counter;
+use crate::tether::StartError;
+#[cfg(feature = "tls-no-provider")]
+use crate::tether::builder::tls_stage;
+#[cfg(feature = "tls-no-provider")]
+use crate::tls::TlsParts;
+use crate::transport::{SocketTransport, Transport};
+
+/// A cluster that is about to be started.
+#[must_use = "a builder does nothing until `start`"]
+pub struct ClusterTetherBuilder {
+    config: Config,
+    transport: Option<Arc<dyn Transport>>,
+    resolver: Option<Arc<dyn Resolve>>,
+    cancelled_by: Option<CancellationToken>,
+    supervisor: Option<ActorCell>,
+    seed: Option<u64>,
+    #[cfg(feature = "tls-no-provider")]
+    tls: TlsParts,
+}
+
+impl ClusterTetherBuilder {
+    pub(super) fn new(config: Config) -> ClusterTetherBuilder {
+        ClusterTetherBuilder {
+            config,
+            transport: None,
+            resolver: None,
+            cancelled_by: None,
+            supervisor: None,
+            seed: None,
+            #[cfg(feature = "tls-no-provider")]
+            tls: TlsParts::default(),
+        }
+    }
+
+    /// Asks this resolver what names mean: those of the endpoint, and those that nodes announce. Default: the system's.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Connects through this transport. Default: sockets of the operating system.
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// Shuts the cluster down when `token` is cancelled.
+    pub fn cancelled_by(mut self, token: CancellationToken) -> Self {
+        self.cancelled_by = Some(token);
+        self
+    }
+
+    /// Starts under this actor.
+    pub fn supervisor(mut self, supervisor: ActorCell) -> Self {
+        self.supervisor = Some(supervisor);
+        self
+    }
+
+    /// The seed of all random numbers, for tests that must replay. Default: a random one.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Encrypts with this provider, where the configuration asks for TLS. Default: as that of a tether.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
+        self.tls.provider = Some(provider);
+        self
+    }
+
+    /// Trusts the authorities whose certificates are in this PEM text and no others, where the configuration asks for TLS.
+    #[cfg(feature = "tls-no-provider")]
+    pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.roots = Some(pem.into());
+        self
+    }
+
+    /// Starts the cluster.
+    ///
+    /// # Errors
+    /// As [`ClusterTether::start`].
+    ///
+    /// # Panics
+    /// As [`ClusterTether::start`].
+    pub async fn start(self) -> Result<ClusterTether, StartError> {
+        let Endpoint::Cluster(endpoint) = &self.config.endpoint else {
+            return Err(ConfigError::no_cluster().into());
+        };
+        let (endpoint, pacing) = (endpoint.clone(), self.config.recovery_settings()?.pacing);
+        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
+        let connector = Connector::new(transport, &self.config);
+        #[cfg(feature = "tls-no-provider")]
+        let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
+        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (config, turn) = (Arc::new(self.config), usize::from(rng.u16(..)));
+        let surveyor = Surveyor::new(config.clone(), endpoint, connector.clone(), resolver.clone(), turn);
+        let common = Arc::new(Common {
+            endpoint: config.endpoint.to_string().into(),
+            config,
+            pacing,
+            connector,
+            resolver,
+            surveyor: Arc::new(surveyor),
+            rosters: watch::Sender::new(Arc::new(Roster::empty())),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+            tasks: TaskTracker::new(),
+            seed: self.seed,
+            rng: Mutex::new(rng),
+            held: AtomicUsize::new(0),
+            redirections: Counter::default(),
+        });
+        let spawned = match self.supervisor {
+            Some(above) => Actor::spawn_linked(None, ClusterSupervisor, common.clone(), above).await,
+            None => Actor::spawn(None, ClusterSupervisor, common.clone()).await,
+        };
+        let (supervisor, mut actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
+        let (released, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let cancelled_by = self.cancelled_by.unwrap_or_default();
+        let (lifeline, ending) = (Arc::new(Lifeline(released.clone())), Ending(common.clone(), stopped.clone()));
+        let asked = supervisor.clone();
+        tokio::spawn(async move {
+            let ending = ending;
+            tokio::select! {
+                biased;
+                _ = &mut actor => {}
+                () = async { tokio::select! { () = released.cancelled() => {} () = cancelled_by.cancelled() => {} } } => {
+                    let _ = asked.send_message(ClusterMsg::ShutDown);
+                    // Bounded by the drains of the shards.
+                    let _ = actor.await;
+                }
+            }
+            ending.0.end_commands();
+            ending.0.tasks.close();
+            ending.0.tasks.wait().await;
+            drop(ending);
+        });
+        Ok(ClusterTether { common, supervisor, lifeline, stopped })
+    }
+}
+
+/// Ends commands and says so when it is dropped, with its task or its runtime.
+struct Ending(Arc<Common>, CancellationToken);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end_commands();
+        self.1.cancel();
+    }
+}
+
+impl fmt::Debug for ClusterTetherBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterTetherBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}

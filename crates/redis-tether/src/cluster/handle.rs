@@ -1,0 +1,371 @@
+//! The handle of a cluster: finds the shard of each command and sends it through that shard's own handle, which holds it, sends it
+//! and fails it as any handle does. What is left to do here is what only a cluster does: it sends commands elsewhere, and some of
+//! them go to several shards (`cluster/pieces.rs`).
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use redis::aio::ConnectionLike;
+use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
+use redis_tether_core::cluster::{Route, Slot, route};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::Common;
+use super::journey::Journey;
+use super::redirection::{Place, Redirection};
+use super::roster::Roster;
+use crate::config::HoldMode;
+use crate::handle::command::{Demand, demand_of};
+use crate::handle::request::{Many, One, Request};
+use crate::handle::{Asking, Handle, Policy};
+use crate::outcome::{Facts, Outcome, Reason};
+
+/// Sends commands to whichever shard of a cluster has their keys. Cheap to clone; one per task is usual.
+///
+/// It is a [`ConnectionLike`]: `redis::AsyncCommands`, `Cmd::query_async`, pipelines and scripts work with it as they are. What a
+/// [`Handle`] says of holding, refusals, outcomes and cancel safety holds for each shard by itself.
+///
+/// # What goes where
+/// - A command with keys goes to the shard that has its first key. Keys of several slots are refused by the server (`CROSSSLOT`), but
+///   for `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS` and `TOUCH`, which are taken apart by shard and put together again. That is not
+///   atomic.
+/// - Commands without keys go to any shard, but for those that speak of all data, scripts or settings: `DBSIZE`, `FLUSHALL`,
+///   `FLUSHDB`, `KEYS`, `RANDOMKEY`, `PING`, `INFO`, `SCRIPT` and `FUNCTION` with `LOAD` and the like, `CONFIG SET`, `ACL SETUSER`,
+///   `SLOWLOG`, `LATENCY`, `PUBSUB`. They go to every primary, and their answers are put together as redis-rs does. (To no
+///   replica: there are links to primaries alone.)
+/// - `SCAN` goes through one shard after the other; its cursors mean something to this handle only.
+/// - A pipeline is taken apart by shard and its answers are put together in order. The commands of one shard keep their order,
+///   and shards do not wait for each other; a command that is sent elsewhere comes after those that are not.
+/// - A transaction goes to the shard of its keys, which must be in one slot (`CROSSSLOT`).
+/// - `MOVED` and `ASK` are followed, within the deadline. A transaction that meets `ASK`, and keys of which some have moved already
+///   (`TRYAGAIN`), wait for the end of the slot's move.
+///
+/// # Errors
+/// As those of a [`Handle`], and: where some shards have done their part of a command or pipeline and others not, it is
+/// [`Ambiguous`](crate::Outcome::Ambiguous) by [`Reason::PartlyDone`]. What speaks of one node (`WAIT`, `REPLICAOF`,
+/// `SHUTDOWN`, `DEBUG`) is refused by [`Reason::OfOneNode`].
+///
+/// # Panics
+/// As those of a [`Handle`].
+#[derive(Clone)]
+pub struct ClusterHandle {
+    pub(super) common: Arc<Common>,
+    rosters: watch::Receiver<Arc<Roster>>,
+    pub(super) roster: Arc<Roster>,
+    /// Of the roster's shards, by their place, each with the number of its shard.
+    handles: Vec<Option<(u32, Handle)>>,
+    pub(super) policy: Policy,
+    // What must live as long as any handle does. It is kept, and never looked at.
+    _lifeline: Arc<dyn Any + Send + Sync>,
+}
+
+/// Who is to be asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum To {
+    Slot(Slot),
+    /// A shard, by its place in the roster; another one if that is gone.
+    Shard(usize),
+    /// The same, where it has been sent for this once.
+    Asked(usize),
+    Any,
+}
+
+impl ClusterHandle {
+    pub(super) fn new(common: Arc<Common>, lifeline: Arc<dyn Any + Send + Sync>) -> ClusterHandle {
+        let mut rosters = common.rosters.subscribe();
+        let roster = rosters.borrow_and_update().clone();
+        let policy = Policy::of(&common.config.commands);
+        let handles = vec![None; roster.tethers.len()];
+        ClusterHandle { common, rosters, roster, handles, policy, _lifeline: lifeline }
+    }
+
+    /// How this handle treats its commands.
+    pub fn policy(&self) -> Policy {
+        self.policy
+    }
+
+    /// This handle, with commands that are treated so.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Policy) -> ClusterHandle {
+        self.policy = policy;
+        self
+    }
+
+    async fn command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        if let Demand::Unshareable(which) = demand_of(cmd) {
+            let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
+            return Err(self.common.fail(Outcome::NotSent, reason));
+        }
+        match route(words(cmd)) {
+            Route::Keyed(slot) => self.send(cmd, To::Slot(slot)).await,
+            Route::Any => self.send(cmd, To::Any).await,
+            // Boxed, so that what most commands do does not carry the room for it.
+            Route::Scan => Box::pin(self.scan(cmd)).await,
+            Route::Every(merge) => Box::pin(self.to_all(cmd, merge)).await,
+            Route::Split(merge, pieces) => Box::pin(self.split(cmd, merge, pieces)).await,
+            Route::OfOneNode => Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode)),
+        }
+    }
+
+    /// Sends a command to one shard, and on to another one if that is what it says.
+    pub(super) async fn send(&mut self, cmd: &Cmd, to: To) -> RedisResult<Value> {
+        let mut journey = Journey::new(self.policy);
+        let mut next = to;
+        loop {
+            let place = self.place(next, &journey).await?;
+            let handle = self.handle_at(place, &journey)?;
+            let reply = match next {
+                To::Asked(_) => handle.run(Asking(cmd)).await,
+                To::Slot(_) | To::Shard(_) | To::Any => handle.run(One(cmd)).await,
+            };
+            let Some(redirection) = Redirection::of_reply(&reply) else { return reply };
+            match self.redirected(place, to, &redirection, &mut journey).await {
+                Some(there) => next = there,
+                None => return reply,
+            }
+        }
+    }
+
+    /// Sends what belongs together to one shard.
+    pub(super) async fn together(&mut self, request: Many<'_>, to: To) -> RedisResult<Vec<Value>> {
+        let mut journey = Journey::new(self.policy);
+        let mut next = to;
+        loop {
+            let place = self.place(next, &journey).await?;
+            let reply = self.handle_at(place, &journey)?.run(request).await;
+            let Some(redirection) = reply.as_ref().err().and_then(Redirection::of_transaction) else { return reply };
+            let there = match redirection {
+                // `ASKING` allows one command and no transaction: the slot is on its way.
+                Redirection::Ask(_) => journey.wait().await.then_some(to),
+                Redirection::Moved(_) => self.redirected(place, to, &redirection, &mut journey).await,
+            };
+            match there {
+                Some(there) => next = there,
+                None => return reply,
+            }
+        }
+    }
+
+    /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
+    pub(super) async fn redirected(
+        &mut self,
+        from: usize,
+        to: To,
+        redirection: &Redirection,
+        journey: &mut Journey,
+    ) -> Option<To> {
+        self.common.redirections.increment();
+        if !journey.hop().await {
+            return None;
+        }
+        let roster = Arc::clone(&self.roster);
+        let group = roster.layout.shards().get(from).map(|shard| &shard.group);
+        let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
+        let host = match (host.as_str(), group) {
+            ("", Some(group)) => &group.primary.host,
+            (host, _) => host,
+        };
+        let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
+        if let Redirection::Ask(_) = redirection {
+            // A node without slots of its own is in no layout: then the slot's move is waited for.
+            return match target {
+                Some(target) => Some(To::Asked(target)),
+                None => journey.wait().await.then_some(to),
+            };
+        }
+        self.common.surveyor.doubt();
+        match target {
+            Some(target) if target != from => return Some(To::Shard(target)),
+            Some(_) => self.demoted(from),
+            None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
+                self.demoted(from);
+            }
+            None => {
+                let surveyed = self.common.surveyor.fresh(Instant::now());
+                if let Some(due) = journey.due() {
+                    // Whatever comes of it, the command is sent by what is known then.
+                    let _ = timeout_at(due, surveyed).await;
+                }
+            }
+        }
+        Some(to)
+    }
+
+    /// The shard's link leads to a node that one of its own has succeeded.
+    fn demoted(&self, place: usize) {
+        if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
+            handle.report_moved();
+        }
+    }
+
+    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link.
+    pub(super) async fn place(&mut self, to: To, journey: &Journey) -> RedisResult<usize> {
+        let mut held = None;
+        loop {
+            self.refresh();
+            if self.roster.has_ended {
+                return Err(self.common.fail(Outcome::NotSent, Reason::Stopped));
+            }
+            if let Some(place) = self.find(to) {
+                return Ok(place);
+            }
+            let window = self.common.config.commands.hold_window;
+            let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
+            let reason = match self.policy_reason(over_at, journey) {
+                Some(reason) => reason,
+                None if held.is_none() => match self.common.hold() {
+                    Some(place) => {
+                        held = Some(place);
+                        continue;
+                    }
+                    None => Reason::HoldFull,
+                },
+                None => {
+                    let until = [over_at, journey.due()].into_iter().flatten().min();
+                    let changed = self.rosters.changed();
+                    let _ = match until {
+                        Some(until) => timeout_at(until, changed).await.is_ok(),
+                        None => changed.await.is_ok(),
+                    };
+                    continue;
+                }
+            };
+            return Err(self.common.fail(Outcome::NotSent, reason));
+        }
+    }
+
+    /// Why nothing is waited for any more.
+    fn policy_reason(&self, over_at: Option<Instant>, journey: &Journey) -> Option<Reason> {
+        let now = Instant::now();
+        if journey.policy.hold == HoldMode::FailFast {
+            Some(Reason::FailFast)
+        } else if over_at.is_some_and(|over_at| over_at <= now) {
+            Some(Reason::HoldWindowPassed)
+        } else if journey.due().is_some_and(|due| due <= now) {
+            Some(Reason::DeadlinePassed)
+        } else {
+            None
+        }
+    }
+
+    fn find(&self, to: To) -> Option<usize> {
+        let tethers = &self.roster.tethers;
+        let is_there = |place: &usize| tethers.get(*place).is_some_and(Option::is_some);
+        match to {
+            To::Slot(slot) => self.roster.layout.owner(slot).filter(is_there),
+            To::Shard(place) | To::Asked(place) if is_there(&place) => Some(place),
+            To::Shard(_) | To::Asked(_) | To::Any => {
+                let serves = |place: &usize| tethers[*place].as_ref().is_some_and(super::serves);
+                (0..tethers.len()).find(serves).or_else(|| (0..tethers.len()).find(is_there))
+            }
+        }
+    }
+
+    /// The handle of the shard at this place, for what is left of the time.
+    pub(super) fn handle_at(&mut self, place: usize, journey: &Journey) -> RedisResult<&mut Handle> {
+        let Some(policy) = journey.rest() else {
+            return Err(self.common.fail(Outcome::NotSent, Reason::DeadlinePassed));
+        };
+        let roster = &self.roster;
+        let made = || {
+            let tether = roster.tethers.get(place)?.as_ref()?;
+            Some((roster.layout.shards()[place].number, tether.handle()))
+        };
+        let slot = self.handles.get_mut(place);
+        match slot.and_then(|slot| {
+            if slot.is_none() {
+                *slot = made();
+            }
+            slot.as_mut()
+        }) {
+            Some((_, handle)) => {
+                handle.set_policy(policy);
+                Ok(handle)
+            }
+            // The place was found in this very roster.
+            None => Err(self.common.fail(Outcome::NotSent, Reason::Stopped)),
+        }
+    }
+
+    /// Takes over what the supervisor shows; handles of shards that stay are kept.
+    pub(super) fn refresh(&mut self) {
+        if !self.rosters.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.roster = self.rosters.borrow_and_update().clone();
+        let mut before = std::mem::take(&mut self.handles);
+        let shards = self.roster.layout.shards().iter().zip(&self.roster.tethers);
+        self.handles = shards
+            .map(|(shard, tether)| {
+                let of_it = before.iter_mut().find(|known| {
+                    known.as_ref().is_some_and(|(number, handle)| {
+                        *number == shard.number
+                            && tether.as_ref().is_some_and(|tether| handle.is_of(&tether.control.shared))
+                    })
+                });
+                of_it.and_then(Option::take)
+            })
+            .collect();
+    }
+}
+
+/// The words of a command, as far as they are known.
+pub(super) fn words(cmd: &Cmd) -> impl Iterator<Item = &[u8]> + Clone {
+    cmd.args_iter().map(|arg| match arg {
+        Arg::Simple(word) => word,
+        _ => b"",
+    })
+}
+
+impl Common {
+    /// The error of a command that failed before it came to any shard.
+    pub(super) fn fail(&self, outcome: Outcome, reason: Reason) -> RedisError {
+        let cause = self.surveyor.found().borrow().error.as_ref().map(ToString::to_string);
+        self.fail_with(outcome, reason, cause)
+    }
+
+    pub(super) fn fail_with(&self, outcome: Outcome, reason: Reason, cause: Option<String>) -> RedisError {
+        let facts = Facts { cause, ..Facts::new(outcome, reason, &self.endpoint) };
+        crate::outcome::CommandError::new(facts).into()
+    }
+}
+
+impl ConnectionLike for ClusterHandle {
+    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
+        Box::pin(self.command(cmd))
+    }
+
+    fn req_packed_commands<'a>(
+        &'a mut self,
+        pipeline: &'a Pipeline,
+        offset: usize,
+        count: usize,
+    ) -> RedisFuture<'a, Vec<Value>> {
+        Box::pin(self.pipeline(Many { pipeline, offset, count }))
+    }
+
+    fn get_db(&self) -> i64 {
+        0
+    }
+}
+
+impl ClusterHandle {
+    async fn pipeline(&mut self, request: Many<'_>) -> RedisResult<Vec<Value>> {
+        if let Demand::Unshareable(which) = request.demand() {
+            let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
+            return Err(self.common.fail(Outcome::NotSent, reason));
+        }
+        self.pieces_of(request).await
+    }
+}
+
+impl fmt::Debug for ClusterHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterHandle")
+            .field("endpoint", &self.common.endpoint)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,402 @@
+//! What goes to several shards: commands whose keys are on several, commands for all of them, and pipelines. Each becomes pieces that
+//! one shard can take; those of one shard leave together, all shards are asked at once, and a piece that is sent elsewhere goes
+//! there in the next round. What was asked of one command and answered by several is merged in the end.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use redis::{Arg, Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis_tether_core::cluster::{Merge, Piece as Part, Route, Slot, route};
+use redis_tether_core::reply::{ErrorClass, classify};
+
+use super::handle::{ClusterHandle, To, words};
+use super::journey::Journey;
+use super::merging::merge;
+use super::redirection::Redirection;
+use crate::handle::Asking;
+use crate::handle::request::Many;
+use crate::outcome::{Outcome, OutcomeExt, Reason};
+use crate::question::Fan;
+
+/// What one shard is asked.
+struct Piece<'a> {
+    cmd: Cow<'a, Cmd>,
+    /// By its key, or where that has none.
+    home: To,
+    /// Where it goes in this round.
+    to: To,
+    answer: Option<Value>,
+}
+
+impl<'a> Piece<'a> {
+    fn new(cmd: Cow<'a, Cmd>, home: To) -> Piece<'a> {
+        Piece { cmd, home, to: home, answer: None }
+    }
+}
+
+/// How the answer of a command comes about.
+enum Whole {
+    /// It is that of a piece.
+    Plain,
+    Merged {
+        how: Merge,
+        count: usize,
+        places: Vec<Vec<usize>>,
+        names: Vec<String>,
+    },
+    Refused,
+}
+
+/// How a round ended.
+enum Round {
+    Answered,
+    /// Some pieces go on.
+    GoesOn,
+}
+
+impl ClusterHandle {
+    /// A command that goes to all shards.
+    pub(super) async fn to_all(&mut self, cmd: &Cmd, how: Merge) -> RedisResult<Value> {
+        let mut pieces = Vec::new();
+        let whole = self.take_to_all(Cow::Borrowed(cmd), how, &mut pieces).await?;
+        self.run_alone(whole, pieces).await
+    }
+
+    /// A command whose keys are in several slots.
+    pub(super) async fn split(&mut self, cmd: &Cmd, how: Merge, parts: Vec<Part>) -> RedisResult<Value> {
+        let mut pieces = Vec::new();
+        let whole = take_split(cmd, how, parts, &mut pieces);
+        self.run_alone(whole, pieces).await
+    }
+
+    /// `SCAN`: the upper bits of its cursor say which shard it is at.
+    pub(super) async fn scan(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        let Some((cursor, words)) = scan::parse(cmd) else { return self.send(cmd, To::Any).await };
+        let journey = Journey::new(self.policy);
+        self.place(To::Any, &journey).await?;
+        let (shards, at) = (self.roster.tethers.len(), scan::shard(cursor));
+        if at >= shards {
+            // There were more of them when it was begun.
+            return Ok(scan::reply(0, Value::Array(Vec::new())));
+        }
+        let reply = self.send(&scan::command(&words, cursor), To::Shard(at)).await?;
+        scan::read(reply, at, shards).map_err(|cause| {
+            let cause = Some(cause.to_owned());
+            self.common.fail_with(Outcome::Refused, Reason::OfOneNode, cause)
+        })
+    }
+
+    /// The answers of a pipeline, in its order.
+    pub(super) async fn pieces_of(&mut self, request: Many<'_>) -> RedisResult<Vec<Value>> {
+        let Many { pipeline, offset, .. } = request;
+        if pipeline.is_transaction() || spells_a_transaction(pipeline) {
+            return match slot_of_all(pipeline) {
+                Ok(slot) => self.together(request, slot.map_or(To::Any, To::Slot)).await,
+                Err(CrossSlot) => Err(cross_slot()),
+            };
+        }
+        let (mut pieces, mut wholes) = (Vec::new(), Vec::new());
+        for cmd in pipeline.cmd_iter() {
+            wholes.push(match route(words(cmd)) {
+                Route::Keyed(slot) => take_plain(cmd, To::Slot(slot), &mut pieces),
+                Route::Any | Route::Scan => take_plain(cmd, To::Any, &mut pieces),
+                Route::Every(how) => self.take_to_all(Cow::Borrowed(cmd), how, &mut pieces).await?,
+                Route::Split(how, parts) => take_split(cmd, how, parts, &mut pieces),
+                Route::OfOneNode => Whole::Refused,
+            });
+        }
+        if wholes.iter().any(|whole| matches!(whole, Whole::Refused)) {
+            return Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode));
+        }
+        let mut answers = self.run_pieces(pieces).await?.into_iter();
+        let values: RedisResult<Vec<Value>> = wholes.into_iter().map(|whole| whole.answer(&mut answers)).collect();
+        Ok(values?.into_iter().skip(offset).collect())
+    }
+
+    async fn take_to_all<'a>(
+        &mut self,
+        cmd: Cow<'a, Cmd>,
+        how: Merge,
+        pieces: &mut Vec<Piece<'a>>,
+    ) -> RedisResult<Whole> {
+        let journey = Journey::new(self.policy);
+        // Until something is known, nobody can say who all of them are.
+        self.place(To::Any, &journey).await?;
+        let shards = self.roster.layout.shards();
+        let names = shards.iter().map(|shard| format!("{}:{}", shard.group.primary.host, shard.group.primary.port));
+        let names: Vec<String> = names.collect();
+        for shard in shards {
+            // By a slot of its own, so that it is followed wherever that goes; without any it would not be a shard.
+            let slot = shard.group.ranges.first().and_then(|(first, _)| Slot::new(*first));
+            pieces.push(Piece::new(cmd.clone(), slot.map_or(To::Any, To::Slot)));
+        }
+        Ok(Whole::Merged { how, count: names.len(), places: vec![Vec::new(); names.len()], names })
+    }
+
+    async fn run_alone(&mut self, whole: Whole, pieces: Vec<Piece<'_>>) -> RedisResult<Value> {
+        let answers = self.run_pieces(pieces).await?;
+        let is_refused = |answer: &&Value| matches!(answer, Value::ServerError(_));
+        let refused = answers.iter().filter(is_refused).count();
+        let needs_all = !matches!(whole, Whole::Merged { how: Merge::One, .. });
+        if needs_all && refused > 0 && refused < answers.len() {
+            let cause = answers.iter().find_map(|answer| match answer {
+                Value::ServerError(error) => Some(error.to_string()),
+                _ => None,
+            });
+            return Err(self.common.fail_with(Outcome::Ambiguous, Reason::PartlyDone, cause));
+        }
+        whole.answer(&mut answers.into_iter())
+    }
+
+    /// Runs pieces until each has its answer.
+    async fn run_pieces(&mut self, mut pieces: Vec<Piece<'_>>) -> RedisResult<Vec<Value>> {
+        let mut journey = Journey::new(self.policy);
+        while let Round::GoesOn = self.round(&mut pieces, &mut journey).await? {}
+        Ok(pieces.into_iter().map(|piece| piece.answer.unwrap_or(Value::Nil)).collect())
+    }
+
+    async fn round(&mut self, pieces: &mut [Piece<'_>], journey: &mut Journey) -> RedisResult<Round> {
+        // Those of one shard leave together; one that was sent somewhere for this once leaves alone.
+        let mut batches: BTreeMap<(usize, Option<usize>), Vec<usize>> = BTreeMap::new();
+        for index in 0..pieces.len() {
+            if pieces[index].answer.is_none() {
+                let to = pieces[index].to;
+                let place = self.place(to, journey).await.map_err(|error| self.told_of(error, pieces))?;
+                let alone = matches!(to, To::Asked(_)).then_some(index);
+                batches.entry((place, alone)).or_default().push(index);
+            }
+        }
+        let mut fan = Fan::wide(batches.len());
+        for ((place, alone), indices) in batches {
+            let handle = self.handle_at(place, journey).map(|handle| handle.clone());
+            let mut handle = handle.map_err(|error| self.told_of(error, pieces))?;
+            let cmds: Vec<Cmd> = indices.iter().map(|index| (*pieces[*index].cmd).clone()).collect();
+            fan.add(async move {
+                let reply = match (alone, cmds.first()) {
+                    (Some(_), Some(cmd)) => handle.run(Asking(cmd)).await.map(|value| vec![value]),
+                    _ => {
+                        let mut pipeline = Pipeline::with_capacity(cmds.len());
+                        for cmd in cmds {
+                            pipeline.add_command(cmd);
+                        }
+                        let count = pipeline.len();
+                        handle.run(Many { pipeline: &pipeline, offset: 0, count }).await
+                    }
+                };
+                (place, indices, reply)
+            });
+        }
+        let mut failed: Option<RedisError> = None;
+        let mut elsewhere = Vec::new();
+        while let Some((place, indices, reply)) = fan.next().await {
+            match reply {
+                Ok(values) => {
+                    for (index, value) in indices.into_iter().zip(values) {
+                        match Redirection::of_value(&value) {
+                            Some(redirection) => elsewhere.push((index, place, Some(redirection))),
+                            None if is_shortly(&value) => elsewhere.push((index, place, None)),
+                            None => {}
+                        }
+                        // One that goes on has its last refusal to show, should there be no time for more.
+                        pieces[index].answer = Some(value);
+                    }
+                }
+                // What may have been executed counts for more than what has not.
+                Err(error) if error.outcome() == Some(Outcome::Ambiguous) => failed = Some(error),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        drop(fan);
+        if let Some(error) = failed {
+            elsewhere.iter().for_each(|(index, ..)| pieces[*index].answer = None);
+            return Err(self.told_of(error, pieces));
+        }
+        let mut round = Round::Answered;
+        for (index, place, redirection) in elsewhere {
+            let home = pieces[index].home;
+            let there = match redirection {
+                Some(redirection) => self.redirected(place, home, &redirection, journey).await,
+                None => journey.wait().await.then_some(pieces[index].to),
+            };
+            if let Some(there) = there {
+                (pieces[index].to, pieces[index].answer) = (there, None);
+                round = Round::GoesOn;
+            }
+        }
+        Ok(round)
+    }
+
+    /// The error of the whole, of which some may have been done.
+    fn told_of(&self, error: RedisError, pieces: &[Piece<'_>]) -> RedisError {
+        let is_done =
+            |piece: &Piece<'_>| matches!(&piece.answer, Some(answer) if !matches!(answer, Value::ServerError(_)));
+        if error.outcome() == Some(Outcome::Ambiguous) || !pieces.iter().any(is_done) {
+            return error;
+        }
+        self.common.fail_with(Outcome::Ambiguous, Reason::PartlyDone, Some(error.to_string()))
+    }
+}
+
+impl Whole {
+    fn answer(self, answers: &mut impl Iterator<Item = Value>) -> RedisResult<Value> {
+        match self {
+            Whole::Plain | Whole::Refused => Ok(answers.next().unwrap_or_default()),
+            Whole::Merged { how, count, places, names } => {
+                let mut own: Vec<Value> = answers.take(count).collect();
+                let error = own.iter().position(|answer| matches!(answer, Value::ServerError(_)));
+                if let Some(error) = error.filter(|_| how != Merge::One) {
+                    return Ok(own.swap_remove(error));
+                }
+                let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();
+                merge(how, own, &places, &names)
+            }
+        }
+    }
+}
+
+fn take_plain<'a>(cmd: &'a Cmd, to: To, pieces: &mut Vec<Piece<'a>>) -> Whole {
+    pieces.push(Piece::new(Cow::Borrowed(cmd), to));
+    Whole::Plain
+}
+
+fn take_split<'a>(cmd: &Cmd, how: Merge, parts: Vec<Part>, pieces: &mut Vec<Piece<'a>>) -> Whole {
+    let words: Vec<&[u8]> = words(cmd).collect();
+    let count = parts.len();
+    let mut places = Vec::with_capacity(count);
+    for part in parts {
+        let mut own = Cmd::new();
+        own.arg(words[0]);
+        for index in &part.arguments {
+            own.arg(words[*index]);
+        }
+        pieces.push(Piece::new(Cow::Owned(own), To::Slot(part.slot)));
+        places.push(part.places);
+    }
+    Whole::Merged { how, count, places, names: Vec::new() }
+}
+
+/// Keys of one slot are on two nodes for a moment, and nothing ran.
+fn is_shortly(value: &Value) -> bool {
+    let Value::ServerError(error) = value else { return false };
+    matches!(classify(error.code(), error.details()), ErrorClass::Shortly)
+}
+
+/// `MULTI` among the commands: what is behind it must not be taken apart.
+fn spells_a_transaction(pipeline: &Pipeline) -> bool {
+    let is_multi =
+        |cmd: &Cmd| matches!(cmd.args_iter().next(), Some(Arg::Simple(name)) if name.eq_ignore_ascii_case(b"MULTI"));
+    pipeline.cmd_iter().any(is_multi)
+}
+
+/// Keys of several slots, which no transaction may have.
+struct CrossSlot;
+
+/// The slot of all keys; `None` if there are none.
+fn slot_of_all(pipeline: &Pipeline) -> Result<Option<Slot>, CrossSlot> {
+    let mut common = None;
+    for cmd in pipeline.cmd_iter() {
+        match (route(words(cmd)), common) {
+            (Route::Keyed(slot), Some(other)) if slot != other => return Err(CrossSlot),
+            (Route::Keyed(slot), _) => common = Some(slot),
+            (Route::Split(..), _) => return Err(CrossSlot),
+            _ => {}
+        }
+    }
+    Ok(common)
+}
+
+/// In the server's words, as it would say.
+fn cross_slot() -> RedisError {
+    const WORDS: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+    match redis::parse_redis_value(WORDS) {
+        Ok(Value::ServerError(error)) => error.into(),
+        Ok(_) => RedisError::from((redis::ErrorKind::Client, "keys in several slots")),
+        Err(error) => error,
+    }
+}
+
+/// Cursors that know which shard they are at.
+mod scan {
+    use redis::{Cmd, Value};
+
+    /// Of a cursor, these bits are the server's own: more than its tables have buckets, the slot that some versions put in included.
+    const OWN_BITS: u32 = 52;
+
+    pub(super) fn shard(cursor: u64) -> usize {
+        usize::try_from(cursor >> OWN_BITS).unwrap_or(usize::MAX)
+    }
+
+    /// The cursor and all words of a command that has one. redis-rs's iterators keep theirs out of the arguments, so it is read from
+    /// what would be sent.
+    pub(super) fn parse(cmd: &Cmd) -> Option<(u64, Vec<Vec<u8>>)> {
+        let Ok(Value::Array(parts)) = redis::parse_redis_value(&cmd.get_packed_command()) else { return None };
+        let word = |part| match part {
+            Value::BulkString(word) => Some(word),
+            _ => None,
+        };
+        let words: Vec<Vec<u8>> = parts.into_iter().map(word).collect::<Option<_>>()?;
+        let cursor = std::str::from_utf8(words.get(1)?).ok()?.parse().ok()?;
+        Some((cursor, words))
+    }
+
+    /// The command as the server knows it.
+    pub(super) fn command(words: &[Vec<u8>], cursor: u64) -> Cmd {
+        let mut own = Cmd::new();
+        for (index, word) in words.iter().enumerate() {
+            match index {
+                1 => own.arg(cursor & ((1 << OWN_BITS) - 1)),
+                _ => own.arg(word),
+            };
+        }
+        own
+    }
+
+    /// Its answer, with the cursor that leads on, at the next shard where this one is through.
+    pub(super) fn read(reply: Value, shard: usize, shards: usize) -> Result<Value, &'static str> {
+        let Value::Array(parts) = reply else { return Ok(reply) };
+        let Ok([cursor, keys]) = <[Value; 2]>::try_from(parts) else { return Err("its answer is none of SCAN") };
+        let own = match &cursor {
+            Value::BulkString(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()),
+            _ => None,
+        };
+        let own = own.filter(|own| own >> OWN_BITS == 0).ok_or("its cursor leaves no room for the shard")?;
+        let place = |shard: usize| (shard as u64) << OWN_BITS;
+        let next = match own {
+            0 if shard + 1 < shards => place(shard + 1),
+            0 => 0,
+            own => place(shard) | own,
+        };
+        Ok(self::reply(next, keys))
+    }
+
+    pub(super) fn reply(cursor: u64, keys: Value) -> Value {
+        Value::Array(vec![Value::BulkString(cursor.to_string().into_bytes()), keys])
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        fn next(own: u64, shard: usize) -> Option<u64> {
+            let Ok(Value::Array(parts)) = read(reply(own, Value::Array(vec![])), shard, 3) else { return None };
+            let Value::BulkString(text) = &parts[0] else { return None };
+            std::str::from_utf8(text).ok()?.parse().ok()
+        }
+
+        #[test]
+        fn cursors_lead_through_every_shard_and_end() {
+            let second = next(0, 0).expect("a cursor");
+            assert_eq!((shard(second), second != 0), (1, true));
+            let inside = next(77, 1).expect("a cursor");
+            assert_eq!(shard(inside), 1);
+            let mut cmd = redis::cmd("SCAN");
+            cmd.cursor_arg(inside).arg("COUNT").arg(5);
+            let (cursor, words) = parse(&cmd).expect("a cursor");
+            assert_eq!(cursor, inside);
+            let own = command(&words, cursor).get_packed_command();
+            assert_eq!(own, redis::cmd("SCAN").arg(77).arg("COUNT").arg(5).get_packed_command());
+            assert_eq!(next(0, 2), Some(0));
+            assert_eq!(next(1 << OWN_BITS, 0), None, "there is no room for it");
+        }
+    }
+}

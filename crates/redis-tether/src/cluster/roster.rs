@@ -1,0 +1,33 @@
+//! What handles see of a cluster: the layout of its slots, with the tether of each shard. The supervisor shows a new one whenever
+//! either changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::layout::Layout;
+use crate::tether::Tether;
+
+pub(crate) struct Roster {
+    pub(crate) layout: Arc<Layout>,
+    /// Of the layout's shards, in the same order. A shard whose tether did not start has none for a moment.
+    pub(crate) tethers: Vec<Option<Tether>>,
+    pub(crate) has_ended: bool,
+}
+
+impl Roster {
+    pub(crate) fn new(layout: Arc<Layout>, tethers: &BTreeMap<u32, Tether>) -> Roster {
+        let of = |number: u32| tethers.get(&number).cloned();
+        let tethers = layout.shards().iter().map(|shard| of(shard.number)).collect();
+        Roster { layout, tethers, has_ended: false }
+    }
+
+    /// Before the first survey.
+    pub(crate) fn empty() -> Roster {
+        Roster { layout: Arc::new(Layout::unknown()), tethers: Vec::new(), has_ended: false }
+    }
+
+    /// After the end.
+    pub(crate) fn ended() -> Roster {
+        Roster { has_ended: true, ..Roster::empty() }
+    }
+}

@@ -1,0 +1,63 @@
+//! One shard as its tether sees it: the endpoint whose address is whoever is primary of these slots. The watcher of that tether
+//! asks here; the surveyor of the cluster finds out.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis_tether_core::Address;
+use redis_tether_core::cluster::Node;
+use redis_tether_core::recovery::ResolvePace;
+use tokio::time::Instant;
+
+use super::error::SurveyError;
+use super::survey::Surveyor;
+use crate::lock::lock;
+
+pub(crate) struct ShardSource {
+    number: u32,
+    surveyor: Arc<Surveyor>,
+    /// Who was told to be the primary.
+    told: Mutex<Option<Node>>,
+}
+
+/// Where the primary is.
+pub(crate) struct Whereabouts {
+    pub(crate) addresses: Vec<Address>,
+    /// It was another one when this was asked before.
+    pub(crate) has_moved: bool,
+}
+
+impl ShardSource {
+    pub(crate) fn new(number: u32, surveyor: Arc<Surveyor>) -> ShardSource {
+        ShardSource { number, surveyor, told: Mutex::new(None) }
+    }
+
+    /// While the shard's link serves, what is known will do; else the nodes are asked. Its caller bounds the waiting. Cancel safe.
+    pub(crate) async fn ask(&self, pace: ResolvePace, max_age: Duration) -> Result<Whereabouts, SurveyError> {
+        let layout = match pace {
+            ResolvePace::Settled => self.surveyor.layout(),
+            ResolvePace::Urgent => {
+                let now = Instant::now();
+                self.surveyor.fresh(now.checked_sub(max_age).unwrap_or(now)).await?
+            }
+        };
+        let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
+        let primary = &group.primary;
+        let places = self.surveyor.locate(&primary.host, primary.port, max_age).await?;
+        let before = lock(&self.told).replace(primary.clone());
+        let addresses = places.into_iter().map(Address::Tcp).collect();
+        Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })
+    }
+
+    /// Says when the shard has another primary than was told last. Ends with the surveyor.
+    pub(crate) async fn watch(&self, displaced: impl Fn()) {
+        let mut found = self.surveyor.found();
+        while found.changed().await.is_ok() {
+            let layout = found.borrow_and_update().layout.clone();
+            let Some(group) = layout.shard(self.number) else { continue };
+            if lock(&self.told).as_ref().is_some_and(|told| *told != group.primary) {
+                displaced();
+            }
+        }
+    }
+}

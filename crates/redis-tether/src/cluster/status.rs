@@ -1,0 +1,94 @@
+//! What a cluster shows of itself: its shards, and whether all is well with them. Pure data.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::SurveyError;
+use super::layout::Numbered;
+use crate::status::{Readiness, Status};
+use crate::tether::Tether;
+
+/// One shard of a cluster.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Shard {
+    /// Its number, which it keeps through failovers and replacements of nodes.
+    pub number: u32,
+    /// The slots that it has.
+    pub slots: Vec<RangeInclusive<u16>>,
+    /// What keeps its link. Shut down, it is started again.
+    pub tether: Tether,
+}
+
+impl Shard {
+    pub(super) fn new(shard: &Numbered, tether: Tether) -> Shard {
+        let slots = shard.group.ranges.iter().map(|(first, last)| *first..=*last).collect();
+        Shard { number: shard.number, slots, tether }
+    }
+}
+
+/// The state of a cluster at one moment.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// The endpoint as configured, without credentials.
+    pub endpoint: Arc<str>,
+    /// The status of each shard, by its number.
+    pub shards: Vec<(u32, Status)>,
+    /// Whether every slot is some shard's.
+    pub is_covered: bool,
+    /// Why the last survey of the slots failed, if it did.
+    pub last_error: Option<Arc<str>>,
+}
+
+impl ClusterStatus {
+    pub(super) fn new(
+        endpoint: Arc<str>,
+        shards: Vec<Shard>,
+        is_covered: bool,
+        error: Option<SurveyError>,
+    ) -> ClusterStatus {
+        let shards = shards.into_iter().map(|shard| (shard.number, shard.tether.status().borrow().clone())).collect();
+        let last_error = error.map(|error| error.to_string().into());
+        ClusterStatus { endpoint, shards, is_covered, last_error }
+    }
+
+    /// How ready the least ready shard is; down while a slot is nobody's.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let least = self.shards.iter().map(|(_, status)| status.readiness()).min();
+        least.filter(|_| self.is_covered).unwrap_or(Readiness::Down)
+    }
+}
+
+impl fmt::Display for ClusterStatus {
+    /// One line for a log or a health endpoint: what is not well, in full.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.endpoint)?;
+        let serving = self.shards.iter().filter(|(_, status)| status.readiness() == Readiness::Writable).count();
+        write!(f, ", {serving} of {} shards connected", self.shards.len())?;
+        if !self.is_covered {
+            f.write_str(", some slots are nobody's")?;
+        }
+        if let Some(error) = &self.last_error {
+            write!(f, ", last error: {error}")?;
+        }
+        for (_, status) in self.shards.iter().filter(|(_, status)| status.readiness() != Readiness::Writable) {
+            write!(f, "; {status}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The cluster did not become ready in time, or is ending.
+#[derive(Debug, thiserror::Error)]
+#[error("not ready after {waited:.1?}: {status}")]
+#[non_exhaustive]
+pub struct ClusterNotReady {
+    /// The status when the wait ended.
+    pub status: Box<ClusterStatus>,
+    /// How long was waited.
+    pub waited: Duration,
+}

@@ -1,0 +1,251 @@
+//! The supervisor of one cluster: it has its slots surveyed, keeps a tether for each shard, and shows handles which shard has
+//! which. Its handlers only note things, start and end tethers; what a shard's own failures lead to, that shard's tether sees to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::Common;
+use super::event::ClusterEvent;
+use super::layout::Layout;
+use super::roster::Roster;
+use super::shard::ShardSource;
+use crate::control::task;
+use crate::tether::Tether;
+use crate::tether::builder::Part;
+
+/// How long after its end a shard's tether is started again, where it should not have ended.
+const RESTART_AFTER: Duration = Duration::from_millis(100);
+
+pub(crate) enum ClusterMsg {
+    /// A survey has told something new.
+    Surveyed,
+    /// The surveys panicked.
+    SurveysEnded,
+    /// Start again what did not start or has ended.
+    Mend,
+    /// End: let commands in flight finish.
+    ShutDown,
+    /// They have.
+    Drained,
+}
+
+#[cfg(feature = "cluster")]
+impl ractor::Message for ClusterMsg {}
+
+pub(crate) struct ClusterSupervisor;
+
+pub(crate) struct ClusterState {
+    common: Arc<Common>,
+    tasks: TaskTracker,
+    tethers: BTreeMap<u32, Tether>,
+    surveys: Option<AbortOnDropHandle<()>>,
+    news: Option<AbortOnDropHandle<()>>,
+    mending: Option<AbortOnDropHandle<()>>,
+    is_ending: bool,
+}
+
+#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+impl Actor for ClusterSupervisor {
+    type Msg = ClusterMsg;
+    type State = ClusterState;
+    type Arguments = Arc<Common>;
+
+    async fn pre_start(
+        &self,
+        _myself: ActorRef<ClusterMsg>,
+        common: Arc<Common>,
+    ) -> Result<ClusterState, ActorProcessingErr> {
+        let tasks = common.tasks.clone();
+        let tethers = BTreeMap::new();
+        Ok(ClusterState { common, tasks, tethers, surveys: None, news: None, mending: None, is_ending: false })
+    }
+
+    async fn post_start(
+        &self,
+        myself: ActorRef<ClusterMsg>,
+        state: &mut ClusterState,
+    ) -> Result<(), ActorProcessingErr> {
+        state.begin_surveys(&myself);
+        state.listen(&myself);
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ClusterMsg>,
+        message: ClusterMsg,
+        state: &mut ClusterState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ClusterMsg::Surveyed => state.follow(&myself).await,
+            ClusterMsg::SurveysEnded => {
+                tracing::warn!("surveying the cluster's slots panicked, and is begun again");
+                state.surveys = None;
+                state.mend_later(&myself);
+            }
+            ClusterMsg::Mend => {
+                state.mending = None;
+                if state.surveys.is_none() {
+                    state.begin_surveys(&myself);
+                }
+                state.follow(&myself).await;
+            }
+            ClusterMsg::ShutDown => state.shut_down(&myself),
+            ClusterMsg::Drained => myself.stop(None),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<ClusterMsg>,
+        event: SupervisionEvent,
+        state: &mut ClusterState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (SupervisionEvent::ActorFailed(who, _) | SupervisionEvent::ActorTerminated(who, _, _)) = event else {
+            return Ok(());
+        };
+        let ended = state.tethers.iter().find(|(_, tether)| tether.actor().get_id() == who.get_id());
+        if let Some(number) = ended.map(|(number, _)| *number).filter(|_| !state.is_ending) {
+            tracing::warn!(shard = number, "the tether of a shard ended, and is started again");
+            state.tethers.remove(&number);
+            state.mend_later(&myself);
+        }
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        _myself: ActorRef<ClusterMsg>,
+        state: &mut ClusterState,
+    ) -> Result<(), ActorProcessingErr> {
+        // ractor hands the state to the actor above: nothing that lives may be in it.
+        state.tethers.clear();
+        (state.surveys, state.news, state.mending) = (None, None, None);
+        Ok(())
+    }
+}
+
+impl ClusterState {
+    fn begin_surveys(&mut self, myself: &ActorRef<ClusterMsg>) {
+        let (surveyor, rng) = (self.common.surveyor.clone(), self.common.fork_rng());
+        let pacing = self.common.pacing;
+        let myself = myself.clone();
+        let work = async move { surveyor.run(pacing, rng).await };
+        // It ends by a panic alone: of the application's resolver, or its transport.
+        self.surveys = Some(task::reporting(&self.tasks, work, move |_| {
+            let _ = myself.send_message(ClusterMsg::SurveysEnded);
+        }));
+    }
+
+    /// Has itself told of what surveys find.
+    fn listen(&mut self, myself: &ActorRef<ClusterMsg>) {
+        let (mut found, myself, common) = (self.common.surveyor.found(), myself.clone(), self.common.clone());
+        let work = async move {
+            let mut known: Option<Arc<Layout>> = None;
+            let mut told = None;
+            while found.changed().await.is_ok() {
+                let (layout, error) = {
+                    let found = found.borrow_and_update();
+                    (found.layout.clone(), found.error.clone())
+                };
+                if error != told {
+                    if let Some(error) = &error {
+                        tracing::warn!(endpoint = &*common.endpoint, %error, "the cluster's slots could not be surveyed");
+                        common.send(ClusterEvent::SurveyFailed { error: error.to_string().into() });
+                    }
+                    told = error;
+                }
+                if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &layout)) {
+                    known = Some(layout);
+                    let _ = myself.send_message(ClusterMsg::Surveyed);
+                }
+            }
+        };
+        self.news = Some(task::reporting(&self.tasks, work, |_| ()));
+    }
+
+    /// Has a tether for each shard that there is, and none besides.
+    async fn follow(&mut self, myself: &ActorRef<ClusterMsg>) {
+        if self.is_ending {
+            return;
+        }
+        let layout = self.common.surveyor.layout();
+        for shard in layout.shards() {
+            if self.tethers.contains_key(&shard.number) {
+                continue;
+            }
+            match self.start(myself, shard.number).await {
+                Some(tether) => drop(self.tethers.insert(shard.number, tether)),
+                None => self.mend_later(myself),
+            }
+        }
+        let is_there = |number: &u32| layout.shard(*number).is_some();
+        let gone: Vec<u32> = self.tethers.keys().copied().filter(|number| !is_there(number)).collect();
+        // Handles are shown the new state before anything of the old one ends.
+        self.common.show(Roster::new(layout, &self.tethers));
+        for number in gone {
+            if let Some(tether) = self.tethers.remove(&number) {
+                self.common.send(ClusterEvent::ShardRemoved { shard: number });
+                self.tasks.spawn(async move { tether.shutdown().await });
+            }
+        }
+    }
+
+    async fn start(&self, myself: &ActorRef<ClusterMsg>, number: u32) -> Option<Tether> {
+        let common = &self.common;
+        let part = Part {
+            shard: Arc::new(ShardSource::new(number, common.surveyor.clone())),
+            name: format!("{} shard {number}", common.endpoint).into(),
+            connector: common.connector.clone(),
+            resolver: common.resolver.clone(),
+        };
+        let mut builder = Tether::builder((*common.config).clone()).part_of_cluster(part).supervisor(myself.get_cell());
+        if let Some(seed) = common.seed {
+            builder = builder.seed(seed.wrapping_add(u64::from(number)));
+        }
+        match builder.start().await {
+            Ok(tether) => {
+                let events = common.clone();
+                tether.control.board.forward(move |event| {
+                    events.send(ClusterEvent::Shard { shard: number, event: event.clone() });
+                    true
+                });
+                common.send(ClusterEvent::ShardAdded { shard: number });
+                Some(tether)
+            }
+            Err(error) => {
+                tracing::error!(shard = number, %error, "the tether of a shard did not start, and is started again");
+                None
+            }
+        }
+    }
+
+    fn mend_later(&mut self, myself: &ActorRef<ClusterMsg>) {
+        let myself = myself.clone();
+        self.mending = Some(task::after(&self.tasks, RESTART_AFTER, move || {
+            let _ = myself.send_message(ClusterMsg::Mend);
+        }));
+    }
+
+    fn shut_down(&mut self, myself: &ActorRef<ClusterMsg>) {
+        if std::mem::replace(&mut self.is_ending, true) {
+            return;
+        }
+        self.common.end_commands();
+        (self.surveys, self.news, self.mending) = (None, None, None);
+        let (tethers, myself) = (std::mem::take(&mut self.tethers), myself.clone());
+        let mut shutdowns = tokio::task::JoinSet::new();
+        for tether in tethers.into_values() {
+            shutdowns.spawn(async move { tether.shutdown().await });
+        }
+        self.tasks.spawn(async move {
+            while shutdowns.join_next().await.is_some() {}
+            let _ = myself.send_message(ClusterMsg::Drained);
+        });
+    }
+}

@@ -1,0 +1,328 @@
+//! Finding out who has which slots. One task does it for the whole cluster: slowly while all is well, and at once when a command
+//! was sent elsewhere or a shard is in doubt. While all is well one node is asked, over a connection that is kept; else several
+//! are, and the configuration endpoint is resolved anew. Whom to believe, the core decides.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use redis_tether_core::Lane;
+use redis_tether_core::cluster::{Testimony, believed, has_majority};
+use redis_tether_core::pacing::{Pacing, PacingSettings};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use super::error::SurveyError;
+use super::layout::Layout;
+use super::testimony;
+use crate::config::{ClusterEndpoint, Config};
+use crate::dial::Connector;
+use crate::question::{Fan, Line, failed};
+use crate::resolve::{Query, Resolve, ResolveError};
+
+/// After the first answer the others are waited for no longer than this: a node that is frozen is to hold up nobody.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// So many of the known nodes are asked at a time. Most of them are right, and a cluster may have a thousand.
+const NODES_ASKED: usize = 6;
+
+/// So many addresses of each seed are.
+const ADDRESSES_ASKED: usize = 3;
+
+/// A name that takes longer to resolve is passed over, this time.
+const LOOKUP_PATIENCE: Duration = Duration::from_millis(250);
+
+/// Surveys are up to this part of the interval early, so that a fleet does not ask in step.
+const JITTER: f64 = 0.2;
+
+/// See the head of this file.
+pub(crate) struct Surveyor {
+    config: Arc<Config>,
+    endpoint: ClusterEndpoint,
+    connector: Connector,
+    resolver: Arc<dyn Resolve>,
+    found: watch::Sender<Found>,
+    wanted: Notify,
+    is_doubted: AtomicBool,
+    /// Whose turn it is to be asked.
+    turn: AtomicUsize,
+}
+
+/// What came of the surveys so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) layout: Arc<Layout>,
+    /// When the last survey began.
+    begun: Option<Instant>,
+    /// Why it told nothing.
+    pub(crate) error: Option<SurveyError>,
+}
+
+/// The connections that are kept from survey to survey.
+type Lines = BTreeMap<SocketAddr, Line>;
+
+enum Report {
+    Located(Result<Vec<SocketAddr>, SurveyError>),
+    Said(SocketAddr, Result<(Testimony, Line), SurveyError>),
+}
+
+impl Surveyor {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        endpoint: ClusterEndpoint,
+        connector: Connector,
+        resolver: Arc<dyn Resolve>,
+        turn: usize,
+    ) -> Surveyor {
+        let found = Found { layout: Arc::new(Layout::unknown()), begun: None, error: None };
+        Surveyor {
+            config,
+            endpoint,
+            connector,
+            resolver,
+            found: watch::Sender::new(found),
+            wanted: Notify::new(),
+            is_doubted: AtomicBool::new(true),
+            turn: AtomicUsize::new(turn),
+        }
+    }
+
+    pub(crate) fn found(&self) -> watch::Receiver<Found> {
+        self.found.subscribe()
+    }
+
+    pub(crate) fn layout(&self) -> Arc<Layout> {
+        self.found.borrow().layout.clone()
+    }
+
+    /// What is known is in doubt: it is surveyed as soon as may be.
+    pub(crate) fn doubt(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
+        self.wanted.notify_one();
+    }
+
+    /// What a survey tells that began no earlier than this. Its caller bounds the waiting. Cancel safe.
+    pub(crate) async fn fresh(&self, not_before: Instant) -> Result<Arc<Layout>, SurveyError> {
+        let mut found = self.found();
+        loop {
+            {
+                let found = found.borrow_and_update();
+                if found.begun.is_some_and(|begun| begun >= not_before) {
+                    return found.error.clone().map_or_else(|| Ok(found.layout.clone()), Err);
+                }
+            }
+            self.doubt();
+            if found.changed().await.is_err() {
+                return Err(SurveyError::TimedOut);
+            }
+        }
+    }
+
+    /// Where a host is now.
+    pub(crate) async fn locate(
+        &self,
+        host: &str,
+        port: u16,
+        max_age: Duration,
+    ) -> Result<Vec<SocketAddr>, SurveyError> {
+        if let Ok(ip) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, port)]);
+        }
+        let found = self.resolver.resolve(Query::new(host, port).with_max_age(max_age)).await?;
+        if found.is_empty() {
+            return Err(ResolveError::NoAddress { host: host.to_owned() }.into());
+        }
+        Ok(found)
+    }
+
+    /// Surveys for ever. Dropping the future closes every connection.
+    pub(crate) async fn run(&self, pacing: PacingSettings, mut rng: fastrand::Rng) -> Infallible {
+        let mut lines = Lines::new();
+        let (origin, mut patience) = (Instant::now(), Pacing::new(pacing));
+        let mut doubted_since = None;
+        loop {
+            let begun = Instant::now();
+            let is_doubted = self.is_doubted.swap(false, Ordering::Relaxed);
+            let outcome = self.survey(&mut lines, is_doubted).await;
+            let earliest = match &outcome {
+                Err(error) if error.is_for_people() => {
+                    origin + patience.failed(origin.elapsed(), Lane::Rejected, &mut rng)
+                }
+                _ => {
+                    patience = Pacing::new(pacing);
+                    begun + self.config.resolve.fast_interval
+                }
+            };
+            let by_itself = match &outcome {
+                Ok(_) => {
+                    doubted_since = None;
+                    begun + self.config.resolve.interval.mul_f64(1.0 - JITTER * rng.f64())
+                }
+                // Nobody may be there to ask for it: there is no shard before the first layout.
+                Err(_) => {
+                    self.is_doubted.store(true, Ordering::Relaxed);
+                    let since = *doubted_since.get_or_insert(begun);
+                    begun + self.interval_in_doubt(since)
+                }
+            };
+            self.tell(begun, outcome);
+            if !is_doubted {
+                // One is enough to ask the next time.
+                lines = lines.into_iter().take(1).collect();
+            }
+            tokio::select! {
+                biased;
+                () = self.wanted.notified() => {}
+                () = sleep_until(by_itself) => {}
+            }
+            sleep_until(earliest).await;
+        }
+    }
+
+    fn interval_in_doubt(&self, since: Instant) -> Duration {
+        let resolve = &self.config.resolve;
+        if since.elapsed() < resolve.fast_for { resolve.fast_interval } else { resolve.outage_interval }
+    }
+
+    fn tell(&self, begun: Instant, outcome: Result<Option<Testimony>, SurveyError>) {
+        self.found.send_modify(|found| {
+            found.begun = Some(begun);
+            match outcome {
+                Ok(testimony) => {
+                    found.error = None;
+                    let news = testimony.and_then(|testimony| found.layout.succeeded_by(&testimony.groups));
+                    if let Some(layout) = news {
+                        found.layout = Arc::new(layout);
+                    }
+                }
+                Err(error) => found.error = Some(error),
+            }
+        });
+    }
+
+    /// What is believed; `None` if it is what stands.
+    async fn survey(&self, lines: &mut Lines, is_doubted: bool) -> Result<Option<Testimony>, SurveyError> {
+        if !is_doubted && self.one_confirms(lines).await {
+            return Ok(None);
+        }
+        self.ask_around(lines).await.map(Some)
+    }
+
+    /// Whether a node that is known says what is known.
+    async fn one_confirms(&self, lines: &mut Lines) -> bool {
+        let Some((at, line)) = lines.pop_first() else { return false };
+        let Ok((testimony, line)) = self.question(at, Some(line)).await else { return false };
+        lines.insert(at, line);
+        let layout = self.layout();
+        layout.shards().iter().map(|shard| &shard.group).eq(&testimony.groups)
+    }
+
+    async fn ask_around(&self, lines: &mut Lines) -> Result<Testimony, SurveyError> {
+        let max_age = self.config.resolve.fast_interval;
+        let mut fan = Fan::new();
+        for (host, port) in self.nodes_to_ask() {
+            fan.add(async move { Report::Located(self.find(&host, port, 1, max_age).await) });
+        }
+        for seed in &self.endpoint.seeds {
+            fan.add(async { Report::Located(self.find(&seed.host, seed.port, ADDRESSES_ASKED, max_age).await) });
+        }
+        let (mut asked, mut testimonies, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        let mut until = None;
+        loop {
+            let report = match until {
+                Some(until) => timeout_at(until, fan.next()).await.unwrap_or_default(),
+                None => fan.next().await,
+            };
+            match report {
+                None => break,
+                Some(Report::Located(Ok(places))) => {
+                    for at in places {
+                        if !asked.contains(&at) {
+                            asked.push(at);
+                            let line = lines.remove(&at);
+                            fan.add(async move { Report::Said(at, self.question(at, line).await) });
+                        }
+                    }
+                }
+                Some(Report::Said(at, Ok((testimony, line)))) => {
+                    lines.insert(at, line);
+                    testimonies.push(testimony);
+                    until.get_or_insert_with(|| Instant::now() + GRACE);
+                    if has_majority(&testimonies, asked.len()) {
+                        break;
+                    }
+                }
+                Some(Report::Located(Err(error)) | Report::Said(_, Err(error))) => errors.push(error),
+            }
+        }
+        drop(fan);
+        lines.retain(|at, _| asked.contains(at));
+        believed(&testimonies).cloned().ok_or_else(|| SurveyError::of_all(errors))
+    }
+
+    /// Some of the nodes that are known, others each time.
+    fn nodes_to_ask(&self) -> Vec<(String, u16)> {
+        let layout = self.layout();
+        let nodes = layout.shards().iter().flat_map(|shard| shard.group.nodes());
+        let mut nodes: Vec<_> = nodes.map(|node| (node.host.clone(), node.port)).collect();
+        if nodes.len() > NODES_ASKED {
+            let turn = self.turn.fetch_add(NODES_ASKED, Ordering::Relaxed) % nodes.len();
+            nodes.rotate_left(turn);
+            nodes.truncate(NODES_ASKED);
+        }
+        nodes
+    }
+
+    /// Some of the places of this host, others each time.
+    async fn find(
+        &self,
+        host: &str,
+        port: u16,
+        most: usize,
+        max_age: Duration,
+    ) -> Result<Vec<SocketAddr>, SurveyError> {
+        let mut places = match timeout(LOOKUP_PATIENCE, self.locate(host, port, max_age)).await {
+            Ok(places) => places?,
+            Err(_) => return Err(ResolveError::TimedOut { host: host.to_owned() }.into()),
+        };
+        if places.len() > most {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed) % places.len();
+            places.rotate_left(turn);
+            places.truncate(most);
+        }
+        Ok(places)
+    }
+
+    /// Asks the node at this address, over the connection that was kept if that still works.
+    async fn question(&self, at: SocketAddr, kept: Option<Line>) -> Result<(Testimony, Line), SurveyError> {
+        let limit = self.config.dial.connect_timeout;
+        let answer = async {
+            let kept = match kept {
+                Some(mut line) => line.ask(&testimony::questions()).await.ok().map(|replies| (replies, line)),
+                None => None,
+            };
+            let (replies, line) = match kept {
+                Some(answered) => answered,
+                None => {
+                    let mut line = self.open(at).await?;
+                    (line.ask(&testimony::questions()).await?, line)
+                }
+            };
+            Ok((testimony::read(at, replies, self.config.password.as_ref())?, line))
+        };
+        timeout(limit, answer).await.unwrap_or_else(|_| Err(failed::timed_out(&at.into(), limit).into()))
+    }
+
+    async fn open(&self, at: SocketAddr) -> Result<Line, SurveyError> {
+        let address = at.into();
+        let stream = self.connector.connect(&address).await.map_err(|rejection| rejection.at(&address))?;
+        let mut line = Line::new(stream, address);
+        if let Some(password) = &self.config.password {
+            line.sign_in(self.config.username.as_deref(), password).await?;
+        }
+        Ok(line)
+    }
+}

@@ -1,0 +1,58 @@
+//! A command that a node of a cluster has sent elsewhere for this once (`ASK`): it goes behind an `ASKING`, in the same write, since
+//! that allows the next command of the connection and no other.
+
+use std::iter;
+
+use redis::{Cmd, RedisResult, Value};
+
+use super::command::Demand;
+use super::flags::Words;
+use super::request::{Judgement, One, Request};
+use crate::multiplexer::Wants;
+
+const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+
+/// See the head of this file.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a>(pub(crate) &'a Cmd);
+
+impl Request for Asking<'_> {
+    type Reply = Value;
+
+    fn demand(self) -> Demand {
+        One(self.0).demand()
+    }
+
+    fn bytes(self) -> usize {
+        One(self.0).bytes() + ASKING.len()
+    }
+
+    fn encode(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(ASKING);
+        One(self.0).encode(bytes);
+    }
+
+    /// That to `ASKING` says nothing.
+    fn wants(self) -> Wants {
+        Wants::many(1, 1, false)
+    }
+
+    fn reply(self, value: Value) -> Value {
+        match value {
+            Value::Array(values) => values.into_iter().next().unwrap_or_default(),
+            value => value,
+        }
+    }
+
+    fn judge(self, reply: &RedisResult<Value>) -> Judgement {
+        One(self.0).judge(reply)
+    }
+
+    fn handed_out(self, reply: RedisResult<Value>) -> RedisResult<Value> {
+        One(self.0).handed_out(reply)
+    }
+
+    fn words(&self) -> impl Iterator<Item = Words<'_>> {
+        iter::once(Words::of(self.0))
+    }
+}

@@ -1,0 +1,53 @@
+//! Endpoints that are not what the configuration takes them for: typed errors that say which, and no storm.
+
+use std::time::Duration;
+
+use redis_tether::{ClusterSeed, ClusterTether, Config, ConfigError, StartError, Tether};
+use redis_tether_testkit::{Server, ServerKind};
+use redis_tether_tests::fakes::config;
+use redis_tether_tests::on_each_server;
+use redis_tether_tests::servers::server_binary;
+
+on_each_server!(a_server_of_its_own, a_cluster_without_slots);
+
+fn cluster_at(server: &Server) -> Config {
+    Config::cluster([ClusterSeed::new(server.addr().ip().to_string(), server.addr().port())])
+}
+
+async fn told(config: Config) -> String {
+    let tether = ClusterTether::start(config).await.expect("a valid configuration");
+    let not_ready = tether.ready(Duration::from_millis(1500)).await.expect_err("it cannot work");
+    tether.shutdown().await;
+    not_ready.to_string()
+}
+
+async fn connections(server: &Server) -> i64 {
+    server.full_info().await.expect("an answer").number("total_connections_received").expect("a number")
+}
+
+async fn a_server_of_its_own(kind: ServerKind) {
+    let server = Server::start(&server_binary(kind)).await.expect("a server");
+    let before = connections(&server).await;
+    let told = told(cluster_at(&server)).await;
+    assert!(told.contains("is no node of a cluster") && told.contains("use redis://"), "{told}");
+    // Of 1.5 s, at the pace of refusals: 50, 100, 200 ms and then a quarter of a second, with jitter down to the half.
+    let asked = connections(&server).await - before;
+    assert!((2..=20).contains(&asked), "asked {asked} times");
+}
+
+async fn a_cluster_without_slots(kind: ServerKind) {
+    let server = Server::builder(&server_binary(kind)).config_line("cluster-enabled yes").start().await;
+    let told = told(cluster_at(&server.expect("a server"))).await;
+    assert!(told.contains("has assigned no slots"), "{told}");
+}
+
+#[tokio::test]
+async fn each_kind_of_tether_wants_its_own_kind_of_endpoint() {
+    let cluster = Config::cluster([ClusterSeed::new("localhost", 6379)]);
+    let refused = Tether::start(cluster).await.expect_err("not for a tether");
+    assert!(matches!(refused, StartError::Config(ConfigError::Cluster { .. })), "{refused}");
+    assert!(refused.to_string().contains("ClusterTether"), "{refused}");
+    let server = config(([127, 0, 0, 1], 6379).into());
+    let refused = ClusterTether::start(server).await.expect_err("not for a cluster");
+    assert!(refused.to_string().contains("redis+cluster://"), "{refused}");
+}

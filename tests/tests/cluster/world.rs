@@ -1,0 +1,164 @@
+//! A cluster behind a name, handles to it, and callers on each shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use redis_tether::redis::{AsyncCommands, RedisError};
+use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
+use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
+use redis_tether_tests::rig;
+use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::watch::{PATIENCE, within};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+/// The configuration endpoint; the DNS decides what it means.
+const NAME: &str = "cluster.test";
+
+/// One cluster at a time: each test measures time, and two of them would measure each other.
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
+
+/// What a loaded machine may add to a bound: debug builds run beside other tests, and six servers beside them, on as little as two
+/// cores. A release build is held to the bound as it is.
+pub(crate) fn allowance(debug: Duration) -> Duration {
+    if cfg!(debug_assertions) { debug } else { Duration::ZERO }
+}
+
+pub(crate) struct World {
+    pub(crate) cluster: ClusterDeployment,
+    pub(crate) dns: Dns,
+}
+
+impl World {
+    pub(crate) async fn new(kind: ServerKind) -> World {
+        let cluster = ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster");
+        let world = World { cluster, dns: Dns::new() };
+        world.name(&world.cluster);
+        world
+    }
+
+    /// The name means these nodes from now on.
+    pub(crate) fn name(&self, cluster: &ClusterDeployment) {
+        self.dns.set(NAME, cluster.nodes.iter().map(|node| node.addr().ip()).collect());
+    }
+
+    pub(crate) fn config(&self, protocol: Protocol) -> Config {
+        let mut config = Config::cluster([ClusterSeed::new(NAME, self.cluster.nodes[0].addr().port())]);
+        config.protocol = protocol;
+        // Replicas wait for a majority that takes the primary for down, and are elected; that is not what is measured.
+        config.commands.hold_window = Duration::from_secs(30);
+        config.commands.deadline = Duration::from_secs(30);
+        config
+    }
+
+    pub(crate) async fn tether(&self, protocol: Protocol) -> ClusterTether {
+        let config = self.config(protocol);
+        let tether = ClusterTether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
+        let tether = tether.expect("a valid configuration");
+        tether.ready(PATIENCE).await.expect("the cluster is well");
+        tether
+    }
+}
+
+/// Between two writes of one caller.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Callers that append values to lists, each value once.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    callers: Vec<(usize, JoinHandle<Tally>)>,
+}
+
+/// What a caller was told.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) done: Vec<String>,
+    pub(crate) failed: Vec<(String, RedisError)>,
+    /// The longest that a write took.
+    pub(crate) slowest: Duration,
+    /// When each was answered that was.
+    answered: Vec<Instant>,
+}
+
+impl Load {
+    /// One caller for each of these keys.
+    pub(crate) fn start(handle: &ClusterHandle, keys: Vec<String>) -> Load {
+        let stop = Arc::new(AtomicBool::new(false));
+        let start = |(caller, key): (usize, String)| (caller, tokio::spawn(call(key, handle.clone(), stop.clone())));
+        Load { callers: keys.into_iter().enumerate().map(start).collect(), stop }
+    }
+
+    pub(crate) async fn finish(self) -> Vec<Tally> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut tallies = Vec::new();
+        for (caller, task) in self.callers {
+            let what = format!("caller {caller} to finish");
+            tallies.push(within(PATIENCE * 2, &what, task).await.expect("no caller panics"));
+        }
+        tallies
+    }
+}
+
+async fn call(key: String, mut handle: ClusterHandle, stop: Arc<AtomicBool>) -> Tally {
+    let mut tally = Tally::default();
+    let mut number = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let value = format!("{key} {number}");
+        let begun = Instant::now();
+        match handle.rpush::<_, _, u64>(&key, &value).await {
+            Ok(_) => tally.done.push(value),
+            Err(error) => tally.failed.push((value, error)),
+        }
+        tally.answered.push(Instant::now());
+        tally.slowest = tally.slowest.max(begun.elapsed());
+        sleep(PAUSE).await;
+    }
+    tally
+}
+
+impl Tally {
+    pub(crate) fn assert_none_failed(&self) {
+        if let Some((value, error)) = self.failed.first() {
+            panic!("{} failed, first {value}: {error} ({:?})", self.failed.len(), error.outcome());
+        }
+    }
+
+    /// The first answer after this moment.
+    pub(crate) fn first_after(&self, moment: Instant) -> Option<Instant> {
+        self.answered.iter().copied().find(|answered| *answered > moment)
+    }
+}
+
+/// What a key's list holds, each value with how often it does, asked of the cluster itself.
+pub(crate) async fn held(handle: &mut ClusterHandle, key: &str) -> BTreeMap<String, u32> {
+    let values: Vec<String> = within(PATIENCE, "the list", handle.lrange(key, 0, -1)).await.expect("a primary");
+    let mut times = BTreeMap::new();
+    values.into_iter().for_each(|value| *times.entry(value).or_default() += 1);
+    times
+}
+
+pub(crate) fn assert_once(held: &BTreeMap<String, u32>, tally: &Tally) {
+    let again: Vec<_> = held.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(again.is_empty(), "executed more than once: {again:?}");
+    for (value, error) in &tally.failed {
+        let is_there = held.contains_key(value);
+        let may_be = error.outcome() == Some(redis_tether::Outcome::Ambiguous);
+        assert!(!is_there || may_be, "{value} was executed, and its caller told otherwise: {error}");
+    }
+}
+
+/// How many commands of this name all nodes have executed.
+pub(crate) async fn runs(cluster: &ClusterDeployment, name: &str) -> u64 {
+    let mut sum = 0;
+    for node in &cluster.nodes {
+        let Ok(Reply::Bulk(info)) = node.command(&["INFO", "commandstats"]).await else { continue };
+        let info = String::from_utf8_lossy(&info).into_owned();
+        let line = info.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+        sum += line.and_then(|line| line.split(',').next()?.parse::<u64>().ok()).unwrap_or_default();
+    }
+    sum
+}
