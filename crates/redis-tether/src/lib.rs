@@ -191,6 +191,34 @@
 //! The user at the sentinels needs `+subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master allchannels`; without
 //! `sentinel|master` the epoch is not known, and numbers decide.
 //!
+//! # Cluster
+//!
+//! ```no_run
+//! # use redis_tether::{ClusterTether, Config};
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let cluster = ClusterTether::start(Config::from_url("redis+cluster://clustercfg.example:6379")?).await?;
+//! let redis = cluster.handle(); // a `ConnectionLike`, too
+//! # let _ = redis;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each shard has a tether of its own ([`ClusterTether::shards`]): its link, epoch, suspicion, holding and outcomes are its own, and what
+//! happens to one shard is nothing to the others. Its endpoint is whoever is primary of its slots.
+//!
+//! - The slots are surveyed for all shards together (`CLUSTER SLOTS`, `CLUSTER INFO`): every [`resolve.interval`](ResolveSettings::interval)
+//!   at one node; at once, and at several nodes, when a command was sent elsewhere or a shard is in doubt, at most every
+//!   [`resolve.fast_interval`](ResolveSettings::fast_interval). The configuration endpoint is resolved anew and asked as well, so that all
+//!   nodes may be replaced behind it.
+//! - Nodes that disagree: one that takes its cluster for healthy counts for more than others, then most, then the latest epoch.
+//! - [`ClusterHandle`] says what goes where, and what is made of several answers.
+//! - A node that has not had a slot yet is in no answer of its cluster's: a command that is sent there by `ASK` waits until it has.
+//! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name), else for the first
+//!   name among the seeds, as those of managed services are; seeds that are addresses have certificates for addresses.
+//! - A [`Tether`] that is given a node of a cluster takes it for a server of its own, and hands `MOVED` out.
+//!
+//! The user needs `+cluster|slots`; without `+cluster|info` numbers decide alone.
+//!
 //! # Containers
 //!
 //! Inside a container, `127.0.0.1` and `localhost` are the container itself. Where Redis runs in another container, the

@@ -1,6 +1,7 @@
 //! Clusters of real servers, under load: primaries that are killed, frozen or asked to step down, slots that move, nodes that are all
 //! replaced, and what each kind of command does on several shards. One cluster at a time: six servers on as little as two cores.
 
+mod chaos;
 mod commands;
 mod faults;
 mod mistakes;
