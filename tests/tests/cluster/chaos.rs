@@ -84,10 +84,10 @@ async fn wreak(cluster: &ClusterDeployment, mut rng: fastrand::Rng) -> Vec<Strin
 /// Who leads the first shard and the second.
 async fn primaries(cluster: &ClusterDeployment) -> Option<[usize; 2]> {
     let mut found = [None; 2];
-    for shard in 0..2 {
+    for (shard, found) in found.iter_mut().enumerate() {
         for node in [shard, shard + ClusterDeployment::SHARDS] {
             if cluster.nodes[node].is_primary().await.unwrap_or(false) {
-                found[shard] = Some(node);
+                *found = Some(node);
             }
         }
     }

@@ -120,7 +120,7 @@ fn split<'a>(words: impl Iterator<Item = &'a [u8]> + Clone, and_arguments: usize
     let Some(first) = slots.next() else { return Route::Any };
     let total = arguments.count();
     // A key without its arguments is for the server to refuse, and so is the rest, of which nothing must run.
-    if total % step != 0 || slots.all(|slot| slot == first) {
+    if !total.is_multiple_of(step) || slots.all(|slot| slot == first) {
         return Route::Keyed(first);
     }
     let mut pieces: Vec<Piece> = Vec::new();

@@ -106,7 +106,7 @@ fn counts(answers: Vec<Value>) -> RedisResult<Value> {
     for answer in answers {
         match answer {
             Value::Map(pairs) => pairs.into_iter().try_for_each(|(name, number)| add(name, number))?,
-            Value::Array(flat) if flat.len() % 2 == 0 => {
+            Value::Array(flat) if flat.len().is_multiple_of(2) => {
                 let mut flat = flat.into_iter();
                 while let (Some(name), Some(number)) = (flat.next(), flat.next()) {
                     add(name, number)?;

@@ -56,7 +56,7 @@ enum Round {
 
 impl ClusterHandle {
     /// A command that goes to all shards.
-    pub(super) async fn to_all(&mut self, cmd: &Cmd, how: Merge) -> RedisResult<Value> {
+    pub(super) async fn everywhere(&mut self, cmd: &Cmd, how: Merge) -> RedisResult<Value> {
         let mut pieces = Vec::new();
         let whole = self.take_to_all(Cow::Borrowed(cmd), how, &mut pieces).await?;
         self.run_alone(whole, pieces).await
