@@ -99,6 +99,27 @@ pub enum Event {
         /// What happened, in one line.
         error: Arc<str>,
     },
+    /// The source of credentials, or the file that they are in, has none. What was had before is used until it expires.
+    #[non_exhaustive]
+    CredentialsFailed {
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
+    /// The link is signed in with fresh credentials, and goes on.
+    #[non_exhaustive]
+    Reauthenticated {
+        /// The link.
+        epoch: Epoch,
+    },
+    /// Fresh credentials were refused, or not answered in time. The link goes on with those that it had; they are tried
+    /// again.
+    #[non_exhaustive]
+    ReauthenticationFailed {
+        /// The link.
+        epoch: Epoch,
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
     /// The connection actor was replaced by a fresh one.
     #[non_exhaustive]
     Restarted {
@@ -146,6 +167,11 @@ impl fmt::Display for Event {
                 Ok(())
             }
             Event::ResolveFailed { error } => write!(f, "not resolved: {error}"),
+            Event::CredentialsFailed { error } => write!(f, "no fresh credentials: {error}"),
+            Event::Reauthenticated { epoch } => write!(f, "link signed in with fresh credentials, epoch {epoch}"),
+            Event::ReauthenticationFailed { epoch, error } => {
+                write!(f, "fresh credentials not taken, epoch {epoch}: {error}; the link goes on with the old ones")
+            }
             Event::Restarted { incarnation, reason } => {
                 write!(f, "connection actor restarted, incarnation {incarnation}: {reason}")
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::error::ConfigError;
+use super::secret_file::SecretFile;
 use super::settings::{HoldMode, Protocol, Retry, Verify};
 use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
 
@@ -226,6 +227,21 @@ macro_rules! tls_path {
     };
 }
 
+macro_rules! secret_file {
+    ($name:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            short: $name,
+            value: Value::Text {
+                read: |config| config.$field.as_ref().map(SecretFile::shown),
+                write: |config, path| config.$field = Some(SecretFile::new(path)),
+                problem: |config| config.$field.as_ref()?.problem(),
+                expected: "the absolute path of a file",
+            },
+        }
+    };
+}
+
 fn tls(config: &Config) -> Option<&TlsSettings> {
     config.tls.as_ref()
 }
@@ -237,6 +253,8 @@ fn tls_mut(config: &mut Config) -> &mut TlsSettings {
 
 /// All settings, in the order in which `Display` prints and validation checks them.
 pub(super) static SETTINGS: &[Setting] = &[
+    secret_file!("username_file", username_file),
+    secret_file!("password_file", password_file),
     word!("protocol", "protocol", protocol: Protocol),
     word!("verify", "verify", verify: Verify),
     span!("commands.deadline", "deadline", commands.deadline),

@@ -4,6 +4,7 @@
 mod env;
 mod file;
 mod properties;
+mod secret_files;
 mod sentinel;
 mod stackexchange;
 #[cfg(feature = "tls-no-provider")]

@@ -46,6 +46,9 @@ impl Journal {
             | Event::DialFailed { .. }
             | Event::Retired { .. }
             | Event::ResolveFailed { .. }
+            | Event::CredentialsFailed { .. }
+            | Event::Reauthenticated { .. }
+            | Event::ReauthenticationFailed { .. }
             | Event::Restarted { .. } => tracing::debug!(endpoint, "{event}"),
         }
     }

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Control;
 use super::beat;
 use super::connection::ConnectionMsg;
+use super::renewal;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
@@ -104,11 +105,20 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
         ask(&args, &bells),
         report_silence(&args),
     );
-    match may_ask(&args.link) {
-        true => {
-            tokio::join!(watch, rounds(&args, &bells, rng));
+    let guard = async {
+        match may_ask(&args.link) {
+            true => {
+                tokio::join!(watch, rounds(&args, &bells, rng));
+            }
+            false => watch.await,
         }
-        false => watch.await,
+    };
+    match args.control.keyring.asked() {
+        // Boxed, since few links have any, and all have the room for it.
+        Some(asked) => {
+            tokio::join!(guard, Box::pin(renewal::keep_signed_in(&args.control, &args.link, asked)));
+        }
+        None => guard.await,
     }
     // The link is dead, and whoever ended it has this ended, too.
     std::future::pending::<()>().await;
