@@ -4,6 +4,7 @@
 mod beat;
 pub(crate) mod board;
 pub(crate) mod connection;
+mod descent;
 pub(crate) mod ending;
 mod journal;
 pub(crate) mod probe;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
+use self::descent::Descent;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
@@ -67,6 +69,8 @@ pub(crate) struct Control {
     pub(crate) runtime: Handle,
     /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
     pub(crate) drains: TaskTracker,
+    /// Which history the server of the last link held.
+    descent: Descent,
     /// What its rounds keep to while it is idle.
     beat: Beat,
     origin: Instant,
@@ -120,6 +124,7 @@ impl Control {
             stopped: CancellationToken::new(),
             tasks,
             drains: TaskTracker::new(),
+            descent: Descent::default(),
             beat: seed.map_or_else(Beat::common, |_| Beat::own()),
             origin: Instant::now(),
             rng: Mutex::new(fastrand::Rng::with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(())))),

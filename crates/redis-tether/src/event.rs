@@ -87,6 +87,18 @@ pub enum Event {
         /// Whether its commands in flight get their replies (within the drain limit) or end at once.
         drained: bool,
     },
+    /// The primary holds another history of writes than the one before: it was restarted without its data, or from what was on its
+    /// disk, or somebody put another one in its place. Told where the server allows `INFO`, which it is asked when a link is
+    /// made. A replica that was promoted goes on from the one before, unless two were promoted between two links.
+    #[non_exhaustive]
+    LineageChanged {
+        /// The link that leads there.
+        epoch: Epoch,
+        /// Where it leads.
+        address: Address,
+        /// Whether the server held no keys at all when it was asked.
+        is_empty: bool,
+    },
     /// The endpoint means other addresses than before.
     #[non_exhaustive]
     AddressesChanged {
@@ -159,6 +171,10 @@ impl fmt::Display for Event {
                 write!(f, "link retired, epoch {epoch}: what is in flight finishes")
             }
             Event::Retired { epoch, drained: false } => write!(f, "link given up, epoch {epoch}"),
+            Event::LineageChanged { epoch, address, is_empty } => {
+                write!(f, "{address} does not go on from the primary before, epoch {epoch}")?;
+                if *is_empty { f.write_str(": it holds no keys at all") } else { Ok(()) }
+            }
             Event::AddressesChanged { addresses } => {
                 f.write_str("the endpoint means ")?;
                 for (place, address) in addresses.iter().enumerate() {

@@ -111,6 +111,8 @@
 //!
 //! - It does not make replication synchronous: a write that a primary confirmed just before it crashed, or while another had been
 //!   promoted, may be lost. That is Redis's to prevent (`WAIT`, `min-replicas-to-write`).
+//!   That a primary came back without its data, or another took its place that does not go on from it, is told where the
+//!   server allows `INFO` ([`Event::LineageChanged`]): what was in it, and is to be made anew, only the application knows.
 //! - A link over which replies come, but hardly any (a byte a second, while new connections are well), is not silent and is
 //!   not replaced; its commands run into their deadlines. [`Tether::reconnect`] replaces it.
 //!
@@ -241,7 +243,7 @@
 //! # Permissions
 //!
 //! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and where
-//! `PING`, `CLIENT SETNAME` or `CLIENT SETINFO` are denied, the denial is taken for an answer. Another database than 0 needs
+//! `PING`, `INFO`, `CLIENT SETNAME` or `CLIENT SETINFO` are denied, the denial is taken for an answer. Another database than 0 needs
 //! `+select`. For an application that reads and writes strings, this is enough:
 //!
 //! ```text
@@ -284,6 +286,7 @@ mod foreign;
 mod gate;
 mod handle;
 mod ledger;
+mod lineage;
 mod link;
 mod lock;
 mod multiplexer;

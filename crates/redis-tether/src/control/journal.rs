@@ -36,7 +36,7 @@ impl Journal {
     pub(crate) fn enter(&self, event: &Event) {
         let endpoint = &*self.endpoint;
         match event {
-            Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } => {
+            Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } | Event::LineageChanged { .. } => {
                 tracing::warn!(endpoint, "{event}");
             }
             Event::Connected { .. } | Event::Resumed { .. } | Event::AddressesChanged { .. } | Event::Stopped => {

@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Control;
 use super::beat;
 use super::connection::ConnectionMsg;
+use super::descent;
 use super::renewal;
 use super::silence;
 use super::task;
@@ -113,15 +114,18 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
             false => watch.await,
         }
     };
-    match args.control.keyring.asked() {
-        // Boxed, since few links have any, and all have the room for it.
-        Some(asked) => {
-            tokio::join!(guard, Box::pin(renewal::keep_signed_in(&args.control, &args.link, asked)));
-        }
-        None => guard.await,
-    }
+    tokio::join!(guard, beside(&args));
     // The link is dead, and whoever ended it has this ended, too.
     std::future::pending::<()>().await;
+}
+
+/// What else is to be done over the link. Boxed, since little of it takes long, and all links would have the room for it.
+async fn beside(args: &ProbeArgs) {
+    let ProbeArgs { control, link, .. } = args;
+    Box::pin(descent::look(control, link)).await;
+    if let Some(asked) = control.keyring.asked() {
+        Box::pin(renewal::keep_signed_in(control, link, asked)).await;
+    }
 }
 
 /// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.
