@@ -1,13 +1,18 @@
 //! Sending again what may have been executed, for callers who have opted in: a network that loses replies, in front of
 //! servers whose own word it is which commands change nothing.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use redis_tether::redis::{AsyncCommands, Cmd, RedisResult, Value, cmd, pipe};
 use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Protocol, Retry, Tether};
+use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Proxy, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use tokio::time::sleep;
 
 on_each_server! {
     reads_come_through,
@@ -16,11 +21,16 @@ on_each_server! {
     without_permission_to_ask_nothing_is_sent_again,
 }
 
+/// How many `INFO`s a fresh link is asked.
+const QUESTIONS: u64 = 3;
+
 /// A server behind a network that can be told to lose replies.
 struct Lossy {
     server: Server,
     proxy: Proxy,
     tether: Tether,
+    /// How often the server had been asked for `INFO` before there was a tether, and since then by the test.
+    asked_by_others: AtomicU64,
 }
 
 impl Lossy {
@@ -33,8 +43,31 @@ impl Lossy {
         let proxy = Proxy::start(server.addr()).await.expect("a proxy");
         let mut config = configure(config(proxy.addr()));
         config.protocol = protocol;
+        let before = asked(&server.full_info().await.expect("statistics"));
         let tether = connected(config).await;
-        Lossy { server, proxy, tether }
+        Lossy { server, proxy, tether, asked_by_others: AtomicU64::new(before + 1) }
+    }
+
+    async fn statistics(&self) -> Info {
+        self.asked_by_others.fetch_add(1, Ordering::Relaxed);
+        self.server.full_info().await.expect("statistics")
+    }
+
+    /// Waits until nothing is under way: a fresh link is asked which history its server holds, and the next reply would be
+    /// one to that.
+    async fn settled(&self) {
+        let all_asked = async {
+            loop {
+                let others = self.asked_by_others.load(Ordering::Relaxed);
+                if asked(&self.statistics().await) >= others + QUESTIONS * self.tether.stats().links {
+                    return;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(PATIENCE, "the fresh link to be asked", all_asked).await;
+        // Replies come in order.
+        let _: RedisResult<Value> = cmd("PING").query_async(&mut self.tether.handle()).await;
     }
 
     fn handle(&self, retry: Retry) -> Handle {
@@ -45,6 +78,7 @@ impl Lossy {
 
     /// Runs `send` while the reply to what it sends first is lost.
     async fn lose_reply<T>(&self, send: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        self.settled().await;
         let mut diary = Diary::of(&self.tether);
         self.proxy.cut_before_reply();
         let passes_again = async {
@@ -56,11 +90,19 @@ impl Lossy {
     }
 
     async fn executed(&self, command: &str) -> u64 {
-        let stats = self.server.full_info().await.expect("statistics");
+        let stats = self.statistics().await;
         let line = stats.field(&format!("cmdstat_{command}")).unwrap_or("calls=0,").to_owned();
         let calls = line.strip_prefix("calls=").and_then(|rest| rest.split(',').next());
         calls.and_then(|calls| calls.parse().ok()).expect("a number of calls")
     }
+}
+
+/// How often a server was asked for `INFO`, whether or not it answered.
+fn asked(statistics: &Info) -> u64 {
+    let line = statistics.field("cmdstat_info").unwrap_or_default();
+    let counts = line.split(',').filter_map(|count| count.split_once('='));
+    let asked = counts.filter(|(name, _)| matches!(*name, "calls" | "rejected_calls"));
+    asked.filter_map(|(_, count)| count.parse::<u64>().ok()).sum()
 }
 
 fn words(words: &[&str]) -> Cmd {

@@ -13,6 +13,7 @@ mod file;
 mod pacing;
 mod password;
 mod recovery;
+mod secret_file;
 mod sentinel;
 mod settings;
 mod stackexchange;
@@ -34,6 +35,7 @@ pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
+pub use secret_file::SecretFile;
 pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
     CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
@@ -89,6 +91,15 @@ pub struct Config {
     /// The password. Default: none, and then no AUTH is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<Password>,
+
+    /// The file that the username is in, in place of `username`. Needs a password or a `password_file`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username_file: Option<SecretFile>,
+
+    /// The file that the password is in, in place of `password`. The live link is signed in anew when what it holds has
+    /// changed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<SecretFile>,
 
     /// The number of the database. 0 to 2,147,483,647, within what the server has; default 0, where a connection begins, so
     /// that nothing need be sent or allowed to select it.
@@ -172,6 +183,20 @@ impl Config {
         self
     }
 
+    /// Signs in with the password that is in this file at the time.
+    #[must_use]
+    pub fn with_password_file(mut self, path: impl Into<SecretFile>) -> Self {
+        self.password_file = Some(path.into());
+        self
+    }
+
+    /// Signs in as the ACL user whose name is in this file at the time.
+    #[must_use]
+    pub fn with_username_file(mut self, path: impl Into<SecretFile>) -> Self {
+        self.username_file = Some(path.into());
+        self
+    }
+
     /// Speaks TLS, with these settings.
     #[must_use]
     pub fn with_tls(mut self, tls: TlsSettings) -> Self {
@@ -199,6 +224,8 @@ impl Config {
             tls: None,
             username: None,
             password: None,
+            username_file: None,
+            password_file: None,
             db: 0,
             protocol: Protocol::default(),
             client_name: None,

@@ -4,9 +4,11 @@
 mod beat;
 pub(crate) mod board;
 pub(crate) mod connection;
+mod descent;
 pub(crate) mod ending;
 mod journal;
 pub(crate) mod probe;
+mod renewal;
 mod silence;
 mod source;
 pub(crate) mod supervisor;
@@ -29,8 +31,11 @@ use tokio_util::task::TaskTracker;
 use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
+use self::descent::Descent;
 use crate::cluster::ShardSource;
 use crate::config::Config;
+use crate::credentials::CredentialSource;
+use crate::credentials::keyring::{self, Keyring};
 use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
@@ -46,7 +51,8 @@ pub(crate) struct Control {
     pub(crate) config: Arc<Config>,
     pub(crate) settings: Settings,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) board: Board,
+    pub(crate) board: Arc<Board>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) dialer: Dialer,
     /// For connections beside the link that the other one made.
     pub(crate) aside: Dialer,
@@ -66,11 +72,22 @@ pub(crate) struct Control {
     pub(crate) runtime: Handle,
     /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
     pub(crate) drains: TaskTracker,
+    /// Which history the server of the last link held.
+    descent: Descent,
     /// What its rounds keep to while it is idle.
     beat: Beat,
     origin: Instant,
     saved: Mutex<Saved>,
     rng: Mutex<fastrand::Rng>,
+}
+
+/// What an application has brought, or what is there in its place.
+pub(crate) struct Brought {
+    pub(crate) connector: Connector,
+    pub(crate) resolver: Arc<dyn Resolve>,
+    /// Goes before the credentials of the configuration.
+    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    pub(crate) seed: Option<u64>,
 }
 
 struct Saved {
@@ -83,16 +100,19 @@ impl Control {
         config: Arc<Config>,
         settings: Settings,
         shared: Arc<Shared>,
-        connector: Connector,
-        resolver: Arc<dyn Resolve>,
         reports: Arc<Reports>,
-        seed: Option<u64>,
+        Brought { connector, resolver, credentials, seed }: Brought,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
-        let tasks = TaskTracker::new();
-        let dialer = Dialer::new(config.clone(), connector.clone(), shared.gate.clone(), observer, tasks.clone());
+        let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+        let board = Arc::new(Board::new(shared.endpoint.clone()));
+        let report = credentials_failed(&board);
+        let keyring = Arc::new(Keyring::new(&config, credentials, tasks.clone(), ended.clone(), report));
+        let (gate, link_tasks) = (shared.gate.clone(), tasks.clone());
+        let dialer = Dialer::new(config.clone(), connector.clone(), keyring.clone(), gate, observer, link_tasks);
         Control {
-            board: Board::new(shared.endpoint.clone()),
+            board,
+            keyring,
             aside: dialer.aside(),
             dialer,
             runtime: Handle::current(),
@@ -104,10 +124,11 @@ impl Control {
             shard: None,
             connector,
             reports,
-            ended: CancellationToken::new(),
+            ended,
             stopped: CancellationToken::new(),
             tasks,
             drains: TaskTracker::new(),
+            descent: Descent::default(),
             beat: seed.map_or_else(Beat::common, |_| Beat::own()),
             origin: Instant::now(),
             rng: Mutex::new(fastrand::Rng::with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(())))),
@@ -205,6 +226,15 @@ impl Control {
         self.board.send(Event::Stopped);
         foreign::run("a waker", || self.stopped.cancel());
     }
+}
+
+/// A source of credentials that has none is told of as whatever fails beside a link.
+fn credentials_failed(board: &Arc<Board>) -> keyring::Report {
+    let board = board.clone();
+    Arc::new(move |error| {
+        board.update(|status| status.last_error = Some(error.clone()));
+        board.send(Event::CredentialsFailed { error });
+    })
 }
 
 /// Where links and handles report to: the present connection actor. A report while there is none is dropped; a fresh

@@ -40,6 +40,8 @@ use crate::outcome::{CommandError, Facts, Outcome, Reason};
 ///   replies are handed out as they came, `READONLY` and the like as well. (The tether hears of those all the same.)
 /// - It carries all that has one reply for each command: what changes the connection (`SELECT`, `CLIENT SETNAME`, `AUTH`,
 ///   `HELLO`, `RESET`, `ASKING`), and transactions of `WATCH`, `MULTI` and `EXEC` in single commands. `QUIT` ends it.
+/// - It is signed in with the credentials of the moment at which it is made. Where these change it is left alone, since an `AUTH` of
+///   ours would get into a `MULTI` of yours; servers keep whoever is signed in.
 /// - [`get_db`](ConnectionLike::get_db) gives the configured database, whatever was selected since.
 ///
 /// # When it is over

@@ -6,7 +6,7 @@ mod connector;
 mod error;
 mod levels;
 mod rejection;
-mod setup;
+pub(crate) mod setup;
 pub(crate) mod verify;
 mod within;
 
@@ -29,6 +29,7 @@ use self::setup::{SetupError, set_up};
 use self::verify::{Verdict, VerifyError, VerifyLevel, verify};
 use self::within::within;
 use crate::config::Config;
+use crate::credentials::keyring::{Issued, Keyring};
 use crate::gate::Gate;
 use crate::ledger::{Ledger, LedgerStream, LinkObserver};
 use crate::link::Link;
@@ -42,6 +43,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) struct Dialer {
     config: Arc<Config>,
     connector: Connector,
+    keyring: Arc<Keyring>,
     books: Books,
     tasks: TaskTracker,
     // What one dialer learns of an address, the other one knows.
@@ -61,19 +63,20 @@ impl Dialer {
     pub(crate) fn new(
         config: Arc<Config>,
         connector: Connector,
+        keyring: Arc<Keyring>,
         gate: Arc<Gate>,
         observer: Arc<dyn LinkObserver>,
         tasks: TaskTracker,
     ) -> Dialer {
         let levels = Arc::new(Levels::new(config.verify));
-        Dialer { config, connector, books: Books::Published(gate, observer), tasks, levels }
+        Dialer { config, connector, keyring, books: Books::Published(gate, observer), tasks, levels }
     }
 
     /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
     pub(crate) fn aside(&self) -> Dialer {
-        let Dialer { config, connector, tasks, levels, .. } = self;
-        let (config, connector) = (Arc::clone(config), connector.clone());
-        Dialer { config, connector, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
+        let Dialer { config, connector, keyring, tasks, levels, .. } = self;
+        let (config, connector, keyring) = (Arc::clone(config), connector.clone(), Arc::clone(keyring));
+        Dialer { config, connector, keyring, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -100,9 +103,10 @@ impl Dialer {
         let mut level = self.levels.at(address);
         let mut hung_up_on = None;
         let mut patience = None;
+        let mut attempt = Attempt { epoch, address, issued: None };
         let link = loop {
             let begun = Instant::now();
-            let (stage, error) = match self.dial_at(epoch, address, level, patience).await {
+            let (stage, error) = match self.dial_at(&mut attempt, level, patience).await {
                 Ok(link) => break link,
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::HungUp(stage, error)) => (stage, error),
@@ -123,7 +127,7 @@ impl Dialer {
         };
         let link = match hung_up_on {
             Some(above) if !self.levels.has_learned(address, level) => {
-                self.ask_again(epoch, address, above, link).await?
+                self.ask_again(&mut attempt, above, link).await?
             }
             _ => link,
         };
@@ -137,20 +141,14 @@ impl Dialer {
     /// A balancer may hang up once because a server behind it went away, and then the next question is answered by another,
     /// perhaps a replica that `PING` cannot tell from a primary. So `lower` is taken, and what it stands learned, only if the
     /// peer hangs up on the level above once more.
-    async fn ask_again(
-        &self,
-        epoch: Epoch,
-        address: &Address,
-        above: VerifyLevel,
-        lower: Link,
-    ) -> Result<Link, DialError> {
-        match self.dial_at(epoch, address, above, None).await {
+    async fn ask_again(&self, attempt: &mut Attempt<'_>, above: VerifyLevel, lower: Link) -> Result<Link, DialError> {
+        match self.dial_at(attempt, above, None).await {
             Ok(link) => Ok(link),
             Err(Failure::Final(error)) => Err(error),
             Err(Failure::HungUp(..)) => {
                 // One that hangs up on everybody hung up on this link as well.
                 if !lower.ledger().is_dead() {
-                    self.levels.learn(address, lower.verify_level());
+                    self.levels.learn(attempt.address, lower.verify_level());
                 }
                 Ok(lower)
             }
@@ -167,26 +165,28 @@ impl Dialer {
     }
 
     fn closed_when_ready(&self, address: &Address, ledger: &Ledger) -> Failure {
-        self.explain(Stage::Done, Problem::Closed, address, ledger)
+        self.explain(Stage::Done, Problem::Closed, address, ledger, None)
     }
 
     /// Makes one connection, at this level. `patience` is for a peer that hung up on a question and is now asked nothing.
     async fn dial_at(
         &self,
-        epoch: Epoch,
-        address: &Address,
+        attempt: &mut Attempt<'_>,
         level: VerifyLevel,
         patience: Option<Duration>,
     ) -> Result<Link, Failure> {
+        let address = attempt.address;
         let stream = self.connector.connect(address).await.map_err(|rejection| rejection.at(address))?;
-        let ledger = self.books.begin(epoch);
+        let ledger = self.books.begin(attempt.epoch);
         let stream = LedgerStream::new(stream, Arc::clone(&ledger));
         // What it is to be told and asked is said below and not by redis-rs, whose own setup loses the server's words where
         // signing in fails, so that 'no room' or 'loading' would read as a wrong password.
         let (mut multiplexer, driver) = Multiplexer::start(stream, &self.tasks);
 
-        let failure = |stage, error| self.explain(stage, error, address, &ledger);
-        let set_up = set_up(&mut multiplexer, &self.config, level).await;
+        self.take_credentials(attempt).await?;
+        let set_up = self.set_up(&mut multiplexer, level, attempt).await;
+        let issued = attempt.issued.clone().flatten();
+        let failure = |stage, error| self.explain(stage, error, address, &ledger, issued.as_deref());
         set_up.map_err(|error| failure(Stage::Setup, error.into()))?;
         let verdict = verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
@@ -197,16 +197,57 @@ impl Dialer {
         if ledger.is_dead() {
             return Err(self.closed_when_ready(address, &ledger));
         }
-        Ok(Link::new(address.clone(), &verdict, ledger, multiplexer, driver))
+        Ok(Link::new(address.clone(), &verdict, ledger, multiplexer, driver).signed_in_with(issued))
+    }
+
+    /// Once there is a connection: a source of credentials is not asked for those that cannot be made.
+    async fn take_credentials(&self, attempt: &mut Attempt<'_>) -> Result<(), Failure> {
+        if attempt.issued.is_none() {
+            let issued = self.keyring.for_dial().await.map_err(|rejection| rejection.at(attempt.address))?;
+            attempt.issued = Some(issued);
+        }
+        Ok(())
+    }
+
+    /// Whatever is refused may have been replaced a moment ago: with others, if there are any, it is tried once more at once.
+    async fn set_up(
+        &self,
+        multiplexer: &mut Multiplexer,
+        level: VerifyLevel,
+        attempt: &mut Attempt<'_>,
+    ) -> Result<(), SetupError> {
+        let issued = attempt.issued.clone().flatten();
+        let credentials = issued.as_deref().map(|issued| &issued.credentials);
+        let outcome = set_up(multiplexer, &self.config, level, credentials).await;
+        let is_refused =
+            matches!(&outcome, Err(SetupError::Rejected(rejection)) if rejection.kind == FailureKind::Auth);
+        let (true, Some(refused)) = (is_refused, &issued) else { return outcome };
+        let Some(other) = self.keyring.in_place_of(refused).await else { return outcome };
+        match set_up(multiplexer, &self.config, level, Some(&other.credentials)).await {
+            // It hung up on whoever was refused.
+            Err(SetupError::Closed) => outcome,
+            again => {
+                attempt.issued = Some(Some(other));
+                again
+            }
+        }
     }
 
     /// Why setting up or verifying failed. What the server said before it hung up counts for more than that it did.
-    fn explain(&self, stage: Stage, problem: Problem, address: &Address, ledger: &Ledger) -> Failure {
+    fn explain(
+        &self,
+        stage: Stage,
+        problem: Problem,
+        address: &Address,
+        ledger: &Ledger,
+        issued: Option<&Issued>,
+    ) -> Failure {
+        let password = issued.map(|issued| issued.credentials.password());
         match (problem, ledger.first_words().and_then(Rejection::by_greeting)) {
             // To whoever speaks plainly this is what a TLS server says, and to the parser it is noise.
             (_, Some(greeting)) if greeting.kind == FailureKind::Tls => Failure::Final(greeting.at(address)),
             (Problem::Rejected(rejection), _) | (Problem::Closed, Some(rejection)) => {
-                Failure::Final(rejection.without(self.config.password.as_ref()).at(address))
+                Failure::Final(rejection.without(password).at(address))
             }
             (Problem::Closed, None) => {
                 let rejection = match ledger.end() {
@@ -220,6 +261,14 @@ impl Dialer {
             }
         }
     }
+}
+
+/// One dial, whatever number of connections it makes.
+struct Attempt<'a> {
+    epoch: Epoch,
+    address: &'a Address,
+    /// What it signs in with, once that is known.
+    issued: Option<Option<Arc<Issued>>>,
 }
 
 impl Books {

@@ -87,6 +87,18 @@ pub enum Event {
         /// Whether its commands in flight get their replies (within the drain limit) or end at once.
         drained: bool,
     },
+    /// The primary holds another history of writes than the one before: it was restarted without its data, or from what was on its
+    /// disk, or somebody put another one in its place. Told where the server allows `INFO`, which it is asked when a link is
+    /// made. A replica that was promoted goes on from the one before, unless two were promoted between two links.
+    #[non_exhaustive]
+    LineageChanged {
+        /// The link that leads there.
+        epoch: Epoch,
+        /// Where it leads.
+        address: Address,
+        /// Whether the server held no keys at all when it was asked.
+        is_empty: bool,
+    },
     /// The endpoint means other addresses than before.
     #[non_exhaustive]
     AddressesChanged {
@@ -96,6 +108,27 @@ pub enum Event {
     /// The endpoint could not be resolved.
     #[non_exhaustive]
     ResolveFailed {
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
+    /// The source of credentials, or the file that they are in, has none. What was had before is used until it expires.
+    #[non_exhaustive]
+    CredentialsFailed {
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
+    /// The link is signed in with fresh credentials, and goes on.
+    #[non_exhaustive]
+    Reauthenticated {
+        /// The link.
+        epoch: Epoch,
+    },
+    /// Fresh credentials were refused, or not answered in time. The link goes on with those that it had; they are tried
+    /// again.
+    #[non_exhaustive]
+    ReauthenticationFailed {
+        /// The link.
+        epoch: Epoch,
         /// What happened, in one line.
         error: Arc<str>,
     },
@@ -138,6 +171,10 @@ impl fmt::Display for Event {
                 write!(f, "link retired, epoch {epoch}: what is in flight finishes")
             }
             Event::Retired { epoch, drained: false } => write!(f, "link given up, epoch {epoch}"),
+            Event::LineageChanged { epoch, address, is_empty } => {
+                write!(f, "{address} does not go on from the primary before, epoch {epoch}")?;
+                if *is_empty { f.write_str(": it holds no keys at all") } else { Ok(()) }
+            }
             Event::AddressesChanged { addresses } => {
                 f.write_str("the endpoint means ")?;
                 for (place, address) in addresses.iter().enumerate() {
@@ -146,6 +183,11 @@ impl fmt::Display for Event {
                 Ok(())
             }
             Event::ResolveFailed { error } => write!(f, "not resolved: {error}"),
+            Event::CredentialsFailed { error } => write!(f, "no fresh credentials: {error}"),
+            Event::Reauthenticated { epoch } => write!(f, "link signed in with fresh credentials, epoch {epoch}"),
+            Event::ReauthenticationFailed { epoch, error } => {
+                write!(f, "fresh credentials not taken, epoch {epoch}: {error}; the link goes on with the old ones")
+            }
             Event::Restarted { incarnation, reason } => {
                 write!(f, "connection actor restarted, incarnation {incarnation}: {reason}")
             }

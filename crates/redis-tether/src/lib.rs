@@ -111,6 +111,8 @@
 //!
 //! - It does not make replication synchronous: a write that a primary confirmed just before it crashed, or while another had been
 //!   promoted, may be lost. That is Redis's to prevent (`WAIT`, `min-replicas-to-write`).
+//!   That a primary came back without its data, or another took its place that does not go on from it, is told where the
+//!   server allows `INFO` ([`Event::LineageChanged`]): what was in it, and is to be made anew, only the application knows.
 //! - A link over which replies come, but hardly any (a byte a second, while new connections are well), is not silent and is
 //!   not replaced; its commands run into their deadlines. [`Tether::reconnect`] replaces it.
 //!
@@ -157,6 +159,37 @@
 //! - Cryptography is the application's choice: `TetherBuilder::tls_provider`, else the process's default provider
 //!   ([`rustls::crypto::CryptoProvider::install_default`]), else ring. `TetherBuilder::tls_roots` takes roots that are in no file.
 //! - [`TlsVerify::Insecure`] accepts any certificate and says so in the log. Nothing is checked for revocation.
+//!
+//! # Credentials that change
+//!
+//! A password that is in a file, as Kubernetes and Docker mount secrets (`password_file`, `username_file`, `REDIS_PASSWORD_FILE`), or
+//! that a [`CredentialSource`] gives out, as the tokens of a cloud's IAM, which live for minutes:
+//!
+//! ```
+//! # use redis_tether::{Config, Credentials, Tether, credentials_fn};
+//! # use std::time::Duration;
+//! # async fn iam_token() -> Result<String, std::io::Error> { Ok("secret".into()) }
+//! let source = credentials_fn(|_occasion| async {
+//!     let token = iam_token().await.map_err(redis_tether::CredentialsError::new)?;
+//!     Ok(Credentials::new(token).with_username("app").with_lifetime(Duration::from_secs(900)))
+//! });
+//! let builder = Tether::builder(Config::new("redis", 6379)).credentials(source);
+//! # let _ = builder;
+//! ```
+//!
+//! - The source is asked for each dial, once there is a connection to sign in on; and once more, at once, where the server refuses
+//!   what it answered. Files are read at the same moments.
+//! - The live link is signed in anew (`AUTH`, between the commands of its callers) when 70 to 80 % of a lifetime have passed, or a file
+//!   has changed, which is looked at every 2 s. It stays: no command fails or waits for it ([`Event::Reauthenticated`]).
+//! - Where the fresh credentials are refused, the link goes on with the old ones, and they are tried again at the pace of
+//!   refusals ([`Event::ReauthenticationFailed`]). A source that fails, hangs or panics is asked again likewise
+//!   ([`Event::CredentialsFailed`]); what it answered before is used until it expires. Both are in the status.
+//! - [`Dedicated`] connections sign in with what there is when they are made, and are not signed in anew: a caller may have a `MULTI`
+//!   open, which would take the `AUTH` in. Servers do not hang up when a password expires; a caller can send `AUTH` itself.
+//!   What the sentinels ask for is the configuration's, and does not change.
+//!
+//! A rotation without a failed command keeps the old password valid beside the new one for a while (`ACL SETUSER app >new`, and
+//! `<old` when all have moved): for 2 s and more where it is in a file.
 //!
 //! # Sentinel
 //!
@@ -238,7 +271,7 @@
 //! # Permissions
 //!
 //! Beside what the application's own commands need, the user needs nothing: `HELLO` and `AUTH` are always allowed, and where
-//! `PING`, `CLIENT SETNAME` or `CLIENT SETINFO` are denied, the denial is taken for an answer. Another database than 0 needs
+//! `PING`, `INFO`, `CLIENT SETNAME` or `CLIENT SETINFO` are denied, the denial is taken for an answer. Another database than 0 needs
 //! `+select`. For an application that reads and writes strings, this is enough:
 //!
 //! ```text
@@ -274,6 +307,7 @@
 mod cluster;
 mod config;
 mod control;
+mod credentials;
 mod dedicated;
 mod dial;
 mod event;
@@ -281,6 +315,7 @@ mod foreign;
 mod gate;
 mod handle;
 mod ledger;
+mod lineage;
 mod link;
 mod lock;
 mod multiplexer;
@@ -303,8 +338,9 @@ pub use cluster::{
 pub use config::{
     ClusterEndpoint, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT,
     DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol,
-    ResolveSettings, Retry, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
+    ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
 };
+pub use credentials::{CredentialSource, Credentials, CredentialsError, Occasion, credentials_fn};
 pub use dedicated::{Dedicated, Loss, Lost};
 pub use event::{Detector, Event};
 pub use handle::{Handle, Policy};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use redis_tether_core::{Address, Epoch, Role};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::credentials::keyring::{Issued, SignedIn};
 use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::ledger::{Ledger, LinkEnd};
 use crate::multiplexer::Multiplexer;
@@ -21,6 +22,7 @@ pub(crate) struct Link {
     ledger: Arc<Ledger>,
     multiplexer: Multiplexer,
     driver: AbortOnDropHandle<()>,
+    signed_in: SignedIn,
 }
 
 impl Link {
@@ -31,7 +33,21 @@ impl Link {
         multiplexer: Multiplexer,
         driver: AbortOnDropHandle<()>,
     ) -> Link {
-        Link { address, role: verdict.role, level: verdict.level, ledger, multiplexer, driver }
+        Link {
+            address,
+            role: verdict.role,
+            level: verdict.level,
+            ledger,
+            multiplexer,
+            driver,
+            signed_in: SignedIn::default(),
+        }
+    }
+
+    /// The same, signed in like this.
+    pub(crate) fn signed_in_with(mut self, issued: Option<Arc<Issued>>) -> Link {
+        self.signed_in = SignedIn::with(issued);
+        self
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -50,6 +66,11 @@ impl Link {
     /// What the peer was found to answer: a probe asks no more than that.
     pub(crate) fn verify_level(&self) -> VerifyLevel {
         self.level
+    }
+
+    /// What it is signed in with, which may be renewed.
+    pub(crate) fn signed_in(&self) -> &SignedIn {
+        &self.signed_in
     }
 
     pub(crate) fn ledger(&self) -> &Arc<Ledger> {

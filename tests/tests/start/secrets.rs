@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Event, OutcomeExt, Policy, Protocol, Tether};
+use redis_tether::{Credentials, CredentialsError, Event, OutcomeExt, Policy, Protocol, Tether, credentials_fn};
 use redis_tether_testkit::Reply;
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::log::Log;
@@ -71,6 +71,41 @@ async fn a_password_is_never_shown() {
     }
     assert!(log.text().contains("dial failed, epoch"), "the log has what happened");
     assert_ne!(server.run(&["GET", "key"]), Reply::Nil);
+}
+
+/// A source that gives out passwords, errs with them in its words, and is refused.
+#[tokio::test]
+async fn a_password_of_a_source_is_never_shown() {
+    let log = Log::of_this_process();
+    let (server, listener) = fake().await;
+    server.add_user("app", SENTINEL);
+    server.require_password(Some(SENTINEL));
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let source = credentials_fn(move |_| {
+        let number = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match number % 2 {
+                0 => Ok(Credentials::new(SENTINEL).with_username("app").with_lifetime(Duration::from_millis(200))),
+                _ => Err(CredentialsError::new(format_args!("401 Unauthorized: {SENTINEL}\nbody"))),
+            }
+        }
+    });
+    let tether =
+        Tether::builder(config(listener.addr())).credentials(source).start().await.expect("a valid configuration");
+    let mut diary = Diary::of(&tether);
+    tether.ready(PATIENCE).await.expect("it is let in");
+    let credentials = Credentials::new(SENTINEL);
+    let mut shown = vec![format!("{credentials:?}")];
+    diary.until("an error of the source", |event| matches!(event, Event::CredentialsFailed { .. })).await;
+    // Refused where it is given anew, and where it is given for the first time.
+    server.refuse("AUTH", Some(&format!("WRONGPASS {SENTINEL} is wrong")));
+    server.kill_connections();
+    diary.until("the refusal", |event| matches!(event, Event::DialFailed { .. })).await;
+    shown.push(format!("{:?} {:?} {tether:?}", diary.so_far(), tether.status()));
+    tether.shutdown().await;
+    for text in [log.text()].into_iter().chain(shown) {
+        assert!(!text.contains(SENTINEL), "the password is shown: {text}");
+    }
 }
 
 /// The commands of an application may carry secrets as well: none of them is logged.

@@ -6,6 +6,7 @@ use super::draft::{Draft, parse_bool, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, parse_port, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
+use super::secret_file::SecretFile;
 use super::sentinel::SentinelNode;
 use super::table::SETTINGS;
 use super::tls::TlsSettings;
@@ -16,6 +17,8 @@ const HOST: &str = "REDIS_HOST";
 const PORT: &str = "REDIS_PORT";
 const USERNAME: &str = "REDIS_USERNAME";
 const PASSWORD: &str = "REDIS_PASSWORD";
+const USERNAME_FILE: &str = "REDIS_USERNAME_FILE";
+const PASSWORD_FILE: &str = "REDIS_PASSWORD_FILE";
 const DB: &str = "REDIS_DB";
 const SENTINELS: &str = "REDIS_SENTINELS";
 const MASTER: &str = "REDIS_SENTINEL_MASTER";
@@ -32,8 +35,8 @@ const TLS_TEXTS: [(&str, &str); 4] = [
 ];
 
 impl Config {
-    /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_DB`, `REDIS_TLS` and, with TLS,
-    /// `REDIS_TLS_CA_FILE`, `REDIS_TLS_CERT_FILE`, `REDIS_TLS_KEY_FILE` and `REDIS_TLS_SERVER_NAME` from the environment of the
+    /// Reads `REDIS_URL`, `REDIS_HOST`, `REDIS_PORT`, `REDIS_USERNAME`, `REDIS_PASSWORD`, `REDIS_USERNAME_FILE`,
+    /// `REDIS_PASSWORD_FILE`, `REDIS_DB`, `REDIS_TLS` and, with TLS, `REDIS_TLS_CA_FILE`, `REDIS_TLS_CERT_FILE`, `REDIS_TLS_KEY_FILE` and `REDIS_TLS_SERVER_NAME` from the environment of the
     /// process.
     ///
     /// - An empty variable counts as not set. Space around a value is dropped, except in the password.
@@ -45,6 +48,8 @@ impl Config {
     ///   `REDIS_URL` set such a value (`tcp://`, `udp://` or `sctp://` and whatever follows) is ignored; with
     ///   `REDIS_HOST` set only its port counts; alone it is the endpoint.
     ///   Prefer `REDIS_HOST=redis` then: a name can be resolved again, an address cannot.
+    /// - `REDIS_USERNAME_FILE` and `REDIS_PASSWORD_FILE` are the absolute paths of files that these are in, as secrets are mounted:
+    ///   [`SecretFile`](crate::SecretFile).
     /// - In place of a host, `REDIS_SENTINELS=host1:26379,host2:26379` with `REDIS_SENTINEL_MASTER=mymaster` names sentinels.
     ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels.
     ///
@@ -54,7 +59,9 @@ impl Config {
     pub fn from_env() -> Result<Self, ConfigError> {
         let texts = TLS_TEXTS.map(|(variable, _)| variable);
         let sentinels = [SENTINELS, MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD];
-        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS].into_iter().chain(texts).chain(sentinels) {
+        let files = [USERNAME_FILE, PASSWORD_FILE];
+        let others = files.into_iter().chain(texts).chain(sentinels);
+        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS].into_iter().chain(others) {
             if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
                 let cause = ConfigError::Unreadable {
                     field: "its value",
@@ -92,6 +99,8 @@ impl Config {
         add_sentinels_credentials(&mut draft, &vars)?;
         add_username(&mut draft, given(&vars, USERNAME))?;
         add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
+        add_secret_file(&mut draft, USERNAME_FILE, given(&vars, USERNAME_FILE))?;
+        add_secret_file(&mut draft, PASSWORD_FILE, given(&vars, PASSWORD_FILE))?;
         add_db(&mut draft, given(&vars, DB))?;
         add_tls(&mut draft, given(&vars, TLS))?;
         for (variable, setting) in TLS_TEXTS {
@@ -265,6 +274,27 @@ fn add_password(draft: &mut Draft, password: Option<String>) -> Result<(), Confi
         }
         _ => Ok(()),
     }
+}
+
+/// A secret, which may stand in the URL as well, and a file for it exclude each other, whatever they say.
+fn add_secret_file(draft: &mut Draft, variable: &'static str, path: Option<String>) -> Result<(), ConfigError> {
+    let Some(file) = path.map(SecretFile::new) else { return Ok(()) };
+    let Config { username, username_file, password, password_file, .. } = &mut draft.config;
+    let (own, is_given, plain) = match variable {
+        USERNAME_FILE => (username_file, username.is_some(), USERNAME),
+        _ => (password_file, password.is_some(), PASSWORD),
+    };
+    if is_given {
+        return Err(ConfigError::VariablesDisagree { first: plain, second: variable });
+    }
+    if own.as_ref().is_some_and(|own| *own != file) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: variable });
+    }
+    if let Some(problem) = file.problem() {
+        return Err(ConfigError::Text { field: "its value", problem }.in_variable(variable));
+    }
+    *own = Some(file);
+    Ok(())
 }
 
 fn add_db(draft: &mut Draft, db: Option<String>) -> Result<(), ConfigError> {

@@ -2,10 +2,13 @@
 //! written. URL parameters, files, `Display` and validation all work from this table, so that none of them can
 //! miss a setting; a test holds the table against the fields that serde writes.
 
+mod words;
+
 use std::time::Duration;
 
 use super::Config;
 use super::error::ConfigError;
+use super::secret_file::SecretFile;
 use super::settings::{HoldMode, Protocol, Retry, Verify};
 use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
 
@@ -226,6 +229,21 @@ macro_rules! tls_path {
     };
 }
 
+macro_rules! secret_file {
+    ($name:literal, $field:ident) => {
+        Setting {
+            name: $name,
+            short: $name,
+            value: Value::Text {
+                read: |config| config.$field.as_ref().map(SecretFile::shown),
+                write: |config, path| config.$field = Some(SecretFile::new(path)),
+                problem: |config| config.$field.as_ref()?.problem(),
+                expected: "the absolute path of a file",
+            },
+        }
+    };
+}
+
 fn tls(config: &Config) -> Option<&TlsSettings> {
     config.tls.as_ref()
 }
@@ -237,6 +255,8 @@ fn tls_mut(config: &mut Config) -> &mut TlsSettings {
 
 /// All settings, in the order in which `Display` prints and validation checks them.
 pub(super) static SETTINGS: &[Setting] = &[
+    secret_file!("username_file", username_file),
+    secret_file!("password_file", password_file),
     word!("protocol", "protocol", protocol: Protocol),
     word!("verify", "verify", verify: Verify),
     span!("commands.deadline", "deadline", commands.deadline),
@@ -310,86 +330,3 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     },
 ];
-
-impl Protocol {
-    pub(super) const WORDS: &'static str = "resp2, resp3, 2 or 3";
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Resp2 => "resp2",
-            Self::Resp3 => "resp3",
-        }
-    }
-
-    pub(super) fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "resp2" | "2" | "2.0" => Some(Self::Resp2),
-            "resp3" | "3" | "3.0" => Some(Self::Resp3),
-            _ => None,
-        }
-    }
-}
-
-impl Verify {
-    const WORDS: &'static str = "auto, hello, role, ping or none";
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Hello => "hello",
-            Self::Role => "role",
-            Self::Ping => "ping",
-            Self::None => "none",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Auto, Self::Hello, Self::Role, Self::Ping, Self::None].into_iter().find(|verify| verify.word() == word)
-    }
-}
-
-impl HoldMode {
-    const WORDS: &'static str = "hold or fail_fast";
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Hold => "hold",
-            Self::FailFast => "fail_fast",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Hold, Self::FailFast].into_iter().find(|mode| mode.word() == word)
-    }
-}
-
-impl Retry {
-    const WORDS: &'static str = "never, read_only or all";
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::ReadOnly => "read_only",
-            Self::All => "all",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Never, Self::ReadOnly, Self::All].into_iter().find(|retry| retry.word() == word)
-    }
-}
-
-impl TlsVerify {
-    const WORDS: &'static str = "full or insecure";
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Insecure => "insecure",
-        }
-    }
-
-    fn from_word(word: &str) -> Option<Self> {
-        [Self::Full, Self::Insecure].into_iter().find(|verify| verify.word() == word)
-    }
-}

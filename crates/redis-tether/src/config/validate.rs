@@ -26,10 +26,11 @@ impl Config {
     }
 
     fn check_credentials(&self) -> Result<(), ConfigError> {
+        self.check_secret_files()?;
         let problem = match self.username.as_deref() {
             Some("") => Some("is empty: leave it out"),
             Some("default") | None => None,
-            Some(_) if self.password.is_none() => Some(
+            Some(_) if self.password.is_none() && self.password_file.is_none() => Some(
                 "is given without a password: give one, any for a user with nopass \
                  (a password alone is written redis://:password@host)",
             ),
@@ -55,6 +56,19 @@ impl Config {
             _ => return Ok(()),
         };
         Err(ConfigError::Cluster { problem })
+    }
+
+    fn check_secret_files(&self) -> Result<(), ConfigError> {
+        let (field, problem) = if self.password_file.is_some() && self.password.is_some() {
+            ("password_file", "is given beside a password: leave one of them out")
+        } else if self.username_file.is_some() && self.username.is_some() {
+            ("username_file", "is given beside a username: leave one of them out")
+        } else if self.username_file.is_some() && self.password_file.is_none() && self.password.is_none() {
+            ("username_file", "is given without a password: give one, or a password_file")
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::Text { field, problem })
     }
 
     fn check_client_name(&self) -> Result<(), ConfigError> {

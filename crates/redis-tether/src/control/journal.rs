@@ -36,7 +36,7 @@ impl Journal {
     pub(crate) fn enter(&self, event: &Event) {
         let endpoint = &*self.endpoint;
         match event {
-            Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } => {
+            Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } | Event::LineageChanged { .. } => {
                 tracing::warn!(endpoint, "{event}");
             }
             Event::Connected { .. } | Event::Resumed { .. } | Event::AddressesChanged { .. } | Event::Stopped => {
@@ -46,6 +46,9 @@ impl Journal {
             | Event::DialFailed { .. }
             | Event::Retired { .. }
             | Event::ResolveFailed { .. }
+            | Event::CredentialsFailed { .. }
+            | Event::Reauthenticated { .. }
+            | Event::ReauthenticationFailed { .. }
             | Event::Restarted { .. } => tracing::debug!(endpoint, "{event}"),
         }
     }

@@ -16,6 +16,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Control;
 use super::beat;
 use super::connection::ConnectionMsg;
+use super::descent;
+use super::renewal;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
@@ -104,14 +106,26 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
         ask(&args, &bells),
         report_silence(&args),
     );
-    match may_ask(&args.link) {
-        true => {
-            tokio::join!(watch, rounds(&args, &bells, rng));
+    let guard = async {
+        match may_ask(&args.link) {
+            true => {
+                tokio::join!(watch, rounds(&args, &bells, rng));
+            }
+            false => watch.await,
         }
-        false => watch.await,
-    }
+    };
+    tokio::join!(guard, beside(&args));
     // The link is dead, and whoever ended it has this ended, too.
     std::future::pending::<()>().await;
+}
+
+/// What else is to be done over the link. Boxed, since little of it takes long, and all links would have the room for it.
+async fn beside(args: &ProbeArgs) {
+    let ProbeArgs { control, link, .. } = args;
+    Box::pin(descent::look(control, link)).await;
+    if let Some(asked) = control.keyring.asked() {
+        Box::pin(renewal::keep_signed_in(control, link, asked)).await;
+    }
 }
 
 /// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.

@@ -2,15 +2,13 @@
 //! comes back as a message, even where the work panicked. Every task of a tether is tracked, the actors' own ones included:
 //! a tether has ended when the last of them has.
 
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorRef, SpawnErr};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use crate::foreign;
 
 /// Runs `work`; whatever becomes of it, `done` hears: its outcome, or `None` if it panicked. Dropping the handle ends both.
 pub(crate) fn reporting<T: Send + 'static>(
@@ -19,30 +17,8 @@ pub(crate) fn reporting<T: Send + 'static>(
     done: impl FnOnce(Option<T>) + Send + 'static,
 ) -> AbortOnDropHandle<()> {
     // Boxed, since whatever is moved into a future before it is polled has its place there twice.
-    let work = caught(Box::pin(work));
+    let work = foreign::caught(Box::pin(work));
     AbortOnDropHandle::new(tasks.spawn(async move { done(work.await) }))
-}
-
-/// What comes of `work`, or `None` if it panicked: while it was polled, or while it was dropped after that.
-async fn caught<T>(work: Pin<Box<dyn Future<Output = T> + Send>>) -> Option<T> {
-    let mut work = Some(work);
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| {
-            // It is there until it has ended.
-            let polled = work.as_mut().map_or(Poll::Pending, |work| work.as_mut().poll(cx));
-            if polled.is_ready() {
-                work = None;
-            }
-            polled
-        }));
-        if let Ok(polled) = polled {
-            return polled.map(Some);
-        }
-        // Nobody is to poll it again, and what it leaves behind may panic as well.
-        let _ = catch_unwind(AssertUnwindSafe(|| work = None));
-        Poll::Ready(None)
-    })
-    .await
 }
 
 /// Calls `done` at `at`, unless the handle is dropped before.
@@ -83,6 +59,9 @@ pub(crate) async fn spawn_child<A: Actor>(
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
     use tokio::sync::oneshot;
 
     use super::*;

@@ -40,7 +40,7 @@ impl DialError {
 }
 
 /// What a peer says is printed in logs: one line of bounded length.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     const LONGEST: usize = 200;
     printable(text).take(LONGEST).collect()
 }

@@ -7,7 +7,7 @@ use redis::ServerError;
 use redis_tether_core::{Address, FailureKind};
 
 use super::DialError;
-use super::error::printable;
+use super::error::{one_line, printable};
 use crate::config::Password;
 use crate::ledger::{LinkEnd, TLS_ALERT};
 #[cfg(feature = "tls-no-provider")]
@@ -92,6 +92,11 @@ impl Rejection {
             self.detail = printable(&self.detail).collect::<String>().replace(&password, "***");
         }
         self
+    }
+
+    /// The detail as it may be printed.
+    pub(crate) fn line(&self) -> String {
+        one_line(&self.detail)
     }
 
     pub(crate) fn at(self, address: &Address) -> DialError {

@@ -7,10 +7,11 @@ use redis_tether_core::FailureKind;
 use super::Rejection;
 use super::verify::VerifyLevel;
 use crate::config::{Config, Password, Protocol};
+use crate::credentials::Credentials;
 use crate::multiplexer::Multiplexer;
 
 /// Why a connection could not be set up.
-pub(super) enum SetupError {
+pub(crate) enum SetupError {
     /// The connection ended.
     Closed,
     /// The peer refused.
@@ -23,12 +24,27 @@ pub(super) async fn set_up(
     multiplexer: &mut Multiplexer,
     config: &Config,
     level: VerifyLevel,
+    credentials: Option<&Credentials>,
 ) -> Result<(), SetupError> {
-    match send(multiplexer, Plan::new(config, level, sign_in(config))).await? {
+    carry_out(multiplexer, credentials, |sign_in| Plan::new(config, level, sign_in)).await
+}
+
+/// Signs in once more over a connection that is in use. Where that is refused, the connection stays what it was.
+pub(crate) async fn sign_in_again(multiplexer: &mut Multiplexer, credentials: &Credentials) -> Result<(), SetupError> {
+    carry_out(multiplexer, Some(credentials), Plan::of_sign_in).await
+}
+
+async fn carry_out<'a>(
+    multiplexer: &mut Multiplexer,
+    credentials: Option<&'a Credentials>,
+    plan: impl Fn(SignIn<'a>) -> Plan,
+) -> Result<(), SetupError> {
+    let sign_in = credentials.map(|credentials| (credentials.username(), credentials.password()));
+    match send(multiplexer, plan(sign_in)).await? {
         Answer::Ready => Ok(()),
         Answer::UsernameUnknown => {
-            let sign_in = config.password.as_ref().map(|password| (None, password));
-            match send(multiplexer, Plan::new(config, level, sign_in)).await? {
+            let sign_in = credentials.map(|credentials| (None, credentials.password()));
+            match send(multiplexer, plan(sign_in)).await? {
                 Answer::Ready => Ok(()),
                 Answer::UsernameUnknown => Err(SetupError::Rejected(Rejection {
                     kind: FailureKind::Auth,
@@ -40,10 +56,6 @@ pub(super) async fn set_up(
 }
 
 type SignIn<'a> = Option<(Option<&'a str>, &'a Password)>;
-
-fn sign_in(config: &Config) -> SignIn<'_> {
-    config.password.as_ref().map(|password| (config.username.as_deref(), password))
-}
 
 /// The commands, each with what a refusal of it means.
 struct Plan {
@@ -84,6 +96,12 @@ impl Plan {
             steps.extend(courtesies.into_iter().flatten().map(|courtesy| (Step::Courtesy, courtesy)));
         }
         Plan { steps }
+    }
+
+    /// `AUTH` changes the user and nothing else, with RESP3 as well.
+    fn of_sign_in(sign_in: SignIn<'_>) -> Plan {
+        let auth = sign_in.map(|(username, password)| (Step::SignIn, auth(username, password)));
+        Plan { steps: auth.into_iter().collect() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Dials against fake servers under virtual time: what is accepted, what is refused and as what, what is learned, and what is
 //! left behind.
 
+mod credentials;
 mod levels;
 mod rig;
 #[cfg(feature = "tls")]

@@ -14,7 +14,8 @@ use crate::cluster::ShardSource;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::control::ending;
 use crate::control::supervisor::TetherSupervisor;
-use crate::control::{Control, Reports};
+use crate::control::{Brought, Control, Reports};
+use crate::credentials::CredentialSource;
 use crate::dial::Connector;
 use crate::gate::Gate;
 use crate::handle::Flags;
@@ -31,6 +32,7 @@ pub struct TetherBuilder {
     config: Config,
     transport: Option<Arc<dyn Transport>>,
     resolver: Option<Arc<dyn Resolve>>,
+    credentials: Option<Arc<dyn CredentialSource>>,
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
     seed: Option<u64>,
@@ -54,6 +56,7 @@ impl TetherBuilder {
             config,
             transport: None,
             resolver: None,
+            credentials: None,
             cancelled_by: None,
             supervisor: None,
             seed: None,
@@ -66,6 +69,14 @@ impl TetherBuilder {
     /// Asks this resolver what the endpoint's name means. Default: the system's.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Signs in with what this source answers, in place of the configuration's username and password. Asked for every dial,
+    /// before what it answered expires, and where that is refused; the live link is signed in anew, and stays. Default:
+    /// the configuration's.
+    pub fn credentials(mut self, source: impl CredentialSource) -> Self {
+        self.credentials = Some(Arc::new(source));
         self
     }
 
@@ -151,7 +162,8 @@ impl TetherBuilder {
             refusals: reports.clone(),
             flags: Flags::default(),
         });
-        let mut control = Control::new(config, settings, shared, connector, resolver, reports, self.seed);
+        let brought = Brought { connector, resolver, credentials: self.credentials, seed: self.seed };
+        let mut control = Control::new(config, settings, shared, reports, brought);
         control.shard = shard;
         let control = Arc::new(control);
 

@@ -208,7 +208,9 @@ fn serialised_it_keeps_the_password_and_printed_it_does_not() {
 #[test]
 fn the_table_has_every_field() {
     let tls = Some(super::all_of_tls());
-    let config = Config { max_age: Some(Duration::from_secs(1)), tls, ..Config::default() };
+    let config = Config { max_age: Some(Duration::from_secs(1)), tls, ..Config::default() }
+        .with_username_file("/run/secrets/user")
+        .with_password_file("/run/secrets/password");
     let json = serde_json::to_value(&config).expect("plain data");
     let mut fields = Vec::new();
     collect_leaves("", &json, &mut fields);
@@ -236,7 +238,8 @@ fn collect_leaves(prefix: &str, value: &Value, leaves: &mut Vec<String>) {
 fn each_row_of_the_table_is_its_own_field() {
     for setting in SETTINGS {
         let mut config = Config::default();
-        let candidates = ["7m", "77", "resp3", "ping", "fail_fast", "read_only", "insecure"];
+        let path = if setting.name.ends_with("_file") { "/7m" } else { "7m" };
+        let candidates = [path, "77", "resp3", "ping", "fail_fast", "read_only", "insecure"];
         let set = candidates.iter().any(|text| setting.parse(&mut config, text).is_ok());
         assert!(set, "{} takes none of the candidates", setting.name);
         let changed = serde_json::to_value(&config).expect("plain data");

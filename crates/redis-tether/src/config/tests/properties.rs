@@ -56,6 +56,7 @@ fn almost_config() -> impl Strategy<Value = String> {
         "resp3",
         "rediss",
         "tls_ca_file",
+        "password_file",
         "tls_verify",
         "insecure",
         "sslHost",
@@ -165,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn no_environment_makes_it_panic(values in prop::collection::vec(prop::option::of(any_text()), 10)) {
+    fn no_environment_makes_it_panic(values in prop::collection::vec(prop::option::of(any_text()), 12)) {
         let names = [
             "REDIS_URL",
             "REDIS_HOST",
@@ -177,6 +178,8 @@ proptest! {
             "REDIS_SENTINEL_MASTER",
             "REDIS_SENTINEL_USERNAME",
             "REDIS_SENTINEL_PASSWORD",
+            "REDIS_USERNAME_FILE",
+            "REDIS_PASSWORD_FILE",
         ];
         let result = Config::from_vars(|name| {
             names.iter().position(|known| *known == name).and_then(|index| values[index].clone())

@@ -152,7 +152,7 @@ fn refused() {
         ("unix:///s#x", "fragment"),
         (
             "redis://h?dedline=2s",
-            "parameter `dedline` is not known, allowed are user, pass, db, client_name, fail_fast, sentinel_user, sentinel_pass, protocol",
+            "parameter `dedline` is not known, allowed are user, pass, db, client_name, fail_fast, sentinel_user, sentinel_pass, username_file, password_file, protocol",
         ),
         ("redis://h?deadline", "commands.deadline is empty, expected a duration with its unit"),
         ("redis://h?deadline=2", "commands.deadline is `2`, expected a duration with its unit"),

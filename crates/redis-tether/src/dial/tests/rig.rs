@@ -11,10 +11,13 @@ use redis_tether_core::{Address, Epoch};
 use redis_tether_testkit::{FakeServer, SimNet};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::LIMIT;
 use crate::config::Config;
+use crate::credentials::CredentialSource;
+use crate::credentials::keyring::Keyring;
 use crate::dial::{Connector, DialError, Dialer};
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
@@ -40,6 +43,11 @@ impl World {
     }
 
     pub(super) fn with(change: impl FnOnce(&mut Config)) -> World {
+        World::with_source(None, change)
+    }
+
+    /// One whose dialer asks this source for credentials.
+    pub(super) fn with_source(source: Option<Arc<dyn CredentialSource>>, change: impl FnOnce(&mut Config)) -> World {
         let address = SocketAddr::from(([10, 0, 0, 1], 6379));
         let mut config = Config::new("redis", 6379);
         change(&mut config);
@@ -51,7 +59,10 @@ impl World {
         let connector = Connector::new(Arc::new(transport), &config);
         #[cfg(feature = "tls-no-provider")]
         let connector = connector.with_tls(TlsStage::of(&config, TlsParts::default()).expect("sound files"));
-        let dialer = Dialer::new(Arc::new(config), connector, Arc::clone(&gate), ends.clone(), TaskTracker::new());
+        let config = Arc::new(config);
+        let (tasks, gate_of_links) = (TaskTracker::new(), Arc::clone(&gate));
+        let keyring = Keyring::new(&config, source, tasks.clone(), CancellationToken::new(), Arc::new(|_| {}));
+        let dialer = Dialer::new(config, connector, Arc::new(keyring), gate_of_links, ends.clone(), tasks);
         World { net, server, address, gate, ends, open_streams, dialer }
     }
 
