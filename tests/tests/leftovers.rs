@@ -15,9 +15,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis_tether::redis::AsyncCommands;
 use redis_tether::{
-    Address, BoxFuture, BoxedStream, Config, Event, Query, Resolve, ResolveError, SentinelNode, Tether, Transport,
+    Address, BoxFuture, BoxedStream, Config, Event, HickoryResolver, Query, Resolve, ResolveError, SentinelNode,
+    Tether, Transport,
 };
-use redis_tether_testkit::{FakeSentinel, FakeServer};
+use redis_tether_testkit::{DnsServer, FakeSentinel, FakeServer};
 use redis_tether_tests::fakes::{config, fake};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -224,6 +225,21 @@ fn while_the_resolver_hangs() {
             tokio::task::yield_now().await;
         }
         (tether, count)
+    });
+}
+
+#[test]
+fn while_a_name_server_is_mute() {
+    let servers = two_threads();
+    let dns = servers.block_on(DnsServer::start()).expect("a free port");
+    dns.mute("redis.test");
+    rounds(async || {
+        let resolver = HickoryResolver::new().files("/nonexistent", "/nonexistent").name_servers([dns.addr()]);
+        let asked = dns.lookups("redis.test");
+        let builder = Tether::builder(Config::new("redis.test.", 6379)).resolver(resolver);
+        let tether = builder.start().await.expect("a valid configuration");
+        dns.looked_up("redis.test", asked + 1).await.expect("it asks");
+        (tether, Count::default())
     });
 }
 

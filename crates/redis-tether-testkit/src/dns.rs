@@ -4,12 +4,16 @@
 //! [`Dns::lookup`] (put it behind whatever resolver seam your client has). It never sends a packet and keeps no cache:
 //! an answer that was set is what the next lookup gets.
 
+mod server;
+mod wire;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::server::{DnsServer, Srv};
 use crate::wait::{Signal, TimedOut};
 
 /// A table of names, shared by all its clones.

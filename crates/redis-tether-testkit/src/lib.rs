@@ -13,6 +13,7 @@
 //! | [`Proxy`] | a network that breaks between a client and any TCP server |
 //! | [`tls`] | certificates, good and bad, and TLS in front of any server |
 //! | [`Dns`] | answers that move, rotate, fail or hang |
+//! | [`DnsServer`] | the same for resolvers that send packets: TTLs, SRV, CNAME, SERVFAIL, silence, lies |
 //! | [`scenario`] | the failures of a primary, played against any client and measured |
 //!
 //! Everything runs on tokio and goes by tokio's clock. Whatever is started ends with its handle: no process, socket or
@@ -30,7 +31,7 @@ pub mod server;
 pub mod tls;
 mod wait;
 
-pub use dns::Dns;
+pub use dns::{Dns, DnsServer, Srv};
 pub use fake::{FakeListener, FakeServer};
 pub use net::{SimNet, SimStream};
 pub use proxy::Proxy;

@@ -252,6 +252,20 @@
 //!
 //! The user needs `+cluster|slots`; without `+cluster|info` numbers decide alone.
 //!
+//! # Names and services
+//!
+//! The endpoint's name is looked up by the tether's resolver ([`TetherBuilder::resolver`]):
+//!
+//! | resolver | for |
+//! |---|---|
+//! | [`SystemResolver`] (the default) | whatever the system is set up to ask; one lookup of a name at a time in the process |
+//! | `HickoryResolver` (feature `hickory`) | DNS with TTLs; SRV records: `_redis._tcp.redis.default.svc.cluster.local` as the host, or every name (Consul); name servers of one's own |
+//! | [`StaticResolver`] | a list of addresses that is in no DNS |
+//! | [`resolve_fn`], or any [`Resolve`] | a registry of one's own |
+//!
+//! Where a resolver knows a TTL, nothing is asked before it has run out while the link serves and DNS goes on naming it; whoever has cause
+//! to ask is told anew ([`Query::within_ttl`]). What has a port of its own (an SRV record, an address of a list) keeps it.
+//!
 //! # Containers
 //!
 //! Inside a container, `127.0.0.1` and `localhost` are the container itself. Where Redis runs in another container, the
@@ -294,6 +308,7 @@
 //! - `tls` (default): TLS, with ring for applications that bring no provider of cryptography. Without it, a configuration that asks
 //!   for TLS is refused.
 //! - `tls-no-provider`: TLS for applications that bring one (`default-features = false`), and need no C compiler for ring.
+//! - `hickory`: `HickoryResolver`, which speaks DNS itself. Nothing changes until a tether is given one.
 //! - `async-trait`, `cluster`: for applications that enable these features of ractor, which change its traits for the
 //!   whole build. Off by default; they change nothing else.
 //!
@@ -347,7 +362,9 @@ pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
 pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};
-pub use resolve::{Query, Resolve, ResolveError, SystemResolver, resolve_fn};
+#[cfg(feature = "hickory")]
+pub use resolve::HickoryResolver;
+pub use resolve::{Query, Resolve, ResolveError, StaticResolver, SystemResolver, resolve_fn};
 pub use stats::Stats;
 pub use status::{Phase, Readiness, Status};
 pub use tether::{NotReady, ReconnectError, StartError, Stopped, Tether, TetherBuilder};

@@ -1,6 +1,9 @@
 //! From a name to addresses: the [`Resolve`] trait, the system's resolver as its default, and resolvers made of a closure. The
 //! endpoint watcher and the dials ask; they bound the waiting themselves. Nothing here decides when to ask again.
 
+#[cfg(feature = "hickory")]
+mod hickory;
+mod list;
 mod lookups;
 mod system;
 
@@ -9,6 +12,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+#[cfg(feature = "hickory")]
+pub use self::hickory::HickoryResolver;
+pub use self::list::StaticResolver;
 pub use self::system::SystemResolver;
 
 use crate::transport::BoxFuture;
@@ -26,12 +32,15 @@ pub struct Query {
     /// How long after the beginning of the last lookup of the name, whoever made it, the next may begin; who asks earlier
     /// waits. Default: zero.
     pub spacing: Duration,
+    /// Takes an answer of any age as long as its time to live has not run out, from a resolver that knows it. A tether says so
+    /// while its link serves, and never while it looks for another. Default: false.
+    pub within_ttl: bool,
 }
 
 impl Query {
     /// Asks anew for `host`.
     pub fn new(host: impl Into<String>, port: u16) -> Query {
-        Query { host: host.into(), port, max_age: Duration::ZERO, spacing: Duration::ZERO }
+        Query { host: host.into(), port, max_age: Duration::ZERO, spacing: Duration::ZERO, within_ttl: false }
     }
 
     /// Takes an answer that is as old as this.
@@ -48,6 +57,13 @@ impl Query {
         self
     }
 
+    /// Takes an answer whose time to live has not run out.
+    #[must_use]
+    pub fn within_ttl(mut self) -> Query {
+        self.within_ttl = true;
+        self
+    }
+
     /// The answer to a host that is no name.
     fn literal(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
@@ -56,7 +72,8 @@ impl Query {
 
 /// Turns names into addresses.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses of `query.host`, at least one, each with `query.port`, in the order in which they should be tried.
+    /// The addresses of `query.host`, at least one, in the order in which they should be tried. Each has `query.port`, or the
+    /// port that the name itself gives it (an SRV record, a list).
     ///
     /// Callers bound the waiting and ask again, also while an earlier question is still open. Dropping the future must be
     /// harmless.

@@ -29,8 +29,18 @@ pub(crate) struct Asking {
     pub(crate) max_age: Duration,
     /// How soon after the last lookup of anybody the next may begin.
     pub(crate) spacing: Duration,
+    pub(crate) lifetime: Lifetime,
     /// What a sentinel gave cause to ask.
     pub(crate) news: Option<News>,
+}
+
+/// What the time to live of an answer is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lifetime {
+    /// Nothing is asked anew before it has run out.
+    Kept,
+    /// Somebody has cause to ask all the same.
+    Ignored,
 }
 
 /// What the endpoint means.
@@ -97,6 +107,7 @@ impl Source {
         match self {
             Source::Name { host, port, resolver } => {
                 let query = Query::new(host, *port).with_max_age(asking.max_age).with_spacing(asking.spacing);
+                let query = if asking.lifetime == Lifetime::Kept { query.within_ttl() } else { query };
                 // Asked in here and not before, since it may panic while it is asked as well as while it answers.
                 let addresses = resolver.resolve(query).await?;
                 if addresses.is_empty() {

@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::lookup::{SettledPace, ask, until_news};
 use super::Control;
-use super::source::{Answer, Asking, Evidence, Source, SourceError};
+use super::source::{Answer, Asking, Evidence, Lifetime, Source, SourceError};
 use super::supervisor::SupervisorMsg;
 use super::task;
 use crate::config::Config;
@@ -301,6 +301,7 @@ impl WatcherState {
                 pace: ResolvePace::Urgent,
                 max_age: self.interval() / URGENT_ANSWER_AGE,
                 spacing: self.earliest().min(LONGEST_SPACING),
+                lifetime: Lifetime::Ignored,
                 news: None,
             },
             None => self.settled_asking(),
@@ -316,7 +317,7 @@ impl WatcherState {
     fn settled_asking(&self) -> Asking {
         let resolve = &self.config().resolve;
         let (max_age, spacing) = (resolve.interval / SETTLED_ANSWER_AGE, resolve.fast_interval);
-        Asking { pace: ResolvePace::Settled, max_age, spacing, news: None }
+        Asking { pace: ResolvePace::Settled, max_age, spacing, lifetime: Lifetime::Ignored, news: None }
     }
 
     fn look_up(&mut self, myself: &ActorRef<WatcherMsg>) {

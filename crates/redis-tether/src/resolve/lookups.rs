@@ -1,15 +1,16 @@
-//! Sharing blocking lookups: who asks for a name that is being looked up joins, who takes an older answer gets it. The system
-//! resolver is one of these with `getaddrinfo` inside; tests put other functions in.
+//! Sharing lookups: who asks for a name that is being looked up joins, who takes an older answer gets it. The system
+//! resolver is one of these with `getaddrinfo` on threads, the one that speaks DNS itself with tasks; tests put other functions in.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::list::with_port;
 use super::{Query, ResolveError};
 use crate::lock::lock;
 use crate::transport::BoxFuture;
@@ -22,24 +23,40 @@ const CAPACITY: usize = 256;
 pub(super) enum Failure {
     NotFound,
     NoAddress,
+    #[cfg_attr(
+        not(feature = "hickory"),
+        expect(dead_code, reason = "the system does not tell this from other failures")
+    )]
+    TimedOut,
     Other(String),
 }
 
-type Outcome = Result<Arc<[SocketAddr]>, Failure>;
-type Blocking = dyn Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync;
+/// What a lookup found.
+pub(super) struct Found {
+    /// Those without a port get that of the question.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// How long the answer is good for, where that is known, else zero.
+    pub(super) ttl: Duration,
+}
 
-/// Blocking lookups, shared by name.
+type Outcome = Result<Arc<[SocketAddr]>, Failure>;
+type Begin = dyn Fn(Task) + Send + Sync;
+
+/// Lookups, shared by name.
 #[derive(Clone)]
 pub(super) struct Lookups {
-    lookup: Arc<Blocking>,
-    names: Arc<Mutex<BTreeMap<String, Name>>>,
+    begin: Arc<Begin>,
+    names: Names,
     begun: Arc<AtomicU64>,
 }
 
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<BTreeMap<String, Name>>>);
+
 #[derive(Default)]
 struct Name {
-    // Set while a thread is at it.
-    pending: Option<watch::Receiver<Option<Outcome>>>,
+    // Set while somebody is at it.
+    pending: Weak<watch::Sender<Option<Outcome>>>,
     answer: Option<Answer>,
     // When the last lookup began.
     begun: Option<Instant>,
@@ -48,12 +65,44 @@ struct Name {
 struct Answer {
     // The real clock, not the runtime's: answers are shared between runtimes, and names are out in the world.
     since: Instant,
+    good_until: Instant,
     addresses: Arc<[SocketAddr]>,
 }
 
+impl Answer {
+    /// Whether it answers a question that came at `asked`.
+    fn serves(&self, query: &Query, asked: Instant) -> bool {
+        // What came in while the question waited its turn is an answer to it, whatever age it takes.
+        self.since > asked
+            || (!query.max_age.is_zero() && self.since.elapsed() <= query.max_age)
+            || (query.within_ttl && Instant::now() < self.good_until)
+    }
+}
+
 impl Lookups {
-    pub(super) fn new(lookup: impl Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static) -> Lookups {
-        Lookups { lookup: Arc::new(lookup), names: Arc::default(), begun: Arc::default() }
+    /// Lookups by a function that blocks, each on a thread of its own. Not one of the runtime's for blocking work: a resolver
+    /// that does not answer would hold up the runtime's drop for as long.
+    pub(super) fn blocking<F>(lookup: F) -> Lookups
+    where
+        F: Fn(&str) -> Result<Vec<SocketAddr>, Failure> + Send + Sync + 'static,
+    {
+        let lookup = Arc::new(lookup);
+        Lookups::begun_by(move |task| {
+            let lookup = lookup.clone();
+            let run = move || {
+                let found = lookup(task.host());
+                task.end(found.map(|addresses| Found { addresses, ttl: Duration::ZERO }));
+            };
+            // Upon an error the task goes down with the closure, and says so to whoever waits.
+            if let Err(error) = thread::Builder::new().name("tether-resolve".to_owned()).spawn(run) {
+                tracing::warn!(%error, "no thread for a name lookup");
+            }
+        })
+    }
+
+    /// Lookups that `begin` sees to. It must not block, and may let the task go down: whoever waits hears of that.
+    pub(super) fn begun_by(begin: impl Fn(Task) + Send + Sync + 'static) -> Lookups {
+        Lookups { begin: Arc::new(begin), names: Names::default(), begun: Arc::default() }
     }
 
     pub(super) fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
@@ -64,10 +113,10 @@ impl Lookups {
         Box::pin(async move {
             let asked = Instant::now();
             let outcome = loop {
-                match lookups.find(&query, asked) {
-                    Found::Answer(addresses) => break Ok(addresses),
-                    Found::Pending(pending) => break outcome_of(pending).await,
-                    Found::TooSoon(wait) => tokio::time::sleep(wait).await,
+                match lookups.look(&query, asked) {
+                    Look::Answer(addresses) => break Ok(addresses),
+                    Look::Pending(pending) => break outcome_of(pending).await,
+                    Look::TooSoon(wait) => tokio::time::sleep(wait).await,
                 }
             };
             let Query { host, port, .. } = query;
@@ -75,6 +124,7 @@ impl Lookups {
                 Ok(addresses) => Ok(with_port(&addresses, port)),
                 Err(Failure::NotFound) => Err(ResolveError::NotFound { host }),
                 Err(Failure::NoAddress) => Err(ResolveError::NoAddress { host }),
+                Err(Failure::TimedOut) => Err(ResolveError::TimedOut { host }),
                 Err(Failure::Other(message)) => Err(ResolveError::Failed { host, message }),
             }
         })
@@ -86,50 +136,47 @@ impl Lookups {
     }
 
     /// An answer that is young enough, or the lookup in flight, which is begun if there is none and it is time.
-    fn find(&self, query: &Query, asked: Instant) -> Found {
-        let mut names = self.lock();
+    fn look(&self, query: &Query, asked: Instant) -> Look {
+        let mut names = self.names.lock();
         let name = names.entry(query.host.clone()).or_default();
-        // What came in while the question waited its turn is an answer to it, whatever age it takes.
-        let is_young = |answer: &&Answer| {
-            answer.since > asked || (!query.max_age.is_zero() && answer.since.elapsed() <= query.max_age)
-        };
-        if let Some(answer) = name.answer.as_ref().filter(is_young) {
-            return Found::Answer(Arc::clone(&answer.addresses));
+        if let Some(answer) = name.answer.as_ref().filter(|answer| answer.serves(query, asked)) {
+            return Look::Answer(Arc::clone(&answer.addresses));
         }
-        if let Some(pending) = &name.pending {
-            return Found::Pending(pending.clone());
+        if let Some(pending) = name.pending.upgrade() {
+            return Look::Pending(pending.subscribe());
         }
         if let Some(wait) = name.begun.and_then(|begun| query.spacing.checked_sub(begun.elapsed())) {
             // Rounded up, since timers go by the millisecond.
-            return Found::TooSoon(wait + Duration::from_millis(1));
+            return Look::TooSoon(wait + Duration::from_millis(1));
         }
         let (sender, pending) = watch::channel(None);
-        name.pending = Some(pending.clone());
+        let sender = Arc::new(sender);
+        name.pending = Arc::downgrade(&sender);
         name.begun = Some(Instant::now());
         drop(names);
-        self.begin(query.host.clone(), sender);
-        Found::Pending(pending)
-    }
-
-    /// Looks `host` up on a thread of its own. Not one of the runtime's for blocking work: a resolver that does not answer
-    /// would hold up the runtime's drop for as long.
-    fn begin(&self, host: String, sender: watch::Sender<Option<Outcome>>) {
         self.begun.fetch_add(1, Ordering::Relaxed);
-        let task = Task { lookups: self.clone(), host, sender };
-        let spawned = thread::Builder::new().name("tether-resolve".to_owned()).spawn(move || task.run());
-        // The task went down with the closure, and said so to whoever waits.
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "no thread for a name lookup");
-        }
+        (self.begin)(Task { names: self.names.clone(), host: query.host.clone(), sender });
+        Look::Pending(pending)
     }
+}
 
-    fn finish(&self, host: &str, outcome: &Outcome) {
+enum Look {
+    Answer(Arc<[SocketAddr]>),
+    Pending(watch::Receiver<Option<Outcome>>),
+    /// It is this much too early for the next lookup.
+    TooSoon(Duration),
+}
+
+impl Names {
+    /// There was an answer, good for so long, or none.
+    fn finish(&self, host: &str, outcome: &Outcome, ttl: Duration) {
         let mut names = self.lock();
         // The name stays without an answer, too: its next lookup must not come too soon.
         let name = names.entry(host.to_owned()).or_default();
-        name.pending = None;
+        name.pending = Weak::new();
         if let Ok(addresses) = outcome {
-            name.answer = Some(Answer { since: Instant::now(), addresses: Arc::clone(addresses) });
+            let since = Instant::now();
+            name.answer = Some(Answer { since, good_until: since + ttl, addresses: Arc::clone(addresses) });
         }
         if names.len() > CAPACITY {
             forget_oldest(&mut names);
@@ -137,33 +184,40 @@ impl Lookups {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Name>> {
-        lock(&self.names)
+        lock(&self.0)
     }
-}
-
-enum Found {
-    Answer(Arc<[SocketAddr]>),
-    Pending(watch::Receiver<Option<Outcome>>),
-    /// It is this much too early for the next lookup.
-    TooSoon(Duration),
 }
 
 /// One lookup. However it goes down, those who wait hear of it and the name is free for the next one.
-struct Task {
-    lookups: Lookups,
+pub(super) struct Task {
+    names: Names,
     host: String,
-    sender: watch::Sender<Option<Outcome>>,
+    sender: Arc<watch::Sender<Option<Outcome>>>,
 }
 
 impl Task {
-    fn run(self) {
-        let outcome = (self.lookups.lookup)(&self.host);
-        self.end(outcome.and_then(distinct));
+    /// What to look up.
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
-    fn end(&self, outcome: Outcome) {
+    /// Waits until nobody waits for the outcome any more. Cancel safe.
+    #[cfg(feature = "hickory")]
+    pub(super) async fn is_abandoned(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Tells whoever waits.
+    pub(super) fn end(self, found: Result<Found, Failure>) {
+        match found {
+            Ok(Found { addresses, ttl }) => self.tell(distinct(addresses), ttl),
+            Err(failure) => self.tell(Err(failure), Duration::ZERO),
+        }
+    }
+
+    fn tell(&self, outcome: Outcome, ttl: Duration) {
         // The name first: whoever is woken may ask again at once.
-        self.lookups.finish(&self.host, &outcome);
+        self.names.finish(&self.host, &outcome, ttl);
         self.sender.send_replace(Some(outcome));
     }
 }
@@ -171,7 +225,7 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if self.sender.borrow().is_none() {
-            self.end(Err(Failure::Other("the lookup was given up".to_owned())));
+            self.tell(Err(Failure::Other("the lookup was given up".to_owned())), Duration::ZERO);
         }
     }
 }
@@ -198,17 +252,8 @@ fn distinct(addresses: Vec<SocketAddr>) -> Outcome {
     Ok(kept.into())
 }
 
-fn with_port(addresses: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
-    let ported = addresses.iter().map(|address| {
-        let mut address = *address;
-        address.set_port(port);
-        address
-    });
-    ported.collect()
-}
-
 fn forget_oldest(names: &mut BTreeMap<String, Name>) {
-    let idle = names.iter().filter(|(_, name)| name.pending.is_none());
+    let idle = names.iter().filter(|(_, name)| name.pending.strong_count() == 0);
     let oldest = idle.min_by_key(|(_, name)| name.begun).map(|(host, _)| host.clone());
     if let Some(host) = oldest {
         names.remove(&host);

@@ -10,7 +10,7 @@ use super::{Query, Resolve, ResolveError};
 use crate::transport::BoxFuture;
 
 /// Shared by all tethers of the process: a name that a thousand of them follow is asked for as often as if there were one.
-static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::new(getaddrinfo));
+static LOOKUPS: LazyLock<Lookups> = LazyLock::new(|| Lookups::blocking(getaddrinfo));
 
 /// The operating system's resolver: hosts file, DNS, and whatever else the system is set up to ask. The default.
 ///

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::INTERVAL_JITTER;
 use crate::control::beat::{self, Beat};
-use crate::control::source::{Answer, Asking, Source, SourceError};
+use crate::control::source::{Answer, Asking, Lifetime, Source, SourceError};
 
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ impl SettledPace {
 /// Asks when it is `due`, and then at the settled pace, until an answer is one that is not expected, or there is none. Those that are wake nobody.
 pub(super) async fn until_news(
     source: Source,
-    asking: Asking,
+    mut asking: Asking,
     mut due: Instant,
     mut pace: SettledPace,
     is_expected: impl Fn(&Answer) -> bool + Send,
@@ -47,12 +47,15 @@ pub(super) async fn until_news(
         if !answer.as_ref().is_ok_and(&is_expected) {
             return answer;
         }
+        // Only now: an answer that was reported already is evidence once, and must not come out of a cache as if it were another.
+        asking.lifetime = Lifetime::Kept;
         due = pace.next();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::{Arc, Mutex};
 
     use redis_tether_core::Address;
@@ -60,12 +63,18 @@ mod tests {
 
     use super::*;
     use crate::control::source::Evidence;
-    use crate::resolve::{Resolve, ResolveError, resolve_fn};
+    use crate::resolve::{Query, Resolve, ResolveError, resolve_fn};
+    use crate::transport::BoxFuture;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    const ASKING: Asking =
-        Asking { pace: ResolvePace::Settled, max_age: Duration::ZERO, spacing: Duration::ZERO, news: None };
+    const ASKING: Asking = Asking {
+        pace: ResolvePace::Settled,
+        max_age: Duration::ZERO,
+        spacing: Duration::ZERO,
+        lifetime: Lifetime::Ignored,
+        news: None,
+    };
 
     fn named(resolver: impl Resolve) -> Source {
         Source::Name { host: "redis.test".to_owned(), port: 6379, resolver: Arc::new(resolver) }
@@ -99,6 +108,29 @@ mod tests {
         let right = interval.mul_f64(1.0 - INTERVAL_JITTER)
             ..=interval.mul_f64(1.0 + INTERVAL_JITTER) + Duration::from_millis(1);
         assert!(between.iter().all(|interval| right.contains(interval)), "{between:?}");
+    }
+
+    /// Notes whether it might have answered within the TTL, and says something else after a while.
+    #[derive(Clone, Default)]
+    struct Noting(Arc<Mutex<Vec<bool>>>);
+
+    impl Resolve for Noting {
+        fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+            let mut within_ttl = self.0.lock().expect("no panic");
+            within_ttl.push(query.within_ttl);
+            let last = if within_ttl.len() < 4 { 1 } else { 2 };
+            Box::pin(async move { Ok(vec![([10, 0, 0, last], query.port).into()]) })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ttl_counts_after_an_answer_that_was_expected_and_not_after_news() {
+        let noting = Noting::default();
+        let source = named(noting.clone());
+        for asked in [vec![false, true, true, true], vec![false, true, true, true, false]] {
+            until_news(source.clone(), ASKING, Instant::now(), pace(SECOND), |told| *told == answer(1)).await.ok();
+            assert_eq!(*noting.0.lock().expect("no panic"), asked);
+        }
     }
 
     #[tokio::test(start_paused = true)]
