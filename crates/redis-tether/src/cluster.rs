@@ -42,6 +42,7 @@ use self::roster::Roster;
 use self::supervisor::ClusterMsg;
 use self::survey::Surveyor;
 use crate::config::Config;
+use crate::credentials::CredentialSource;
 use crate::dial::Connector;
 use crate::lock::lock;
 use crate::resolve::Resolve;
@@ -103,6 +104,9 @@ pub(crate) struct Common {
     rosters: watch::Sender<Arc<Roster>>,
     events: broadcast::Sender<ClusterEvent>,
     tasks: TaskTracker,
+    /// Cancelled when the tasks are to end.
+    ended: CancellationToken,
+    credentials: Option<Arc<dyn CredentialSource>>,
     seed: Option<u64>,
     rng: Mutex<fastrand::Rng>,
     /// Commands that wait for somebody to have their slot.

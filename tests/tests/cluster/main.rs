@@ -3,6 +3,7 @@
 
 mod chaos;
 mod commands;
+mod credentials;
 mod faults;
 mod mistakes;
 mod moves;

@@ -17,6 +17,8 @@ use super::supervisor::{ClusterMsg, ClusterSupervisor};
 use super::survey::Surveyor;
 use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
 use crate::config::{Config, ConfigError, Endpoint};
+use crate::credentials::CredentialSource;
+use crate::credentials::keyring::{self, Keyring};
 use crate::dial::Connector;
 use crate::resolve::{Resolve, SystemResolver};
 use crate::stats::Counter;
@@ -33,6 +35,7 @@ pub struct ClusterTetherBuilder {
     config: Config,
     transport: Option<Arc<dyn Transport>>,
     resolver: Option<Arc<dyn Resolve>>,
+    credentials: Option<Arc<dyn CredentialSource>>,
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
     seed: Option<u64>,
@@ -46,6 +49,7 @@ impl ClusterTetherBuilder {
             config,
             transport: None,
             resolver: None,
+            credentials: None,
             cancelled_by: None,
             supervisor: None,
             seed: None,
@@ -57,6 +61,13 @@ impl ClusterTetherBuilder {
     /// Asks this resolver what names mean: those of the endpoint, and those that nodes announce. Default: the system's.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Signs in at every node with what this source answers, as [`TetherBuilder::credentials`](crate::TetherBuilder::credentials) does
+    /// at one. Default: the configuration's.
+    pub fn credentials(mut self, source: impl CredentialSource) -> Self {
+        self.credentials = Some(Arc::new(source));
         self
     }
 
@@ -118,7 +129,11 @@ impl ClusterTetherBuilder {
         let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
         let mut rng = fastrand::Rng::with_seed(seed);
         let (config, turn) = (Arc::new(self.config), usize::from(rng.u16(..)));
-        let surveyor = Surveyor::new(config.clone(), endpoint, connector.clone(), resolver.clone(), turn);
+        let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
+        // The shards have keyrings of their own, and tell of the same failure.
+        let report: keyring::Report = Arc::new(|error| tracing::debug!(%error, "no credentials to ask the nodes with"));
+        let keyring = Keyring::new(&config, self.credentials.clone(), tasks.clone(), ended.clone(), report);
+        let surveyor = Surveyor::new(config.clone(), endpoint, connector.clone(), keyring, resolver.clone(), turn);
         let common = Arc::new(Common {
             endpoint: config.endpoint.to_string().into(),
             config,
@@ -128,7 +143,9 @@ impl ClusterTetherBuilder {
             surveyor: Arc::new(surveyor),
             rosters: watch::Sender::new(Arc::new(Roster::empty())),
             events: broadcast::Sender::new(EVENT_BACKLOG),
-            tasks: TaskTracker::new(),
+            tasks,
+            ended,
+            credentials: self.credentials,
             seed: self.seed,
             rng: Mutex::new(rng),
             held: AtomicUsize::new(0),
@@ -155,6 +172,7 @@ impl ClusterTetherBuilder {
                 }
             }
             ending.0.end_commands();
+            ending.0.ended.cancel();
             ending.0.tasks.close();
             ending.0.tasks.wait().await;
             drop(ending);

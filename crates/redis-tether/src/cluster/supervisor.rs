@@ -203,6 +203,7 @@ impl ClusterState {
             name: format!("{} shard {number}", common.endpoint).into(),
             connector: common.connector.clone(),
             resolver: common.resolver.clone(),
+            credentials: common.credentials.clone(),
         };
         let mut builder = Tether::builder((*common.config).clone()).part_of_cluster(part).supervisor(myself.get_cell());
         if let Some(seed) = common.seed {

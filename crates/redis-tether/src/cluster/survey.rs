@@ -19,7 +19,8 @@ use super::error::SurveyError;
 use super::layout::Layout;
 use super::testimony;
 use crate::config::{ClusterEndpoint, Config};
-use crate::dial::Connector;
+use crate::credentials::keyring::{Issued, Keyring};
+use crate::dial::{Connector, DialError};
 use crate::question::{Fan, Line, failed};
 use crate::resolve::{Query, Resolve, ResolveError};
 
@@ -43,6 +44,7 @@ pub(crate) struct Surveyor {
     config: Arc<Config>,
     endpoint: ClusterEndpoint,
     connector: Connector,
+    keyring: Keyring,
     resolver: Arc<dyn Resolve>,
     found: watch::Sender<Found>,
     wanted: Notify,
@@ -74,6 +76,7 @@ impl Surveyor {
         config: Arc<Config>,
         endpoint: ClusterEndpoint,
         connector: Connector,
+        keyring: Keyring,
         resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Surveyor {
@@ -82,6 +85,7 @@ impl Surveyor {
             config,
             endpoint,
             connector,
+            keyring,
             resolver,
             found: watch::Sender::new(found),
             wanted: Notify::new(),
@@ -311,7 +315,7 @@ impl Surveyor {
                     (line.ask(&testimony::questions()).await?, line)
                 }
             };
-            Ok((testimony::read(at, replies, self.config.password.as_ref())?, line))
+            Ok((testimony::read(at, replies)?, line))
         };
         timeout(limit, answer).await.unwrap_or_else(|_| Err(failed::timed_out(&at.into(), limit).into()))
     }
@@ -320,9 +324,18 @@ impl Surveyor {
         let address = at.into();
         let stream = self.connector.connect(&address).await.map_err(|rejection| rejection.at(&address))?;
         let mut line = Line::new(stream, address);
-        if let Some(password) = &self.config.password {
-            line.sign_in(self.config.username.as_deref(), password).await?;
+        let issued = self.keyring.for_dial().await;
+        if let Some(issued) = issued.map_err(|rejection| rejection.at(&at.into()))? {
+            let refused = sign_in(&mut line, &issued).await;
+            if let Err(refusal) = refused {
+                let newer = self.keyring.in_place_of(&issued).await.ok_or(refusal)?;
+                sign_in(&mut line, &newer).await?;
+            }
         }
         Ok(line)
     }
+}
+
+async fn sign_in(line: &mut Line, issued: &Issued) -> Result<(), DialError> {
+    line.sign_in(issued.credentials.username(), issued.credentials.password()).await
 }

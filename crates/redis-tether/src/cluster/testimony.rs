@@ -8,7 +8,6 @@ use redis_tether_core::Address;
 use redis_tether_core::cluster::{Group, Node, SLOTS, Testimony};
 
 use super::error::SurveyError;
-use crate::config::Password;
 use crate::question::{failed, text};
 
 /// The questions, in one write.
@@ -21,7 +20,7 @@ pub(super) fn questions() -> [Cmd; 2] {
 }
 
 /// What the node at this address answered to them.
-pub(super) fn read(at: SocketAddr, replies: Vec<Value>, password: Option<&Password>) -> Result<Testimony, SurveyError> {
+pub(super) fn read(at: SocketAddr, replies: Vec<Value>) -> Result<Testimony, SurveyError> {
     let address = Address::Tcp(at);
     let mut replies = replies.into_iter();
     let groups = match replies.next() {
@@ -30,7 +29,7 @@ pub(super) fn read(at: SocketAddr, replies: Vec<Value>, password: Option<&Passwo
             let said = error.details().unwrap_or_default().to_owned();
             return Err(SurveyError::NotACluster { at: at.to_string(), said });
         }
-        Some(Value::ServerError(error)) => return Err(failed::refused(&address, &error, password).into()),
+        Some(Value::ServerError(error)) => return Err(failed::refused(&address, &error, None).into()),
         _ => return Err(failed::protocol(&address, "its answer to CLUSTER SLOTS is no list").into()),
     };
     if groups.is_empty() {
@@ -111,7 +110,7 @@ mod tests {
     fn read_all(replies: &str) -> Result<Testimony, SurveyError> {
         let parsed = redis::parse_redis_value(replies.as_bytes()).expect("a list of replies");
         let Value::Array(replies) = parsed else { panic!("a list of replies") };
-        read(SocketAddr::from(([10, 0, 0, 9], 6379)), replies, None)
+        read(SocketAddr::from(([10, 0, 0, 9], 6379)), replies)
     }
 
     const NODE: &str = "*3\r\n$8\r\n10.0.0.1\r\n:6379\r\n$2\r\naa\r\n";

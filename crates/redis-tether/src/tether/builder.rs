@@ -48,6 +48,7 @@ pub(crate) struct Part {
     pub(crate) name: Arc<str>,
     pub(crate) connector: Connector,
     pub(crate) resolver: Arc<dyn Resolve>,
+    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
 }
 
 impl TetherBuilder {
@@ -136,8 +137,12 @@ impl TetherBuilder {
     /// As [`Tether::start`].
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
+        let mut credentials = self.credentials;
         let (connector, resolver, name, shard) = match self.part {
-            Some(Part { shard, name, connector, resolver }) => (connector, resolver, name, Some(shard)),
+            Some(Part { shard, name, connector, resolver, credentials: given }) => {
+                credentials = given;
+                (connector, resolver, name, Some(shard))
+            }
             None if matches!(self.config.endpoint, Endpoint::Cluster(_)) => {
                 return Err(ConfigError::cluster_for_tether().into());
             }
@@ -162,7 +167,7 @@ impl TetherBuilder {
             refusals: reports.clone(),
             flags: Flags::default(),
         });
-        let brought = Brought { connector, resolver, credentials: self.credentials, seed: self.seed };
+        let brought = Brought { connector, resolver, credentials, seed: self.seed };
         let mut control = Control::new(config, settings, shared, reports, brought);
         control.shard = shard;
         let control = Arc::new(control);
