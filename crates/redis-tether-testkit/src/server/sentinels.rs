@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::address::{allocate_addresses, allocate_at_port};
 use super::process::ServerBuilder;
-use super::running::PATIENCE;
-use super::{Info, Server, ServerBinary, ServerError};
+use super::{Server, ServerBinary, ServerError};
 use crate::resp::Reply;
 use crate::wait::{TimedOut, WAIT_LIMIT};
 
@@ -77,16 +76,13 @@ impl SentinelDeployment {
     }
 
     /// Ends all sentinels and starts as many new ones at other addresses, with the same port, who know nothing of those before. They watch the
-    /// primary of the present, which all other nodes must follow by then.
+    /// primary of the present, once all other nodes follow it.
     ///
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn replace_sentinels(&mut self) -> Result<(), ServerError> {
-        let primary = self.primary().await?;
+        let primary = self.settled_primary().await?;
         let primary = &self.nodes[primary];
-        let followers = i64::try_from(NODES - 1).unwrap_or(i64::MAX);
-        let are_following = |info: &Info| info.number("connected_slaves") == Some(followers);
-        primary.wait_for("all others to follow", PATIENCE, are_following).await?;
         // Before the new ones come: they would hear of the old ones, and count them among themselves for ever.
         let port = self.sentinels[0].addr().port();
         self.sentinels.clear();
@@ -94,6 +90,25 @@ impl SentinelDeployment {
             allocate_at_port(SENTINELS, port).map_err(ServerError::machine("find free loopback addresses"))?;
         self.sentinels = start_sentinels(addresses, primary, self.password.as_deref()).await?;
         self.wait_until_known().await
+    }
+
+    /// The primary, once all others follow it. On a machine that is busy with other things the sentinels may appoint another one
+    /// meanwhile, and bring everybody round in their own time.
+    async fn settled_primary(&self) -> Result<usize, ServerError> {
+        let begun = Instant::now();
+        let followers = i64::try_from(NODES - 1).unwrap_or(i64::MAX);
+        loop {
+            let primary = self.primary().await?;
+            let info = self.nodes[primary].full_info().await?;
+            if info.number("connected_slaves") == Some(followers) {
+                return Ok(primary);
+            }
+            if begun.elapsed() >= WAIT_LIMIT {
+                let (what, last) = ("all others to follow the primary".to_owned(), info.replication());
+                return Err(TimedOut { what, after: WAIT_LIMIT, last }.into());
+            }
+            sleep(ASK_EVERY).await;
+        }
     }
 
     /// Which of the nodes the first sentinel takes for the primary.
