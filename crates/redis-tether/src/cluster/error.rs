@@ -1,8 +1,6 @@
 //! Why it could not be found out who has which slots. One line, which names the node, what is wrong, and what to do where only a
 //! person can do it.
 
-use redis_tether_core::FailureKind;
-
 use crate::dial::DialError;
 use crate::resolve::ResolveError;
 
@@ -42,14 +40,7 @@ impl SurveyError {
     pub(crate) fn is_for_people(&self) -> bool {
         match self {
             SurveyError::NotACluster { .. } | SurveyError::NoSlots { .. } => true,
-            SurveyError::Failed(error) => matches!(
-                error.kind(),
-                FailureKind::Auth
-                    | FailureKind::Denied
-                    | FailureKind::Protocol
-                    | FailureKind::Config
-                    | FailureKind::Tls
-            ),
+            SurveyError::Failed(error) => error.is_for_people(),
             SurveyError::None { one, .. } => one.is_for_people(),
             SurveyError::NotFound(_) | SurveyError::Dissolved | SurveyError::TimedOut | SurveyError::Panicked => false,
         }

@@ -21,6 +21,14 @@ impl DialError {
         self.kind
     }
 
+    /// Whether another dial cannot help until somebody has changed a configuration, here or there.
+    pub(crate) fn is_for_people(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::Auth | FailureKind::Denied | FailureKind::Protocol | FailureKind::Config | FailureKind::Tls
+        )
+    }
+
     /// What whoever reads the line may not know.
     fn hint(&self) -> &'static str {
         match &self.address {

@@ -3,8 +3,6 @@
 
 use crate::dial::DialError;
 use crate::resolve::ResolveError;
-use redis_tether_core::FailureKind;
-
 /// What came of asking.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum SentinelError {
@@ -39,14 +37,7 @@ impl SentinelError {
     pub(crate) fn is_for_people(&self) -> bool {
         match self {
             SentinelError::UnknownMaster { .. } | SentinelError::NotASentinel { .. } => true,
-            SentinelError::Failed(error) => matches!(
-                error.kind(),
-                FailureKind::Auth
-                    | FailureKind::Denied
-                    | FailureKind::Protocol
-                    | FailureKind::Config
-                    | FailureKind::Tls
-            ),
+            SentinelError::Failed(error) => error.is_for_people(),
             SentinelError::None { one, .. } => one.is_for_people(),
             SentinelError::NotFound(_) | SentinelError::NotLocated(_) => false,
             SentinelError::TimedOut | SentinelError::Panicked => false,
