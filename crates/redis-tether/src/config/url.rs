@@ -1,18 +1,19 @@
 //! Reading a configuration from a URL. Split by hand: the unix forms keep their path to the letter, IPv6 and unusual
 //! passwords are met where they stand, and no error of a general URL parser can repeat what a mistyped URL holds.
 
+mod several;
+
 use std::borrow::Cow;
 use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
 use super::Config;
-use super::cluster::ClusterSeed;
 use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::{ConfigError, shown_name};
 use super::password::Password;
-use super::sentinel::{SentinelEndpoint, SentinelNode};
+use super::sentinel::SentinelEndpoint;
 use super::settings::HoldMode;
 use super::table::{SETTINGS, Setting};
 use super::tls::{TlsSettings, TlsVerify};
@@ -130,10 +131,10 @@ fn read(url: &str) -> Result<Draft, ConfigError> {
         Scheme::Tls(asked_by) => read_tcp(authority, rest, Some(TlsSettings::asked_for_by(asked_by)?)),
         Scheme::Unix => read_unix(authority, rest),
         Scheme::Sentinel(asked_by) => {
-            read_sentinel(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
+            several::read_sentinel(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
         }
         Scheme::Cluster(asked_by) => {
-            read_cluster(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
+            several::read_cluster(authority, rest, asked_by.map(TlsSettings::asked_for_by).transpose()?)
         }
     }
 }
@@ -224,56 +225,6 @@ fn agree_on_tls(draft: Draft, fragment: Fragment) -> Result<Draft, ConfigError> 
         }
         _ => Ok(draft),
     }
-}
-
-fn read_sentinel(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
-    check_rest(rest)?;
-    let (rest, fragment) = split_insecure(rest, &mut tls);
-    let (path, query) = split_rest(rest)?;
-    let (userinfo, addresses) = split_userinfo(authority)?;
-    let (master, db) = path.trim_matches('/').split_once('/').unwrap_or((path.trim_matches('/'), ""));
-    let nodes = if addresses.is_empty() { Vec::new() } else { SentinelNode::read_list(addresses)? };
-    let master = decode("the master's name", master)?.into_owned();
-    let given_tls = Some(tls.is_some());
-    let config = Config { tls, ..Config::sentinel(nodes, master) };
-    let mut draft = Draft { config, given_port: None, given_db: None, given_tls };
-    read_userinfo(&mut draft, userinfo)?;
-    let db = db.trim_matches('/');
-    if !db.is_empty() {
-        set_db(&mut draft, db)?;
-    }
-    read_parameters(&mut draft, query)?;
-    agree_on_tls(draft, fragment)
-}
-
-/// The credentials, which stand in front of all hosts, and those.
-fn split_userinfo(authority: &str) -> Result<(&str, &str), ConfigError> {
-    let (userinfo, addresses) = authority.rsplit_once('@').unwrap_or(("", authority));
-    if userinfo.contains('@') {
-        // It would be a guess which part of it is a host.
-        return Err(ConfigError::MalformedUrl {
-            problem: "it has several @: the server's credentials stand once, in front of all hosts, and an @ in them is %40",
-        });
-    }
-    Ok((userinfo, addresses))
-}
-
-fn read_cluster(authority: &str, rest: &str, mut tls: Option<TlsSettings>) -> Result<Draft, ConfigError> {
-    check_rest(rest)?;
-    let (rest, fragment) = split_insecure(rest, &mut tls);
-    let (path, query) = split_rest(rest)?;
-    let (userinfo, addresses) = split_userinfo(authority)?;
-    let seeds = if addresses.is_empty() { Vec::new() } else { ClusterSeed::read_list(addresses)? };
-    let given_tls = Some(tls.is_some());
-    let config = Config { tls, ..Config::cluster(seeds) };
-    let mut draft = Draft { config, given_port: None, given_db: None, given_tls };
-    read_userinfo(&mut draft, userinfo)?;
-    let db = path.trim_matches('/');
-    if !db.is_empty() {
-        set_db(&mut draft, db)?;
-    }
-    read_parameters(&mut draft, query)?;
-    agree_on_tls(draft, fragment)
 }
 
 /// Before anything of the rest is read or named in an error: it may be the tail of a password.
