@@ -42,10 +42,8 @@ use self::roster::Roster;
 use self::supervisor::ClusterMsg;
 use self::survey::Surveyor;
 use crate::config::Config;
-use crate::credentials::CredentialSource;
-use crate::dial::Connector;
+use crate::control::Brought;
 use crate::lock::lock;
-use crate::resolve::Resolve;
 use crate::stats::Counter;
 use crate::status::Phase;
 use crate::tether::{StartError, Tether};
@@ -98,16 +96,13 @@ pub(crate) struct Common {
     config: Arc<Config>,
     endpoint: Arc<str>,
     pacing: PacingSettings,
-    connector: Connector,
-    resolver: Arc<dyn Resolve>,
+    brought: Brought,
     surveyor: Arc<Surveyor>,
     rosters: watch::Sender<Arc<Roster>>,
     events: broadcast::Sender<ClusterEvent>,
     tasks: TaskTracker,
     /// Cancelled when the tasks are to end.
     ended: CancellationToken,
-    credentials: Option<Arc<dyn CredentialSource>>,
-    seed: Option<u64>,
     rng: Mutex<fastrand::Rng>,
     /// Commands that wait for somebody to have their slot.
     held: AtomicUsize,

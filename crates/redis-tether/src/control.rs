@@ -82,6 +82,7 @@ pub(crate) struct Control {
 }
 
 /// What an application has brought, or what is there in its place.
+#[derive(Clone)]
 pub(crate) struct Brought {
     pub(crate) connector: Connector,
     pub(crate) resolver: Arc<dyn Resolve>,

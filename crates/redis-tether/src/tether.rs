@@ -2,6 +2,7 @@
 //! and shut down. Everything here sends messages or reads what the actors have written; it decides nothing.
 
 pub(crate) mod builder;
+pub(crate) mod means;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};

@@ -19,61 +19,42 @@ use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
-use crate::dial::Connector;
-use crate::resolve::{Resolve, SystemResolver};
+use crate::resolve::Resolve;
 use crate::stats::Counter;
 use crate::tether::StartError;
-#[cfg(feature = "tls-no-provider")]
-use crate::tether::builder::tls_stage;
-#[cfg(feature = "tls-no-provider")]
-use crate::tls::TlsParts;
-use crate::transport::{SocketTransport, Transport};
+use crate::tether::means::Means;
+use crate::transport::Transport;
 
 /// A cluster that is about to be started.
 #[must_use = "a builder does nothing until `start`"]
 pub struct ClusterTetherBuilder {
     config: Config,
-    transport: Option<Arc<dyn Transport>>,
-    resolver: Option<Arc<dyn Resolve>>,
-    credentials: Option<Arc<dyn CredentialSource>>,
+    means: Means,
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
-    seed: Option<u64>,
-    #[cfg(feature = "tls-no-provider")]
-    tls: TlsParts,
 }
 
 impl ClusterTetherBuilder {
     pub(super) fn new(config: Config) -> ClusterTetherBuilder {
-        ClusterTetherBuilder {
-            config,
-            transport: None,
-            resolver: None,
-            credentials: None,
-            cancelled_by: None,
-            supervisor: None,
-            seed: None,
-            #[cfg(feature = "tls-no-provider")]
-            tls: TlsParts::default(),
-        }
+        ClusterTetherBuilder { config, means: Means::default(), cancelled_by: None, supervisor: None }
     }
 
     /// Asks this resolver what names mean: those of the endpoint, and those that nodes announce. Default: the system's.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Some(Arc::new(resolver));
+        self.means.resolver = Some(Arc::new(resolver));
         self
     }
 
     /// Signs in at every node with what this source answers, as [`TetherBuilder::credentials`](crate::TetherBuilder::credentials) does
     /// at one. Default: the configuration's.
     pub fn credentials(mut self, source: impl CredentialSource) -> Self {
-        self.credentials = Some(Arc::new(source));
+        self.means.credentials = Some(Arc::new(source));
         self
     }
 
     /// Connects through this transport. Default: sockets of the operating system.
     pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transport = Some(Arc::new(transport));
+        self.means.transport = Some(Arc::new(transport));
         self
     }
 
@@ -91,21 +72,21 @@ impl ClusterTetherBuilder {
 
     /// The seed of all random numbers, for tests that must replay. Default: a random one.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.means.seed = Some(seed);
         self
     }
 
     /// Encrypts with this provider, where the configuration asks for TLS. Default: as that of a tether.
     #[cfg(feature = "tls-no-provider")]
     pub fn tls_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.tls.provider = Some(provider);
+        self.means.tls.provider = Some(provider);
         self
     }
 
     /// Trusts the authorities whose certificates are in this PEM text and no others, where the configuration asks for TLS.
     #[cfg(feature = "tls-no-provider")]
     pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.roots = Some(pem.into());
+        self.means.tls.roots = Some(pem.into());
         self
     }
 
@@ -121,32 +102,25 @@ impl ClusterTetherBuilder {
             return Err(ConfigError::no_cluster().into());
         };
         let (endpoint, pacing) = (endpoint.clone(), self.config.recovery_settings()?.pacing);
-        let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
-        let connector = Connector::new(transport, &self.config);
-        #[cfg(feature = "tls-no-provider")]
-        let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
-        let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
-        let seed = self.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
+        let brought = self.means.bring(&self.config).await?;
+        let seed = brought.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
         let mut rng = fastrand::Rng::with_seed(seed);
         let (config, turn) = (Arc::new(self.config), usize::from(rng.u16(..)));
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         // The shards have keyrings of their own, and tell of the same failure.
         let report: keyring::Report = Arc::new(|error| tracing::debug!(%error, "no credentials to ask the nodes with"));
-        let keyring = Keyring::new(&config, self.credentials.clone(), tasks.clone(), ended.clone(), report);
-        let surveyor = Surveyor::new(config.clone(), endpoint, connector.clone(), keyring, resolver.clone(), turn);
+        let keyring = Keyring::new(&config, brought.credentials.clone(), tasks.clone(), ended.clone(), report);
+        let surveyor = Surveyor::new(config.clone(), endpoint, &brought, keyring, turn);
         let common = Arc::new(Common {
             endpoint: config.endpoint.to_string().into(),
             config,
             pacing,
-            connector,
-            resolver,
+            brought,
             surveyor: Arc::new(surveyor),
             rosters: watch::Sender::new(Arc::new(Roster::empty())),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             tasks,
             ended,
-            credentials: self.credentials,
-            seed: self.seed,
             rng: Mutex::new(rng),
             held: AtomicUsize::new(0),
             redirections: Counter::default(),

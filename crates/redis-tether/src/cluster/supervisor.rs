@@ -13,6 +13,7 @@ use super::event::ClusterEvent;
 use super::layout::Layout;
 use super::roster::Roster;
 use super::shard::ShardSource;
+use crate::control::Brought;
 use crate::control::task;
 use crate::tether::Tether;
 use crate::tether::builder::Part;
@@ -198,17 +199,13 @@ impl ClusterState {
 
     async fn start(&self, myself: &ActorRef<ClusterMsg>, number: u32) -> Option<Tether> {
         let common = &self.common;
+        let seed = common.brought.seed.map(|seed| seed.wrapping_add(u64::from(number)));
         let part = Part {
             shard: Arc::new(ShardSource::new(number, common.surveyor.clone())),
             name: format!("{} shard {number}", common.endpoint).into(),
-            connector: common.connector.clone(),
-            resolver: common.resolver.clone(),
-            credentials: common.credentials.clone(),
+            brought: Brought { seed, ..common.brought.clone() },
         };
-        let mut builder = Tether::builder((*common.config).clone()).part_of_cluster(part).supervisor(myself.get_cell());
-        if let Some(seed) = common.seed {
-            builder = builder.seed(seed.wrapping_add(u64::from(number)));
-        }
+        let builder = Tether::builder((*common.config).clone()).part_of_cluster(part).supervisor(myself.get_cell());
         match builder.start().await {
             Ok(tether) => {
                 let events = common.clone();

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis_tether_core::Lane;
 use redis_tether_core::cluster::{Testimony, believed, has_majority};
 use redis_tether_core::pacing::{Pacing, PacingSettings};
+use redis_tether_core::{FailureKind, Lane};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -19,6 +19,7 @@ use super::error::SurveyError;
 use super::layout::Layout;
 use super::testimony;
 use crate::config::{ClusterEndpoint, Config};
+use crate::control::Brought;
 use crate::credentials::keyring::{Issued, Keyring};
 use crate::dial::{Connector, DialError};
 use crate::question::{Fan, Line, failed};
@@ -75,11 +76,11 @@ impl Surveyor {
     pub(crate) fn new(
         config: Arc<Config>,
         endpoint: ClusterEndpoint,
-        connector: Connector,
+        brought: &Brought,
         keyring: Keyring,
-        resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Surveyor {
+        let (connector, resolver) = (brought.connector.clone(), brought.resolver.clone());
         let found = Found { layout: Arc::new(Layout::unknown()), begun: None, error: None };
         Surveyor {
             config,
@@ -326,10 +327,12 @@ impl Surveyor {
         let mut line = Line::new(stream, address);
         let issued = self.keyring.for_dial().await;
         if let Some(issued) = issued.map_err(|rejection| rejection.at(&at.into()))? {
-            let refused = sign_in(&mut line, &issued).await;
-            if let Err(refusal) = refused {
-                let newer = self.keyring.in_place_of(&issued).await.ok_or(refusal)?;
-                sign_in(&mut line, &newer).await?;
+            match sign_in(&mut line, &issued).await {
+                Err(refusal) if refusal.kind() == FailureKind::Auth => {
+                    let newer = self.keyring.in_place_of(&issued).await.ok_or(refusal)?;
+                    sign_in(&mut line, &newer).await?;
+                }
+                outcome => outcome?,
             }
         }
         Ok(line)

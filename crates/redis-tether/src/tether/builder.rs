@@ -9,6 +9,7 @@ use ractor::{Actor, ActorCell};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_util::sync::CancellationToken;
 
+use super::means::Means;
 use super::{Lifeline, StartError, Tether};
 use crate::cluster::ShardSource;
 use crate::config::{Config, ConfigError, Endpoint};
@@ -16,29 +17,21 @@ use crate::control::ending;
 use crate::control::supervisor::TetherSupervisor;
 use crate::control::{Brought, Control, Reports};
 use crate::credentials::CredentialSource;
-use crate::dial::Connector;
 use crate::gate::Gate;
 use crate::handle::Flags;
-use crate::resolve::{Resolve, SystemResolver};
+use crate::resolve::Resolve;
 use crate::shared::Shared;
 use crate::stats::Counters;
-#[cfg(feature = "tls-no-provider")]
-use crate::tls::{TlsParts, TlsStage};
-use crate::transport::{SocketTransport, Transport};
+use crate::transport::Transport;
 
 /// A tether that is about to be started.
 #[must_use = "a builder does nothing until `start`"]
 pub struct TetherBuilder {
     config: Config,
-    transport: Option<Arc<dyn Transport>>,
-    resolver: Option<Arc<dyn Resolve>>,
-    credentials: Option<Arc<dyn CredentialSource>>,
+    means: Means,
     cancelled_by: Option<CancellationToken>,
     supervisor: Option<ActorCell>,
-    seed: Option<u64>,
     part: Option<Part>,
-    #[cfg(feature = "tls-no-provider")]
-    tls: TlsParts,
 }
 
 /// What makes it the tether of one shard of a cluster.
@@ -46,30 +39,17 @@ pub(crate) struct Part {
     pub(crate) shard: Arc<ShardSource>,
     /// What the shard is called.
     pub(crate) name: Arc<str>,
-    pub(crate) connector: Connector,
-    pub(crate) resolver: Arc<dyn Resolve>,
-    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    pub(crate) brought: Brought,
 }
 
 impl TetherBuilder {
     pub(super) fn new(config: Config) -> TetherBuilder {
-        TetherBuilder {
-            config,
-            transport: None,
-            resolver: None,
-            credentials: None,
-            cancelled_by: None,
-            supervisor: None,
-            seed: None,
-            part: None,
-            #[cfg(feature = "tls-no-provider")]
-            tls: TlsParts::default(),
-        }
+        TetherBuilder { config, means: Means::default(), cancelled_by: None, supervisor: None, part: None }
     }
 
     /// Asks this resolver what the endpoint's name means. Default: the system's.
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Some(Arc::new(resolver));
+        self.means.resolver = Some(Arc::new(resolver));
         self
     }
 
@@ -77,13 +57,13 @@ impl TetherBuilder {
     /// before what it answered expires, and where that is refused; the live link is signed in anew, and stays. Default:
     /// the configuration's.
     pub fn credentials(mut self, source: impl CredentialSource) -> Self {
-        self.credentials = Some(Arc::new(source));
+        self.means.credentials = Some(Arc::new(source));
         self
     }
 
     /// Connects through this transport. Default: sockets of the operating system.
     pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transport = Some(Arc::new(transport));
+        self.means.transport = Some(Arc::new(transport));
         self
     }
 
@@ -102,7 +82,7 @@ impl TetherBuilder {
     /// The seed of all random numbers of this tether, for tests that must replay. Default: a random one. Without it, what
     /// the idle tethers of a process do every few seconds is done at common moments.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.means.seed = Some(seed);
         self
     }
 
@@ -110,7 +90,7 @@ impl TetherBuilder {
     /// ([`CryptoProvider::install_default`]) if it has one, else ring with the feature `tls`.
     #[cfg(feature = "tls-no-provider")]
     pub fn tls_provider(mut self, provider: Arc<CryptoProvider>) -> Self {
-        self.tls.provider = Some(provider);
+        self.means.tls.provider = Some(provider);
         self
     }
 
@@ -118,7 +98,7 @@ impl TetherBuilder {
     /// Goes before [`tls.ca_file`](crate::TlsSettings::ca_file), and never changes.
     #[cfg(feature = "tls-no-provider")]
     pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
-        self.tls.roots = Some(pem.into());
+        self.means.tls.roots = Some(pem.into());
         self
     }
 
@@ -137,23 +117,12 @@ impl TetherBuilder {
     /// As [`Tether::start`].
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
-        let mut credentials = self.credentials;
-        let (connector, resolver, name, shard) = match self.part {
-            Some(Part { shard, name, connector, resolver, credentials: given }) => {
-                credentials = given;
-                (connector, resolver, name, Some(shard))
-            }
+        let (brought, name, shard) = match self.part {
+            Some(Part { shard, name, brought }) => (brought, name, Some(shard)),
             None if matches!(self.config.endpoint, Endpoint::Cluster(_)) => {
                 return Err(ConfigError::cluster_for_tether().into());
             }
-            None => {
-                let transport = self.transport.unwrap_or_else(|| Arc::new(SocketTransport::new(&self.config.dial)));
-                let connector = Connector::new(transport, &self.config);
-                #[cfg(feature = "tls-no-provider")]
-                let connector = connector.with_tls(tls_stage(&self.config, self.tls).await?);
-                let resolver = self.resolver.unwrap_or_else(|| Arc::new(SystemResolver::new()));
-                (connector, resolver, self.config.endpoint.to_string().into(), None)
-            }
+            None => (self.means.bring(&self.config).await?, self.config.endpoint.to_string().into(), None),
         };
         let config = Arc::new(self.config);
         let reports = Arc::new(Reports::default());
@@ -167,7 +136,6 @@ impl TetherBuilder {
             refusals: reports.clone(),
             flags: Flags::default(),
         });
-        let brought = Brought { connector, resolver, credentials, seed: self.seed };
         let mut control = Control::new(config, settings, shared, reports, brought);
         control.shard = shard;
         let control = Arc::new(control);
@@ -183,20 +151,6 @@ impl TetherBuilder {
         let cancelled_by = self.cancelled_by.unwrap_or_default();
         tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
         Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
-    }
-}
-
-/// Files are read, which may block.
-#[cfg(feature = "tls-no-provider")]
-pub(crate) async fn tls_stage(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, StartError> {
-    if config.tls.is_none() {
-        return Ok(None);
-    }
-    let config = config.clone();
-    let reading = tokio::task::spawn_blocking(move || TlsStage::of(&config, parts));
-    match reading.await {
-        Ok(stage) => Ok(stage?),
-        Err(error) => Err(StartError::Spawn(error.to_string())),
     }
 }
 
