@@ -127,6 +127,20 @@ fn demoted_and_promoted_again_in_place() {
 }
 
 #[test]
+fn a_demoted_link_that_ends_does_not_begin_the_round_anew() {
+    let mut world = World::serving(1, AGE);
+    (1..=3).for_each(|n| world.set(n, Server::Replica));
+    world.answer = vec![at(1), at(2), at(3)];
+    world.tell(Event::Resolved { addresses: world.answer.clone() });
+    world.refuse();
+    world.run_for(TRIP);
+    world.end_link();
+    world.run_for(TRIP * 2);
+    let dialled: Vec<_> = world.dials().into_iter().map(|(_, address)| address).collect();
+    assert_eq!(dialled, [at(1), at(2), at(3)], "each once, and none of them again before the pace allows it");
+}
+
+#[test]
 fn an_old_episode_does_not_slow_the_next() {
     for seed in 0..20 {
         let mut world = World::serving(seed, AGE);

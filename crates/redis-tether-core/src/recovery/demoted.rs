@@ -7,7 +7,7 @@ use super::event::{Effect, Event, HoldReason, ResolvePace, Sight, Teardown};
 use super::memory::Held;
 use super::search::{Context, Failed, Paced, Search};
 use super::up::Up;
-use super::{Live, State, give_up, must_give_up, publish, recover};
+use super::{Live, State, give_up, must_give_up, publish};
 
 #[derive(Clone, Debug)]
 pub(super) struct Demoted {
@@ -62,7 +62,9 @@ impl Demoted {
                 }
             }
             Event::LinkEnded { epoch } if epoch == self.live.epoch => {
-                return recover(cx, self.search);
+                // Its loss was charged when it refused, and the search has been at its pace since.
+                cx.memory.held = None;
+                return State::Recovering(self.search);
             }
             Event::Probed { epoch, sight: Sight::Primary } if epoch == self.live.epoch => return self.reinstate(cx),
             Event::Tick => self.search.tick(cx),

@@ -101,6 +101,7 @@ impl Judge {
             Event::AttemptReady { epoch, met: Met::Unasked } => {
                 self.unasked.insert(*epoch);
             }
+            Event::Reconnect => self.relocations.asked(now),
             _ => {}
         }
     }
@@ -319,8 +320,9 @@ impl Judge {
             Event::LinkEnded { .. } | Event::LinkSilent { .. } | Event::LinkRefused { .. } | Event::Probed { .. }
         );
         let moved = effects.iter().any(|effect| matches!(effect, Effect::Retire { .. }));
-        // A person asked for a whole round, or for one address more.
-        let asked = matches!(event, Event::Reconnect | Event::Unpin);
+        // A person asked for one address more, or for a whole round: that may begin later, when there is a fresh answer, and
+        // beside a link that is in doubt by the time it goes on.
+        let asked = *event == Event::Unpin || self.relocations.are_asked_for(now);
         if settled && (shaken || moved) || asked {
             self.tried.clear();
         }

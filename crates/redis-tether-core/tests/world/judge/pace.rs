@@ -69,13 +69,22 @@ impl Relocations {
         self.tried.values_mut().for_each(Tried::discount);
     }
 
+    /// A person wants another link. It may be in doubt now, and looked for once it is fit again.
+    pub fn asked(&mut self, now: Duration) {
+        self.asked_until = now + ASKED_FOR;
+    }
+
+    pub fn are_asked_for(&self, now: Duration) -> bool {
+        now < self.asked_until
+    }
+
     pub fn failed(&mut self, now: Duration, address: Address, kind: FailureKind) {
         self.tried.entry(address).or_default().failed(now, kind);
     }
 
     pub fn judge(&mut self, settings: &Settings, now: Duration, event: &Event, effects: &[Effect], before: &Before) {
         self.note(settings, now, event, before);
-        if effects.iter().any(|effect| matches!(effect, Effect::Publish { .. })) || now < self.asked_until {
+        if effects.iter().any(|effect| matches!(effect, Effect::Publish { .. })) || self.are_asked_for(now) {
             self.tried.clear();
         }
         for effect in effects {
@@ -90,7 +99,6 @@ impl Relocations {
 
     fn note(&mut self, settings: &Settings, now: Duration, event: &Event, before: &Before) {
         match event {
-            Event::Reconnect => self.asked_until = now + ASKED_FOR,
             Event::Resolved { addresses } | Event::Moved { addresses } if !addresses.is_empty() => {
                 let is_named = before.live.as_ref().is_some_and(|live| addresses.contains(&live.address));
                 self.named_since = is_named.then(|| self.named_since.unwrap_or(now));
