@@ -4,18 +4,25 @@
 //! `cargo bench -p redis-tether-benches --bench hot_path`; `-- --quick` takes a fifth of the rounds, `-- SET 64` only what has
 //! these words in its name.
 
+use std::io;
+
 use redis_tether_benches::chart::Bars;
 use redis_tether_benches::peers::{Error, Peer};
 use redis_tether_benches::rounds::{Busy, Latencies, Operation, Turn, Work, play};
 use redis_tether_benches::section::Section;
 use redis_tether_benches::statistics::{Spread, quantile};
 use redis_tether_testkit::server::{Server, ServerBinary};
-use tokio::runtime::Builder;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use tokio::runtime::{Builder, Runtime};
 
 /// The workers of the runtime that the clients and their callers share.
 const WORKERS: usize = 2;
 
 const ROUNDS: usize = 15;
+
+/// So many times as many rounds are played where latencies are compared: whether a round trip wakes a second processor is the
+/// kernel's choice, differs from round to round, and makes a factor of three.
+const LATENCY_ROUNDS: usize = 4;
 
 /// What is done in one turn, as the report calls it.
 struct Measure {
@@ -39,37 +46,72 @@ fn main() -> Result<(), Error> {
     let (options, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with('-'));
     let rounds = if options.iter().any(|option| option == "--quick") { ROUNDS / 5 } else { ROUNDS };
     let wanted = |measure: &Measure| words.iter().all(|word| measure.name.contains(word.as_str()));
-    let runtime = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
-    runtime.block_on(run(rounds, wanted))
-}
-
-async fn run(rounds: usize, wanted: impl Fn(&Measure) -> bool) -> Result<(), Error> {
     let binary = ServerBinary::any().ok_or("no server: `cargo xtask servers` provides one")?;
-    let server = Server::start(&binary).await?;
-    let peers = Peer::all(server.addr()).await?;
     let mut section = Section::new("hot_path", "The hot path");
     section.text(&format!(
-        "{} {} on the same machine, a runtime of {WORKERS} workers, {rounds} rounds after one to warm up. In each round every \
-         client does the same work, beginning with another one each time. Figures are medians of the rounds; ratios are medians \
-         of the pairs within a round, with the middle half of them in brackets. CPU time is the client process's own, user and \
-         system, for each command.",
+        "{} {} on the same machine, a runtime of {WORKERS} workers, {rounds} rounds after one to warm up (for latencies {}). In \
+         each round every client does the same work, beginning with another one each time. Figures are medians of the rounds; \
+         ratios are medians of the pairs within a round, with the middle half of them in brackets. CPU time is the client \
+         process's own, user and system, for each command.",
         binary.kind().binary_name(),
         binary.version(),
+        rounds * LATENCY_ROUNDS,
     ));
-    section.heading("Nothing else to do");
-    let measures = idle_measures().into_iter().filter(&wanted).collect();
-    let charted = throughput(&mut section, &peers, measures, rounds).await?;
-    section.chart("throughput.svg", &charted)?;
-    latency(&mut section, &peers, rounds).await?;
-
-    section.heading("Workers that are busy for four fifths of the time");
-    let busy = Busy::start(WORKERS);
-    let measures = busy_measures().into_iter().filter(&wanted).collect();
-    throughput(&mut section, &peers, measures, rounds).await?;
-    latency(&mut section, &peers, rounds).await?;
-    drop(busy);
+    runtime(WORKERS)?.block_on(on_all_processors(&mut section, &binary, rounds, wanted))?;
+    keep_to_one_processor()?;
+    runtime(1)?.block_on(on_one_processor(&mut section, &binary, rounds))?;
     section.finish()?;
     Ok(())
+}
+
+fn runtime(workers: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(workers).enable_all().build()
+}
+
+async fn on_all_processors(
+    section: &mut Section,
+    binary: &ServerBinary,
+    rounds: usize,
+    wanted: impl Fn(&Measure) -> bool,
+) -> Result<(), Error> {
+    let server = Server::start(binary).await?;
+    let peers = Peer::all(server.addr()).await?;
+    section.heading("Nothing else to do");
+    let measures = idle_measures().into_iter().filter(&wanted).collect();
+    let charted = throughput(section, &peers, measures, rounds).await?;
+    section.chart("throughput.svg", &charted)?;
+    latency(section, &peers, rounds).await?;
+
+    section.heading("Workers that are busy for four fifths of the time");
+    let _busy = Busy::start(WORKERS);
+    let measures = busy_measures().into_iter().filter(&wanted).collect();
+    throughput(section, &peers, measures, rounds).await?;
+    latency(section, &peers, rounds).await
+}
+
+/// What a lone caller waits for, without the kernel's choice of processors in it.
+async fn on_one_processor(section: &mut Section, binary: &ServerBinary, rounds: usize) -> Result<(), Error> {
+    let server = Server::start(binary).await?;
+    let peers = Peer::all(server.addr()).await?;
+    section.heading("A lone caller, with one processor for the clients and the server");
+    section.text(
+        "Above, a round trip takes about 20 µs where the kernel keeps client and server on one processor, and 60 to 100 µs where \
+         each has its own and goes to sleep between two commands. Which of them it is differs from round to round. Here it is the \
+         first, always.",
+    );
+    throughput(section, &peers, vec![Measure::new(Operation::Set, 1, 16, 4_000)], rounds).await?;
+    latency(section, &peers, rounds).await?;
+    section.text("The same with a worker that is busy for four fifths of the time.");
+    let _busy = Busy::start(1);
+    latency(section, &peers, rounds).await
+}
+
+/// This thread and those that begin after, and the servers that they start.
+fn keep_to_one_processor() -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let mut one = CpuSet::new();
+    (0..CpuSet::MAX_CPU).find(|processor| allowed.is_set(*processor)).into_iter().for_each(|first| one.set(first));
+    Ok(sched_setaffinity(None, &one)?)
 }
 
 fn idle_measures() -> Vec<Measure> {
@@ -119,7 +161,7 @@ async fn throughput(
 
 async fn latency(section: &mut Section, peers: &[Peer], rounds: usize) -> Result<(), Error> {
     let Measure { name, work } = Measure::new(Operation::Set, 1, 16, 1_000);
-    let turns = play(peers, work, Latencies::Taken, rounds).await?;
+    let turns = play(peers, work, Latencies::Taken, rounds * LATENCY_ROUNDS).await?;
     let at = |share: f64| {
         each(&turns, |turn| quantile(turn.latencies.iter().map(|latency| latency.as_secs_f64() * 1e6).collect(), share))
     };
