@@ -327,6 +327,7 @@ mod dedicated;
 mod dial;
 mod event;
 mod foreign;
+mod frame;
 mod gate;
 mod handle;
 mod ledger;

@@ -6,7 +6,6 @@
 mod aborted;
 mod call;
 mod driver;
-mod frame;
 mod queue;
 mod timekeeper;
 mod wants;

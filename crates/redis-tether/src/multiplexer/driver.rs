@@ -11,9 +11,9 @@ use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
 use super::Line;
-use super::frame::{Frames, NotTheProtocol};
 use super::queue::Queue;
 use crate::foreign;
+use crate::frame::{Frames, NotTheProtocol};
 use crate::ledger::{Ledger, LedgerStream, LinkEnd};
 
 /// From this size on a batch leaves at once: it fills several packets, and the server may as well begin.

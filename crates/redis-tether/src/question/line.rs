@@ -2,30 +2,29 @@
 //! shared, and dropping it closes the socket. It speaks RESP2, which every server does, and bounds what it reads; its callers
 //! bound the waiting.
 
-use redis::{Cmd, ServerError, Value, parse_redis_value};
+use redis::{Cmd, ServerError, Value};
 use redis_tether_core::Address;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::failed;
 use crate::config::Password;
 use crate::dial::DialError;
+use crate::frame::Frames;
 use crate::transport::BoxedStream;
 
 /// No reply to what we ask comes near this size, not that of a cluster whose every slot is a range of its own.
 const LONGEST_REPLY: usize = 8 * 1024 * 1024;
 
-/// No reply to what we ask is nested deeper.
-const DEEPEST_REPLY: usize = 8;
-
 pub(crate) struct Line {
     stream: BoxedStream,
     input: Vec<u8>,
+    frames: Frames,
     at: Address,
 }
 
 impl Line {
     pub(crate) fn new(stream: BoxedStream, at: Address) -> Self {
-        Line { stream, input: Vec::new(), at }
+        Line { stream, input: Vec::new(), frames: Frames::default(), at }
     }
 
     pub(crate) fn at(&self) -> &Address {
@@ -67,14 +66,13 @@ impl Line {
     /// The next reply, or message of a subscription. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Value, DialError> {
         loop {
-            let end = frame_end(&self.input, 0).map_err(|Malformed| self.malformed())?;
-            if let Some(end) = end {
-                let value = parse_redis_value(&self.input[..end]).map_err(|_| self.malformed())?;
-                self.input.drain(..end);
-                return Ok(value);
+            if let Some((reply, length)) = self.frames.next(&self.input).map_err(|_| self.malformed())? {
+                self.input.drain(..length);
+                return Ok(reply);
             }
-            if self.input.len() > LONGEST_REPLY {
-                return Err(failed::protocol(&self.at, "a reply without an end"));
+            let there = self.input.len();
+            if there.saturating_add(self.frames.missing(there)) > LONGEST_REPLY {
+                return Err(failed::protocol(&self.at, "a reply that is too long for what was asked"));
             }
             let read = self.stream.read_buf(&mut self.input).await.map_err(|error| failed::io(&self.at, &error))?;
             if read == 0 {
@@ -92,64 +90,57 @@ fn asks_for_none(error: &ServerError) -> bool {
     error.details().is_some_and(|detail| detail.contains("without any password configured"))
 }
 
-/// These bytes are no RESP2.
-#[derive(PartialEq, Eq, Debug)]
-struct Malformed;
-
-/// Where the first reply in `bytes` ends; `None` if there is more to come.
-fn frame_end(bytes: &[u8], depth: usize) -> Result<Option<usize>, Malformed> {
-    let Some(kind) = bytes.first() else { return Ok(None) };
-    if !b"+-:$*".contains(kind) || depth > DEEPEST_REPLY {
-        return Err(Malformed);
-    }
-    let Some(line_end) = bytes.windows(2).position(|two| two == b"\r\n") else { return Ok(None) };
-    let (line, mut end) = (&bytes[1..line_end], line_end + 2);
-    if matches!(kind, b'+' | b'-' | b':') {
-        return Ok(Some(end));
-    }
-    let announced: i64 = std::str::from_utf8(line).ok().and_then(|line| line.parse().ok()).ok_or(Malformed)?;
-    // -1 is the absence of a value.
-    let Ok(announced) = usize::try_from(announced) else { return Ok(Some(end)) };
-    if announced > LONGEST_REPLY {
-        return Err(Malformed);
-    }
-    if *kind == b'$' {
-        end += announced + 2;
-        return Ok((bytes.len() >= end).then_some(end));
-    }
-    for _ in 0..announced {
-        match frame_end(&bytes[end..], depth + 1)? {
-            Some(length) => end += length,
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(end))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
     use super::*;
 
-    #[test]
-    fn a_reply_ends_where_it_ends_and_not_before() {
-        let replies: [&[u8]; 6] =
-            [b"+OK\r\n", b"-ERR no\r\n", b":1\r\n", b"$-1\r\n", b"*-1\r\n", b"*2\r\n$2\r\na\n\r\n*1\r\n:3\r\n"];
-        for reply in replies {
-            let followed = [reply, b"+next\r\n"].concat();
-            assert_eq!(frame_end(&followed, 0), Ok(Some(reply.len())));
-            for cut in 0..reply.len() {
-                assert_eq!(frame_end(&reply[..cut], 0), Ok(None), "{cut} bytes of {reply:?}");
-            }
+    fn line() -> (Line, DuplexStream) {
+        let (ours, theirs) = duplex(64 * 1024);
+        (Line::new(Box::new(ours), Address::Tcp(([127, 0, 0, 1], 6379).into())), theirs)
+    }
+
+    async fn next(line: &mut Line) -> Result<Value, DialError> {
+        timeout(Duration::from_secs(10), line.next()).await.expect("a verdict")
+    }
+
+    #[tokio::test]
+    async fn replies_are_told_apart_however_they_come() {
+        let (mut line, mut peer) = line();
+        peer.write_all(b"+OK\r\n*1\r\n$2\r\na").await.expect("room");
+        assert_eq!(next(&mut line).await.expect("a reply"), Value::Okay);
+        peer.write_all(b"\n\r\n:3\r\n").await.expect("room");
+        assert_eq!(next(&mut line).await.expect("a reply"), Value::Array(vec![Value::BulkString(b"a\n".to_vec())]));
+        assert_eq!(next(&mut line).await.expect("a reply"), Value::Int(3));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_reply_or_too_long_a_one_is_refused_at_once() {
+        let nested = b"*1\r\n".repeat(200);
+        let nested = [&nested[..], b":1\r\n"].concat();
+        let others: [&[u8]; 5] = [b"\x15\x03\x03", b"HTTP/1.1 400", b"$x\r\n", b"$99999999\r\n", &nested];
+        for other in others {
+            let (mut line, mut peer) = line();
+            peer.write_all(other).await.expect("room");
+            assert!(next(&mut line).await.is_err(), "{other:?}");
         }
     }
 
-    #[test]
-    fn what_is_no_reply_or_has_no_end_is_refused() {
-        let nested = b"*1\r\n".repeat(DEEPEST_REPLY + 2);
-        let others: [&[u8]; 6] =
-            [b"\x15\x03\x03", b"HTTP/1.1 400", b"$x\r\n", b"$99999999\r\n", b"*99999999\r\n", &nested];
-        for other in others {
-            assert_eq!(frame_end(other, 0), Err(Malformed), "{other:?}");
-        }
+    #[tokio::test]
+    async fn a_reply_without_an_end_is_refused() {
+        let (mut line, mut peer) = line();
+        let speaking = tokio::spawn(async move {
+            let mut sent = peer.write_all(b"*99999999\r\n").await;
+            while sent.is_ok() {
+                sent = peer.write_all(&b":1\r\n".repeat(10_000)).await;
+            }
+        });
+        assert!(next(&mut line).await.is_err());
+        drop(line);
+        speaking.await.expect("it is hung up on");
     }
 }

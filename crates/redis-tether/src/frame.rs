@@ -1,6 +1,6 @@
 //! From bytes to replies. Where a reply ends is found here, once for each byte however the bytes come in; what is in nearly
 //! every reply (statuses, numbers, strings, lists of those) is read here as well, and everything else by redis-rs's own
-//! parser, which needs whole replies. The driver calls it; the bytes stay the driver's.
+//! parser, which needs whole replies. Called by the driver of a link and by the lines for questions; the bytes stay theirs.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ const LONGEST_NUMBER: usize = 64;
 
 /// How far the reply at the beginning of the bytes has been looked through.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// What lies before this needs no second look.
     scanned: usize,
     /// Where the search for the end of the line that begins at `scanned` goes on.
@@ -28,12 +28,12 @@ pub(super) struct Frames {
 
 /// The peer sent what is not the protocol.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct NotTheProtocol;
+pub(crate) struct NotTheProtocol;
 
 impl Frames {
     /// The first reply in `bytes` and its length, if it is whole. Otherwise it wants to be asked again with the same bytes and
     /// more behind them.
-    pub(super) fn next(&mut self, bytes: &[u8]) -> Result<Option<(Value, usize)>, NotTheProtocol> {
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Option<(Value, usize)>, NotTheProtocol> {
         if self.open == 0 {
             if bytes.is_empty() {
                 return Ok(None);
@@ -56,7 +56,7 @@ impl Frames {
     }
 
     /// How many bytes are known to be missing beyond these.
-    pub(super) fn missing(&self, bytes: usize) -> usize {
+    pub(crate) fn missing(&self, bytes: usize) -> usize {
         self.least.saturating_sub(bytes)
     }
 
