@@ -230,6 +230,31 @@ fn a_slow_primary_is_waited_for_beside_one_that_refuses() {
 }
 
 #[test]
+fn an_attempt_that_a_fresh_incarnation_cuts_short_does_not_put_its_address_last() {
+    for seed in 0..200 {
+        let mut world = World::new(Settings::default(), seed, &[at(1), at(2)]);
+        world.set(1, Server::BlackHoled);
+        world.set(2, Server::Primary);
+        world.run_for(AGE);
+        world.log.clear();
+        world.set(2, Server::Refusing);
+        world.end_link();
+        // One hangs for a second in each of the three rounds; the other is being tried when the last of them ends.
+        let tries = |world: &World| world.dials().iter().filter(|(_, address)| *address == at(1)).count();
+        while tries(&world) < 3 {
+            world.run_next();
+        }
+        let begun = world.now;
+        world.run_until(begun + ms(900));
+        world.set(2, Server::Slow(ms(500)));
+        world.run_until(begun + ms(1_000));
+        assert_eq!(world.restarts(), 1);
+        world.set(2, Server::Primary);
+        assert!(world.run_to(Phase::Up, ms(60_000)) <= ms(200), "with seed {seed}");
+    }
+}
+
+#[test]
 fn five_addresses_none_of_which_answers_and_a_sixth_that_does() {
     let all: Vec<Address> = (1..=6).map(at).collect();
     let mut world = World::new(Settings::default(), 5, &all);

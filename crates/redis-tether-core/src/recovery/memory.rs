@@ -52,8 +52,10 @@ struct Tried {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
-    UnderWay,
-    /// It timed out, or was cancelled before it had an answer.
+    UnderWay {
+        has_hung: bool,
+    },
+    /// It timed out, or was waited for in vain until it was cancelled.
     Hung,
     Answered,
 }
@@ -64,6 +66,12 @@ enum Pin {
     /// Pinned before there was an address: the first one that is published will be it.
     Next,
     To(Address),
+}
+
+impl Standing {
+    fn has_hung(self) -> bool {
+        matches!(self, Standing::Hung | Standing::UnderWay { has_hung: true })
+    }
 }
 
 impl Memory {
@@ -154,11 +162,12 @@ impl Memory {
 
     pub(super) fn note_try(&mut self, address: &Address, at: Duration) {
         self.news.retain(|news| news != address);
+        let has_hung = self.tried.iter().any(|tried| tried.address == *address && tried.standing.has_hung());
         self.tried.retain(|tried| tried.address != *address);
         if self.tried.len() == TRIED_LIMIT {
             self.tried.remove(0);
         }
-        self.tried.push(Tried { address: address.clone(), at, standing: Standing::UnderWay });
+        self.tried.push(Tried { address: address.clone(), at, standing: Standing::UnderWay { has_hung } });
     }
 
     pub(super) fn note_outcome(&mut self, address: &Address, failure: Option<FailureKind>) {
@@ -166,9 +175,12 @@ impl Memory {
         self.set_standing(address, if hung { Standing::Hung } else { Standing::Answered });
     }
 
-    /// The attempt there was cancelled.
-    pub(super) fn note_abandoned(&mut self, address: &Address) {
-        self.set_standing(address, Standing::Hung);
+    /// The attempt there was cancelled at `now`. One that has had less than `patience` is no worse for it: what put it last
+    /// would put it behind those that do hang.
+    pub(super) fn note_abandoned(&mut self, address: &Address, now: Duration, patience: Duration) {
+        let Some(tried) = self.tried.iter_mut().find(|tried| tried.address == *address) else { return };
+        let has_hung = tried.standing.has_hung() || now >= tried.at + patience;
+        tried.standing = if has_hung { Standing::Hung } else { Standing::Answered };
     }
 
     fn set_standing(&mut self, address: &Address, standing: Standing) {
@@ -181,7 +193,7 @@ impl Memory {
     /// panic; they count as failed, or incarnations that die over and over would dial as often.
     pub(super) fn note_interrupted(&mut self, now: Duration, paced: Paced, rng: &mut fastrand::Rng) {
         let mut any = false;
-        for tried in self.tried.iter_mut().filter(|tried| tried.standing == Standing::UnderWay) {
+        for tried in self.tried.iter_mut().filter(|tried| matches!(tried.standing, Standing::UnderWay { .. })) {
             tried.standing = Standing::Hung;
             any = true;
         }

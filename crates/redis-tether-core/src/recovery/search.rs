@@ -139,7 +139,7 @@ impl Search {
         if self.attempts.len() == Settings::PARALLEL_ATTEMPTS {
             // The oldest has had its time, and has not used it.
             let oldest = self.attempts.remove(0);
-            cx.memory.note_abandoned(&oldest.address);
+            cx.memory.note_abandoned(&oldest.address, cx.now, cx.settings.stagger);
             cx.out.push(Effect::Cancel { epoch: oldest.epoch });
         }
         if !self.owed.is_empty() {
@@ -222,7 +222,7 @@ impl Search {
     /// Ends the search and everything that it has under way.
     pub(super) fn cancel(self, cx: &mut Context<'_>) {
         for attempt in self.attempts {
-            cx.memory.note_abandoned(&attempt.address);
+            cx.memory.note_abandoned(&attempt.address, cx.now, cx.settings.stagger);
             cx.out.push(Effect::Cancel { epoch: attempt.epoch });
         }
     }
