@@ -319,3 +319,16 @@ fn an_announced_address_is_tried_at_once_in_an_outage() {
     world.run_for(TRIP);
     assert_eq!((world.phase(), world.live().address), (Phase::Up, at(2)));
 }
+
+#[test]
+fn what_a_search_had_not_begun_when_its_link_was_lost_waits_for_the_pace() {
+    let mut world = World::new(Settings::default(), 0, &[at(3), at(1)]);
+    world.set(1, Server::Primary);
+    (2..=3).for_each(|n| world.set(n, Server::Replica));
+    world.run_to(Phase::Up, ms(5));
+    world.tell(Event::Moved { addresses: vec![at(2), at(3)] });
+    world.end_link();
+    world.run_for(TRIP * 2);
+    let dialled: Vec<_> = world.dials().into_iter().map(|(_, address)| address).collect();
+    assert_eq!(dialled, [at(3), at(1), at(2)], "the link had not settled, and 3 had just refused");
+}

@@ -240,11 +240,13 @@ impl Search {
     }
 
     /// Keeps to the tether's pacing from now on: the link beside which it went on is gone, or in doubt. For the searches
-    /// beside a fit link, what it has under way counts as failed.
+    /// beside a fit link, what it has under way counts as failed. What it has not begun waits for the round that comes next.
     pub(super) fn join(mut self, cx: &mut Context<'_>) -> Self {
         if !self.attempts.is_empty() {
             cx.memory.relocations.failed(cx.now, self.lane, cx.rng);
         }
+        self.queue.clear();
+        self.stagger_at = None;
         self.paced = Paced::Together;
         self.settled_for = None;
         self

@@ -101,7 +101,7 @@ impl Judge {
             Event::AttemptReady { epoch, met: Met::Unasked } => {
                 self.unasked.insert(*epoch);
             }
-            Event::Reconnect => self.relocations.asked(now),
+            Event::Reconnect => self.relocations.asked(&self.settings, now),
             _ => {}
         }
     }

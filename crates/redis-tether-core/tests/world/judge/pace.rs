@@ -69,9 +69,9 @@ impl Relocations {
         self.tried.values_mut().for_each(Tried::discount);
     }
 
-    /// A person wants another link. It may be in doubt now, and looked for once it is fit again.
-    pub fn asked(&mut self, now: Duration) {
-        self.asked_until = now + ASKED_FOR;
+    /// A person wants another link. The present one may be in doubt, and the other be looked for once it is fit again.
+    pub fn asked(&mut self, settings: &Settings, now: Duration) {
+        self.asked_until = now + settings.swap_interval + ASKED_FOR;
     }
 
     pub fn are_asked_for(&self, now: Duration) -> bool {
