@@ -395,3 +395,19 @@ fn a_pin_takes_a_reconnect_back() {
     world.run_for(AGE);
     assert_eq!(world.live().epoch, epoch);
 }
+
+#[test]
+fn an_incarnation_that_dies_after_a_side_dial_that_was_put_off_does_not_dial_at_once() {
+    let mut world = World::serving(1, AGE);
+    world.silence();
+    world.hear();
+    world.silence();
+    // Right after a false suspicion.
+    world.run_for(ms(1_000));
+    assert_eq!(world.dials().len(), 2);
+    world.run_for(TRIP);
+    let live = world.live();
+    world.incarnate(Some(live));
+    world.run_for(ms(900));
+    assert_eq!(world.dials().len(), 2, "{:?}", world.dials());
+}

@@ -52,6 +52,14 @@ pub(super) fn suspect(cx: &mut Context<'_>, live: Live, since: Duration, search:
     State::Suspect(suspect)
 }
 
+/// When the next search for a suspect's sake may begin, if this one has just dialled. Another incarnation knows no more of it.
+fn note_side_dials(cx: &mut Context<'_>, out: usize) {
+    let has_dialled = cx.out[out..].iter().any(|effect| matches!(effect, Effect::Dial { .. }));
+    if has_dialled && cx.memory.side_dial_not_before <= cx.now {
+        cx.memory.side_dial_not_before = cx.now + cx.settings.side_dial_interval;
+    }
+}
+
 impl Suspect {
     /// Left behind by an incarnation that died.
     pub(super) fn adopted(live: Live, suspicion: Suspicion) -> Self {
@@ -66,9 +74,9 @@ impl Suspect {
         // Nothing more may be sent on it: the answer clears it then, if it was but a pause.
         cx.out.push(Effect::Probe { epoch });
         cx.out.push(Effect::ResolveAt(ResolvePace::Urgent));
-        let not_before = cx.memory.side_dial_not_before;
+        let (not_before, out) = (cx.memory.side_dial_not_before, cx.out.len());
         self.search.begin(cx, not_before);
-        cx.memory.side_dial_not_before = not_before.max(cx.now + cx.settings.side_dial_interval);
+        note_side_dials(cx, out);
     }
 
     fn remember(&self, cx: &mut Context<'_>) {
@@ -184,7 +192,9 @@ impl Suspect {
             }
         }
         self.remember(cx);
+        let out = cx.out.len();
         self.search.tick(cx);
+        note_side_dials(cx, out);
         State::Suspect(self)
     }
 
