@@ -233,6 +233,7 @@ impl Dedicated {
             }
             What::NeverLeft => self.fail(self.on_link(Outcome::NotSent, Reason::LinkLost, link)),
             What::Lost => self.fail(self.on_link(Outcome::Ambiguous, Reason::LinkLost, link)),
+            What::Unsent => self.fail(self.on_link(Outcome::NotSent, Reason::DeadlinePassed, link)),
             What::Overdue => {
                 let dead_after = self.own.control.config.detection.dead_after;
                 if link.silent_for.is_some_and(|silent_for| silent_for >= dead_after) {

@@ -75,12 +75,13 @@ impl Multiplexer {
     pub(crate) fn send(&mut self, wants: Wants, due: Option<Instant>, encode: impl FnOnce(&mut Vec<u8>)) -> Sent<'_> {
         let Multiplexer { line, call } = self;
         let call = begin(call, due);
-        match line.queue.push(call, wants, encode) {
-            Ok(()) => due.into_iter().for_each(|due| line.timekeeper.note(due)),
+        let queued = line.queue.push(call, wants, encode);
+        match &queued {
+            Ok(_) => due.into_iter().for_each(|due| line.timekeeper.note(due)),
             Err(NotQueued::Closed) => call.finish(Err(Failure::NeverLeft)),
             Err(NotQueued::Empty) => call.finish(Err(Failure::Empty)),
         }
-        Sent { line, call, due, is_done: false }
+        Sent { line, call, due, number: queued.ok(), is_done: false }
     }
 
     /// Sends the commands of `pipeline`, which is no transaction, and waits for their replies. `None` if the link ended first.
@@ -126,6 +127,8 @@ pub(crate) struct Sent<'a> {
     line: &'a Line,
     call: &'a Arc<Call>,
     due: Option<Instant>,
+    /// `None`: it was not queued.
+    number: Option<u64>,
     is_done: bool,
 }
 
@@ -148,6 +151,14 @@ impl Sent<'_> {
             self.is_done |= matches!(&news, Poll::Ready(News::Done(_)));
             news
         })
+    }
+
+    /// Gives it up, and says whether none of it has left, nor will.
+    pub(crate) fn take_back(mut self) -> bool {
+        let Sent { line, call, .. } = self;
+        let is_unsent = self.number.is_some_and(|number| line.queue.take_back(number, call));
+        self.is_done |= is_unsent;
+        is_unsent
     }
 
     /// It is due later than was said.

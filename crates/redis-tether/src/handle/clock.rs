@@ -43,8 +43,8 @@ impl Clock {
         self.due().is_some_and(|due| due <= Instant::now())
     }
 
-    /// Waits for what becomes of a request that is due then: its outcome, or `None` if it is overdue. What is late because this
-    /// process stood still is put off, so that a reply that waits in the socket is read first.
+    /// Waits for what becomes of a request that is due then. What is late because this process stood still is put off, so that a
+    /// reply that waits in the socket is read first.
     ///
     /// Where a blocking command keeps the server from answering, those behind it have their deadline after that.
     pub(super) async fn run(
@@ -53,17 +53,29 @@ impl Clock {
         due: Option<Instant>,
         ledger: &Ledger,
         counters: &Counters,
-    ) -> Option<Outcome> {
+    ) -> End {
         let mut due = due;
         loop {
             match sent.news().await {
-                News::Done(outcome) => return Some(outcome),
+                News::Done(outcome) => return End::Done(outcome),
                 News::Overdue => {}
             }
             let after_blocking = ledger.blocked_until().and_then(|until| until.checked_add(self.deadline));
-            let later = after_blocking.or_else(|| self.patience.put_off(due?, counters))?;
+            let Some(later) = after_blocking.or_else(|| self.patience.put_off(due?, counters)) else {
+                return if sent.take_back() { End::Unsent } else { End::Overdue };
+            };
             sent.put_off(later);
             due = Some(later);
         }
     }
+}
+
+/// How the wait for a request ended.
+#[derive(Debug)]
+pub(super) enum End {
+    Done(Outcome),
+    /// It was overdue, and may have left.
+    Overdue,
+    /// It was overdue, and had not left; nor will it.
+    Unsent,
 }

@@ -197,6 +197,11 @@ impl Handle {
                 let facts = self.on_link(Outcome::Ambiguous, Reason::DeadlinePassed, link, past);
                 Next::Return(Err(self.fail(facts)))
             }
+            What::Unsent => {
+                past.times_sent -= 1;
+                let facts = self.on_link(past.outcome(), Reason::DeadlinePassed, link, past);
+                Next::Return(Err(self.fail(facts)))
+            }
         }
     }
 

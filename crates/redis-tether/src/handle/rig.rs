@@ -28,6 +28,9 @@ use crate::stats::Counters;
 
 pub(crate) const READONLY: &str = "-READONLY You can't write against a read only replica.";
 
+/// So much a peer takes before it reads any of it.
+pub(crate) const TAKEN_UNREAD: usize = 1 << 20;
+
 pub(crate) fn epoch(number: u64) -> Epoch {
     Epoch::new(number).expect("not zero")
 }
@@ -104,7 +107,7 @@ impl Rig {
 
     /// A link to `peer` that was found to answer this much, not yet published.
     pub(crate) async fn link_that_answers(&self, level: VerifyLevel, number: u64, peer: &Peer) -> Arc<Link> {
-        let (ours, theirs) = duplex(1 << 20);
+        let (ours, theirs) = duplex(TAKEN_UNREAD);
         let serving = tokio::spawn(peer.clone().serve(theirs));
         drop(serving);
         let ledger = Ledger::new(epoch(number), Arc::clone(self.gate()), self.recorder.clone());
@@ -142,6 +145,7 @@ pub(crate) async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
 #[derive(Clone)]
 pub(crate) struct Peer {
     script: Arc<Script>,
+    reads: bool,
 }
 
 type Answer = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -165,7 +169,7 @@ impl Peer {
             pay: Mutex::default(),
             go: Notify::new(),
         };
-        Peer { script: Arc::new(script) }
+        Peer { script: Arc::new(script), reads: true }
     }
 
     /// Answers every command with this line.
@@ -176,6 +180,11 @@ impl Peer {
     /// Answers nothing by itself.
     pub(crate) fn mute() -> Peer {
         Peer::new(|_| None)
+    }
+
+    /// Takes [`TAKEN_UNREAD`] bytes and no more.
+    pub(crate) fn deaf() -> Peer {
+        Peer { reads: false, ..Peer::mute() }
     }
 
     /// Answers what it owes with this line.
@@ -198,6 +207,9 @@ impl Peer {
 
     async fn serve(self, mut stream: DuplexStream) {
         let mut buffer = Vec::new();
+        if !self.reads {
+            return std::future::pending().await;
+        }
         loop {
             tokio::select! {
                 biased;

@@ -9,7 +9,7 @@ use redis_tether_core::reply::Refusal;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep, timeout};
 
-use super::rig::{Peer, READONLY, Rig, epoch, poll_once, settle};
+use super::rig::{Peer, READONLY, Rig, TAKEN_UNREAD, epoch, poll_once, settle};
 use super::*;
 use crate::config::CommandSettings;
 use crate::gate::ClosedCause;

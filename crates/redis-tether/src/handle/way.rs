@@ -10,7 +10,7 @@ use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, End};
 use super::request::{Judgement, Request, judge_unbegun};
 use crate::dial::verify::VerifyLevel;
 use crate::gate::Baton;
@@ -59,6 +59,8 @@ pub(crate) enum What<T> {
     Lost,
     /// The deadline passed.
     Overdue,
+    /// The deadline passed, and it had not left; nor will it.
+    Unsent,
 }
 
 /// What was known of the link when a command failed on it.
@@ -93,17 +95,18 @@ impl Way {
         drop(baton);
         let outcome = clock.run(sent, due, &self.ledger, counters).await;
         let carried = match outcome {
-            Some(Ok(value)) => self.answered(request, &mut flight, Ok(request.reply(value))),
-            Some(Err(Failure::Aborted(aborted))) => self.answered(request, &mut flight, Err(aborted.into_error())),
-            Some(Err(Failure::Unbegun(error))) => {
+            End::Done(Ok(value)) => self.answered(request, &mut flight, Ok(request.reply(value))),
+            End::Done(Err(Failure::Aborted(aborted))) => self.answered(request, &mut flight, Err(aborted.into_error())),
+            End::Done(Err(Failure::Unbegun(error))) => {
                 flight.answered();
                 let (refusal, words) = judge_unbegun(&error);
                 self.trouble(What::Unbegun(refusal, words))
             }
-            Some(Err(Failure::Lost)) => self.trouble(What::Lost),
-            Some(Err(Failure::NeverLeft)) => self.trouble(What::NeverLeft),
-            Some(Err(Failure::Empty)) => Carried::Answer(Err(nothing_to_send())),
-            None => self.trouble(What::Overdue),
+            End::Done(Err(Failure::Lost)) => self.trouble(What::Lost),
+            End::Done(Err(Failure::NeverLeft)) => self.trouble(What::NeverLeft),
+            End::Done(Err(Failure::Empty)) => Carried::Answer(Err(nothing_to_send())),
+            End::Overdue => self.trouble(What::Overdue),
+            End::Unsent => self.trouble(What::Unsent),
         };
         drop(flight);
         carried

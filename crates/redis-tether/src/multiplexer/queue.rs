@@ -27,6 +27,10 @@ pub(super) struct Queue {
 struct Waiting {
     bytes: Vec<u8>,
     requests: Vec<Request>,
+    /// The number of the next request.
+    next: u64,
+    /// The numbers below this are not here any more.
+    taken: u64,
     /// The driver, while it has nothing to do.
     driver: Option<Waker>,
     has_left: bool,
@@ -57,13 +61,13 @@ pub(super) enum NotQueued {
 }
 
 impl Queue {
-    /// Queues a request, encoded by `encode`, and wakes the driver if that has nothing to do.
+    /// Queues a request, encoded by `encode`, and wakes the driver if that has nothing to do. Gives its number.
     pub(super) fn push(
         &self,
         call: &Arc<Call>,
         wants: Wants,
         encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), NotQueued> {
+    ) -> Result<u64, NotQueued> {
         let mut waiting = lock(&self.waiting);
         if waiting.is_closed {
             return Err(NotQueued::Closed);
@@ -80,12 +84,25 @@ impl Queue {
             return Err(NotQueued::Empty);
         }
         waiting.requests.push(Request { call: Arc::clone(call), end, wants });
+        let number = waiting.next;
+        waiting.next += 1;
         let driver = waiting.driver.take();
         drop(waiting);
         if let Some(driver) = driver {
             driver.wake();
         }
-        Ok(())
+        Ok(number)
+    }
+
+    /// Takes a request back that nobody waits for any more. Says whether none of it has left, nor will.
+    pub(super) fn take_back(&self, number: u64, call: &Call) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let is_here = number >= waiting.taken && !waiting.is_closed;
+        if is_here {
+            call.leave();
+            waiting.has_left = true;
+        }
+        is_here
     }
 
     /// The caller of a request went away. If the driver has not taken it, it is not sent.
@@ -112,7 +129,7 @@ impl Queue {
         if waiting.has_left {
             waiting.strike_left();
         }
-        waiting.stayed = 0;
+        (waiting.stayed, waiting.taken) = (0, waiting.next);
         let end = waiting.end();
         waiting.bytes.truncate(end);
         std::mem::swap(&mut waiting.bytes, bytes);

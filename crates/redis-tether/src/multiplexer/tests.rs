@@ -258,6 +258,29 @@ async fn what_is_answered_is_not_overdue() {
     assert_eq!(start.elapsed().as_millis(), 31);
 }
 
+/// A peer takes a first part, and nothing more until it is asked to.
+#[tokio::test(start_paused = true)]
+async fn what_is_taken_back_in_time_is_not_sent() {
+    let Rig { mut multiplexer, driver: _driver, mut peer, .. } = rig(PING.len() / 2);
+    let (mut second, mut third) = (multiplexer.clone(), multiplexer.clone());
+    let first = ping(&mut multiplexer);
+    settle().await;
+    let taken_back = ping(&mut second);
+    let last = ping(&mut third);
+    assert!(taken_back.take_back(), "the driver is stuck with the first");
+    assert!(!first.take_back(), "a part of it has left");
+    let mut received = vec![0; 2 * PING.len()];
+    timeout(LIMIT, peer.read_exact(&mut received)).await.expect("in time").expect("the first and the last");
+    assert_eq!(received, PING.repeat(2));
+    let nothing = timeout(Duration::from_secs(1), peer.read_u8()).await;
+    assert!(nothing.is_err(), "{nothing:?}");
+    // The reply to the first is nobody's.
+    peer.write_all(b":1\r\n").await.expect("room");
+    settle().await;
+    peer.write_all(b":2\r\n").await.expect("room");
+    assert!(matches!(news(last).await, News::Done(Ok(Value::Int(2)))));
+}
+
 /// The runtime that a tether was started on may be one that nobody drives.
 #[test]
 fn a_runtime_that_stands_still_keeps_nobody_elsewhere_waiting() {

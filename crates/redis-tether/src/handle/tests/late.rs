@@ -26,6 +26,18 @@ async fn no_reply_by_the_deadline_is_ambiguous() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_not_left_by_the_deadline_is_not_sent() {
+    let rig = Rig::new();
+    rig.open(1, &Peer::deaf()).await;
+    let mut stuck = rig.handle();
+    let large = redis::cmd("SET").arg("key").arg(vec![b'v'; TAKEN_UNREAD]).take();
+    let large = tokio::spawn(async move { send(&mut stuck, &large).await });
+    settle().await;
+    assert_eq!(fate(send(&mut rig.handle(), &set()).await), (Outcome::NotSent, Reason::DeadlinePassed));
+    assert_eq!(fate(large.await.expect("no panic")), (Outcome::Ambiguous, Reason::DeadlinePassed));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_blocking_commands_own_timeout_comes_on_top() {
     let rig = Rig::new();
     rig.open(1, &Peer::mute()).await;
