@@ -109,6 +109,12 @@ impl Pacing {
         self.unreachable.is_none() && self.rejected.is_none()
     }
 
+    /// Whether a rejection is remembered.
+    #[must_use]
+    pub fn has_been_rejected(&self) -> bool {
+        self.rejected.is_some()
+    }
+
     /// The earliest moment for the next attempt, in time since the tether's start.
     #[must_use]
     pub fn not_before(&self) -> Duration {

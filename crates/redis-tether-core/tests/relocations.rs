@@ -166,6 +166,28 @@ fn a_search_that_a_suspicion_interrupts_counts() {
 }
 
 #[test]
+fn a_search_that_is_interrupted_counts_as_those_before_it_ended() {
+    for seed in 0..20 {
+        let mut world = World::serving(seed, AGE);
+        world.set(2, Server::Replica);
+        world.answer = vec![at(2)];
+        world.run_for(ms(20_000));
+        world.set(2, Server::Mute);
+        world.log.clear();
+        for _ in 0..100 {
+            world.run_for(ms(47));
+            world.doubt();
+            world.run_for(ms(3));
+            world.tell(Event::Resolved { addresses: vec![at(2)] });
+            world.tell(Event::Resolved { addresses: vec![at(2)] });
+        }
+        // In 5 s: those beside the link at the late pace of rejections, half a second apart at least; those for the sake of
+        // the suspicions at theirs.
+        assert!(world.dials().len() <= 10 + 5 + 1, "{} dials with seed {seed}", world.dials().len());
+    }
+}
+
+#[test]
 fn once_the_name_has_settled_on_the_present_address_the_pace_begins_anew() {
     for seed in 0..20 {
         let mut world = World::serving(seed, AGE);

@@ -230,10 +230,7 @@ impl Search {
     /// Ends the search as failed: what it still has under way counts as well, so that the next keeps its distance.
     pub(super) fn give_up(mut self, cx: &mut Context<'_>) {
         if let Some(begun) = self.attempts.iter().map(|attempt| attempt.begun).max() {
-            if self.lane_before == Lane::Rejected {
-                // What they would have met is not known: what the others met last time is likely.
-                self.lane = Lane::Rejected;
-            }
+            self.lane = self.likely_lane(cx);
             self.put_off(cx, begun);
         }
         self.cancel(cx);
@@ -243,13 +240,22 @@ impl Search {
     /// beside a fit link, what it has under way counts as failed. What it has not begun waits for the round that comes next.
     pub(super) fn join(mut self, cx: &mut Context<'_>) -> Self {
         if !self.attempts.is_empty() {
-            cx.memory.relocations.failed(cx.now, self.lane, cx.rng);
+            cx.memory.relocations.failed(cx.now, self.likely_lane(cx), cx.rng);
         }
         self.queue.clear();
         self.stagger_at = None;
         self.paced = Paced::Together;
         self.settled_for = None;
         self
+    }
+
+    /// What those under way would have met is not known: what others met before is likely.
+    fn likely_lane(&self, cx: &Context<'_>) -> Lane {
+        let has_been_rejected = match self.paced {
+            Paced::Together => self.lane_before == Lane::Rejected,
+            Paced::Alone => cx.memory.relocations.has_been_rejected(),
+        };
+        if has_been_rejected { Lane::Rejected } else { self.lane }
     }
 
     /// A verified link to this address stands by (or none does any more).
