@@ -13,7 +13,7 @@ use std::time::Duration;
 use self::machine::Machine;
 use self::report::{Report, Section};
 use crate::checks::CARGO_BOUND;
-use crate::servers;
+use crate::servers::{self, Product};
 use crate::shell::{self, Failure, cargo};
 use crate::valgrind;
 use crate::workspace::Workspace;
@@ -64,7 +64,7 @@ struct Bench {
 pub(crate) fn run(order: &Order) -> Result<(), Failure> {
     let workspace = Workspace::read()?;
     let benches = chosen(&order.names, workspace.benches().map(|(package, name)| (package.name.as_str(), name)))?;
-    let servers = servers::provide(&workspace)?;
+    let servers = servers::provide(&workspace, &Product::SERVERS)?;
     servers.print();
     let counts = benches.iter().any(|bench| COUNTING.contains(&bench.name.as_str()));
     let valgrind = if counts { Some(valgrind::provide()?) } else { None };

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::features;
-use crate::servers::{self, Servers};
+use crate::servers::{self, Product, Servers};
 use crate::shell::{self, Failure, cargo};
 use crate::workspace::Workspace;
 
@@ -103,7 +103,7 @@ impl Run {
     }
 
     fn provide_servers(&mut self) -> Result<(), Failure> {
-        let servers = servers::provide(&self.workspace)?;
+        let servers = servers::provide(&self.workspace, &Product::ALL)?;
         servers.print();
         self.servers = Some(servers);
         Ok(())

