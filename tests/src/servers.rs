@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use redis_tether_testkit::{ServerBinary, ServerKind};
+use redis_tether_testkit::{GatewayBinary, GatewayKind, ServerBinary, ServerKind};
 use tokio::time::sleep;
 
 use crate::watch::{PATIENCE, within};
@@ -15,6 +15,18 @@ use crate::watch::{PATIENCE, within};
 #[must_use]
 pub fn server_binary(kind: ServerKind) -> ServerBinary {
     match ServerBinary::require(kind) {
+        Ok(binary) => binary,
+        Err(error) => panic!("{error}\n`cargo xtask servers` installs what the tests need"),
+    }
+}
+
+/// The proxy of this kind, on the same terms.
+///
+/// # Panics
+/// If there is none, with the command that installs it.
+#[must_use]
+pub fn gateway_binary(kind: GatewayKind) -> GatewayBinary {
+    match GatewayBinary::require(kind) {
         Ok(binary) => binary,
         Err(error) => panic!("{error}\n`cargo xtask servers` installs what the tests need"),
     }

@@ -10,6 +10,7 @@
 //! | [`FakeSentinel`] | a sentinel that says what the test wants: the truth, a lie, or nothing |
 //! | [`SimNet`] | whole systems in memory under tokio's paused clock, the same at every run |
 //! | [`Server`], [`Deployment`], [`SentinelDeployment`], [`ClusterDeployment`] | the real thing: `redis-server` and `valkey-server` processes, killed, frozen, promoted |
+//! | [`Gateway`] | the proxies that people put before servers: twemproxy, HAProxy, Envoy |
 //! | [`Proxy`] | a network that breaks between a client and any TCP server |
 //! | [`tls`] | certificates, good and bad, and TLS in front of any server |
 //! | [`Dns`] | answers that move, rotate, fail or hang |
@@ -22,6 +23,7 @@
 mod directory;
 pub mod dns;
 pub mod fake;
+pub mod gateway;
 pub mod net;
 pub mod proxy;
 mod resp;
@@ -33,6 +35,7 @@ mod wait;
 
 pub use dns::{Dns, DnsServer, Srv};
 pub use fake::{FakeListener, FakeServer};
+pub use gateway::{Gateway, GatewayBinary, GatewayKind};
 pub use net::{SimNet, SimStream};
 pub use proxy::Proxy;
 pub use resp::{Protocol, Reply};

@@ -18,6 +18,9 @@ mod running;
 mod secure;
 mod sentinels;
 
+pub(crate) use binary::candidates;
+pub(crate) use process::Process;
+
 pub use address::{allocate_addresses, free_common_port, free_port};
 pub use binary::{ServerBinary, ServerKind};
 pub use cluster::ClusterDeployment;

@@ -70,7 +70,7 @@ impl State {
             let command = spec.name.to_lowercase();
             return Some(format!("NOPERM this user has no permissions to run the '{command}' command"));
         }
-        if let Some(text) = self.faults.refused.get(spec.name) {
+        if let Some(Reply::Error(text)) = self.scripted(spec, &request[1..]) {
             return Some(text.clone());
         }
         let classes = classes(session, spec);
@@ -89,7 +89,20 @@ impl State {
         None
     }
 
+    /// What the test has it answer in place of what it would.
+    fn scripted(&self, spec: &Spec, args: &[Vec<u8>]) -> Option<&Reply> {
+        let answers = &self.faults.answers;
+        if answers.is_empty() {
+            return None;
+        }
+        let subcommand = args.first().and_then(|sub| answers.get(&format!("{}|{}", spec.name, upper(sub))));
+        subcommand.or_else(|| answers.get(spec.name))
+    }
+
     fn execute(&mut self, session: &mut Session, spec: &Spec, args: &[Vec<u8>]) -> Step {
+        if let Some(reply) = self.scripted(spec, args) {
+            return Step::Reply(reply.clone());
+        }
         match spec.name {
             "QUIT" => Step::Close(Some(Reply::ok())),
             "PING" => self.ping(args),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::FakeServer;
 use super::state::{Attention, CloseAfter, Content, End, Faults, Loading, Power, Role, Saving, State};
+use crate::resp::Reply;
 
 /// # Scripted faults
 impl FakeServer {
@@ -114,11 +115,17 @@ impl FakeServer {
     /// From now on `command` is answered with this error, code included, and not executed: `MASTERDOWN …`, `OOM …`,
     /// `TRYAGAIN …`. `None` ends it.
     pub fn refuse(&self, command: &str, error: Option<&str>) {
+        self.answer(command, error.map(Reply::error));
+    }
+
+    /// From now on `command`, named as for [`deny`](Self::deny), is answered with this and not executed: what other products
+    /// say of themselves upon `HELLO`, `ROLE` or `INFO`. `None` ends it.
+    pub fn answer(&self, command: &str, reply: Option<Reply>) {
         let command = command.to_uppercase();
         self.script(|faults| {
-            match error {
-                Some(error) => faults.refused.insert(command, error.to_owned()),
-                None => faults.refused.remove(&command),
+            match reply {
+                Some(reply) => faults.answers.insert(command, reply),
+                None => faults.answers.remove(&command),
             };
         });
     }

@@ -135,7 +135,7 @@ impl fmt::Display for ServerBinary {
     }
 }
 
-fn candidates(name: &str) -> Vec<PathBuf> {
+pub(crate) fn candidates(name: &str) -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let on_path = env::split_paths(&path).collect::<Vec<_>>().into_iter();
     let target = env::var_os("CARGO_TARGET_DIR").map(|dir| Path::new(&dir).join("servers"));

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::process::ExitStatus;
 
 use super::ServerKind;
+use crate::gateway::GatewayKind;
 use crate::wait::TimedOut;
 
 /// An operation on a real server failed.
@@ -23,6 +24,16 @@ pub enum ServerError {
     NotFound {
         /// What was looked for.
         kind: ServerKind,
+    },
+    /// There is no such proxy on this machine.
+    #[error(
+        "no {}: looked in {}, on the PATH, in /usr/sbin, and in target/servers",
+        kind.binary_name(),
+        kind.variable()
+    )]
+    NoGateway {
+        /// What was looked for.
+        kind: GatewayKind,
     },
     /// The machine did not do its part: no address, no directory, no process.
     #[error("could not {doing}")]
@@ -84,7 +95,7 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    pub(super) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn machine(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Machine { doing, source }
     }
 }

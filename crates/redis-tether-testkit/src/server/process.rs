@@ -166,7 +166,7 @@ impl Launch {
             command.arg("--sentinel");
         }
         command.args(&self.args).current_dir(self.dir.path()).stdin(Stdio::null());
-        command.stdout(log.try_clone()?).stderr(log).spawn().map(|child| Process { child })
+        command.stdout(log.try_clone()?).stderr(log).spawn().map(Process::from)
     }
 
     pub(super) fn unix_socket(&self) -> PathBuf {
@@ -189,7 +189,7 @@ impl Launch {
 
 /// A running process, killed and reaped when it is dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
 }
 
@@ -198,17 +198,17 @@ impl Process {
         self.child.id()
     }
 
-    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
     /// Waits on a thread that may block.
-    pub(super) async fn wait(mut self) -> io::Result<()> {
+    pub(crate) async fn wait(mut self) -> io::Result<()> {
         let waiting = tokio::task::spawn_blocking(move || self.child.wait().map(drop));
         waiting.await.unwrap_or_else(|error| Err(io::Error::other(error)))
     }
@@ -219,6 +219,12 @@ impl Process {
         // The state follows the name, which is in parentheses and may contain any others.
         let (_, rest) = stat.rsplit_once(") ")?;
         Some(rest.starts_with(['T', 't']))
+    }
+}
+
+impl From<Child> for Process {
+    fn from(child: Child) -> Self {
+        Self { child }
     }
 }
 

@@ -1,0 +1,105 @@
+//! The configuration of each proxy, as its own documentation shows it for Redis, with shorter times.
+
+use std::fmt::Write;
+use std::net::SocketAddr;
+
+use super::GatewayKind;
+
+/// What HAProxy does with the sessions of a server that is no longer the primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sessions {
+    /// Closes them (`on-marked-down shutdown-sessions`), as its recipes for Redis do.
+    Ended,
+    /// Lets them be: the default of HAProxy, with which clients stay at a replica.
+    Kept,
+}
+
+/// What a configuration is made of.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) addr: SocketAddr,
+    pub(super) servers: Vec<SocketAddr>,
+    pub(super) sessions: Sessions,
+}
+
+impl Settings {
+    pub(super) fn text(&self, kind: GatewayKind) -> String {
+        match kind {
+            GatewayKind::Twemproxy => self.twemproxy(),
+            GatewayKind::HaProxy => self.haproxy(),
+            GatewayKind::Envoy => self.envoy(),
+        }
+    }
+
+    /// `timeout` is off by default, and recommended.
+    fn twemproxy(&self) -> String {
+        let mut text = format!("redis:\n  listen: {}\n  redis: true\n  timeout: 400\n  servers:\n", self.addr);
+        self.for_each_server(&mut text, |_, server| format!("   - {server}:1\n"));
+        text
+    }
+
+    /// The check of the recipes: who says `role:master` is up, everybody else is down.
+    fn haproxy(&self) -> String {
+        let mut text = format!(
+            "global\n  maxconn 200\n\
+             defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n  timeout check 500ms\n\
+             listen redis\n  bind {}\n  option tcp-check\n  tcp-check connect\n  \
+             tcp-check send PING\\r\\n\n  tcp-check expect string +PONG\n  \
+             tcp-check send info\\ replication\\r\\n\n  tcp-check expect string role:master\n  \
+             tcp-check send QUIT\\r\\n\n  tcp-check expect string +OK\n",
+            self.addr
+        );
+        let marked_down = match self.sessions {
+            Sessions::Ended => " on-marked-down shutdown-sessions",
+            Sessions::Kept => "",
+        };
+        self.for_each_server(&mut text, |number, server| {
+            format!("  server redis{number} {server} check inter 50ms fall 1 rise 1{marked_down}\n")
+        });
+        text
+    }
+
+    fn envoy(&self) -> String {
+        let mut text = format!(
+            r#"static_resources:
+  listeners:
+  - name: redis
+    address: {}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.redis_proxy
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
+          stat_prefix: redis
+          settings: {{op_timeout: 0.4s}}
+          prefix_routes: {{catch_all_route: {{cluster: redis}}}}
+  clusters:
+  - name: redis
+    connect_timeout: 1s
+    type: STATIC
+    lb_policy: MAGLEV
+    load_assignment:
+      cluster_name: redis
+      endpoints:
+      - lb_endpoints:
+"#,
+            socket_address(self.addr)
+        );
+        self.for_each_server(&mut text, |_, server| {
+            format!("        - endpoint: {{address: {}}}\n", socket_address(server))
+        });
+        text
+    }
+
+    fn for_each_server(&self, text: &mut String, line: impl Fn(usize, SocketAddr) -> String) {
+        for (number, server) in self.servers.iter().enumerate() {
+            // Writing to a string does not fail.
+            let _ = text.write_str(&line(number, *server));
+        }
+    }
+}
+
+fn socket_address(addr: SocketAddr) -> String {
+    format!("{{socket_address: {{address: {}, port_value: {}}}}}", addr.ip(), addr.port())
+}

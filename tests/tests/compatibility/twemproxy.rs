@@ -1,0 +1,136 @@
+//! twemproxy before a server: it knows the commands that have a key, and `PING`, `AUTH` and `COMMAND`; upon any other it hangs up.
+//! It answers `PING` by itself, whatever has become of the server.
+
+use std::time::{Duration, Instant};
+
+use redis_tether::redis::{AsyncCommands, Value};
+use redis_tether::{Outcome, OutcomeExt, Role};
+use redis_tether_testkit::{Gateway, GatewayKind};
+use redis_tether_tests::load::Load;
+use redis_tether_tests::servers::gateway_binary;
+use redis_tether_tests::watch::{PATIENCE, within};
+use tokio::time::sleep;
+
+use super::{Front, ask, held_by, is_connected, is_lost, pair};
+
+async fn front() -> Front {
+    Front::before_the_primary(GatewayKind::Twemproxy).await
+}
+
+/// Three connections, of which two are hung up on, and one from then on.
+#[tokio::test]
+async fn it_is_asked_for_what_it_knows() {
+    let nodes = pair().await;
+    let binary = gateway_binary(GatewayKind::Twemproxy);
+    let gateway = Gateway::builder(&binary, &[nodes.primary.addr()]).start().await.expect("a proxy");
+    let mut front = Front::open(nodes, gateway, |config| {
+        config.detection.probe_interval = Duration::from_millis(300);
+        config.detection.probe_timeout = Duration::from_millis(300);
+    })
+    .await;
+    front.works().await;
+    assert_eq!(front.tether.status().borrow().role, Some(Role::Unknown));
+    assert_eq!(front.door.connections_accepted(), 3);
+    let load = Load::start(&front.handle, 2);
+    sleep(Duration::from_secs(1)).await;
+    load.finish().await.assert_none_failed();
+    assert_eq!(front.door.connections_accepted(), 3, "probes ask no more than it stands");
+    front.door.reset();
+    front.diary.until("another link", is_connected).await;
+    front.works().await;
+    assert_eq!(front.door.connections_accepted(), 4, "what it stands is known: {:#?}", front.diary.so_far());
+    front.tether.shutdown().await;
+}
+
+/// That is the proxy's way of saying so. The link is replaced at once, and the caller told that nobody knows; the tether cannot
+/// know that the proxy had not sent it on.
+#[tokio::test]
+async fn a_command_that_it_does_not_know_costs_a_link() {
+    let mut front = front().await;
+    for words in [&["ECHO", "x"][..], &["NO-SUCH-COMMAND"], &["DBSIZE"]] {
+        let error = front.ask(words).await.expect_err("it hangs up");
+        assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
+        front.works().await;
+    }
+    assert_eq!(front.door.connections_accepted(), 3 + 3);
+    // What it does know is answered as ever, errors included.
+    let error = front.ask(&["INCR", "key"]).await.expect_err("it is no number");
+    assert_eq!((error.code(), error.outcome()), (Some("ERR"), Some(Outcome::Refused)), "{error}");
+    assert_eq!(front.door.connections_accepted(), 3 + 3);
+    front.tether.shutdown().await;
+}
+
+/// The proxy says what happened to its server, command by command; the link to the proxy is none the worse for it.
+#[tokio::test]
+async fn its_server_crashes_and_comes_back() {
+    let mut front = front().await;
+    let epoch = front.tether.status().borrow().epoch;
+    let load = Load::start(&front.handle, 4);
+    load.go_on_for(100).await;
+    front.nodes.primary.kill().await.expect("killed");
+    let mut other = front.tether.handle();
+    within(PATIENCE, "the proxy to notice", async {
+        while other.set::<_, _, ()>("key", "value").await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let error = front.ask(&["SET", "key", "value"]).await.expect_err("nobody is there");
+    assert_eq!(error.outcome(), Some(Outcome::Refused), "{error}");
+    assert!(error.to_string().contains("Connection refused"), "{error}");
+    front.nodes.primary.restart().await.expect("restarted");
+    let back = Instant::now();
+    load.go_on_for(100).await;
+    let recovered = back.elapsed();
+    let tally = load.finish().await;
+    assert!(!tally.with(Outcome::Refused).is_empty(), "the proxy refused meanwhile");
+    assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
+    assert_eq!(front.door.connections_accepted(), 3);
+    assert!(recovered < Duration::from_secs(3), "{recovered:?}");
+    front.tether.shutdown().await;
+}
+
+/// How people have twemproxy follow a failover: its configuration is written anew, and it is restarted.
+#[tokio::test]
+async fn it_is_restarted_before_another_server() {
+    let mut front = front().await;
+    let load = Load::start(&front.handle, 4);
+    load.go_on_for(100).await;
+    front.gateway.kill().await.expect("killed");
+    front.diary.until("the loss", is_lost).await;
+    front.nodes.replica.promote().await.expect("promoted");
+    front.gateway.restart_before(&[front.nodes.replica.addr()]).await.expect("restarted");
+    let there = Instant::now();
+    front.diary.until("another link", is_connected).await;
+    let recovered = there.elapsed();
+    load.go_on_for(100).await;
+    let tally = load.finish().await;
+    assert!(tally.with(Outcome::Refused).is_empty() && tally.with(Outcome::NotSent).is_empty(), "held meanwhile");
+    assert!(tally.failed.len() <= 4, "only what was in flight: {:?}", tally.failed);
+    tally.assert_true_of(&held_by(&front.nodes.replica).await);
+    assert!(recovered < Duration::from_secs(1), "{recovered:?}");
+    assert_eq!(front.tether.status().borrow().role, Some(Role::Unknown));
+    front.tether.shutdown().await;
+}
+
+/// Nobody can tell that from the proxy's `PING`. The command is held and sent again at the pace of dials, which end at the proxy
+/// each, until the server behind it is a primary.
+#[tokio::test]
+async fn its_server_is_demoted_for_a_while() {
+    let mut front = front().await;
+    front.works().await;
+    let connections = front.door.connections_accepted();
+    front.nodes.primary.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("demoted");
+    let mut handle = front.tether.handle();
+    let sent = tokio::spawn(async move { ask(&mut handle, &["INCR", "n"]).await });
+    sleep(Duration::from_secs(1)).await;
+    let met = front.door.connections_accepted() - connections;
+    println!("{met} connections in a second of READONLY; {:#?}", front.diary.so_far());
+    front.nodes.primary.promote().await.expect("promoted");
+    let back = Instant::now();
+    let answer = within(PATIENCE, "the answer", sent).await.expect("no panic");
+    println!("{answer:?} after {:?}", back.elapsed());
+    assert_eq!(answer, Ok(Value::Int(1)));
+    front.works().await;
+    front.tether.shutdown().await;
+}
