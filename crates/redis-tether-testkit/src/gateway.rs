@@ -136,7 +136,8 @@ impl Gateway {
     }
 
     fn spawn(&self) -> io::Result<Process> {
-        let config = self.dir.path().join("gateway.conf");
+        // Envoy goes by the ending.
+        let config = self.dir.path().join("gateway.yaml");
         let text = self.settings.lock().unwrap_or_else(PoisonError::into_inner).text(self.binary.kind());
         fs::write(&config, text)?;
         let log = File::options().create(true).append(true).open(self.dir.path().join("gateway.log"))?;

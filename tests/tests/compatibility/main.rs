@@ -4,6 +4,8 @@
 //!
 //! Here is what the tests share: a tether that serves through a proxy, with a door before it at which connections are counted.
 
+mod envoy;
+mod haproxy;
 mod twemproxy;
 
 use std::net::SocketAddr;
@@ -60,7 +62,11 @@ impl Front {
 }
 
 async fn pair() -> Deployment {
-    Deployment::start(&server_binary(ServerKind::Redis)).await.expect("two servers")
+    pair_of(ServerKind::Redis).await
+}
+
+async fn pair_of(kind: ServerKind) -> Deployment {
+    Deployment::start(&server_binary(kind)).await.expect("two servers")
 }
 
 async fn ask(handle: &mut Handle, words: &[&str]) -> RedisResult<Value> {
@@ -103,4 +109,8 @@ fn is_connected(event: &Event) -> bool {
 
 fn is_lost(event: &Event) -> bool {
     matches!(event, Event::Lost { .. })
+}
+
+fn is_change(event: &Event) -> bool {
+    matches!(event, Event::LineageChanged { .. })
 }

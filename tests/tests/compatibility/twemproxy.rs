@@ -125,12 +125,13 @@ async fn its_server_is_demoted_for_a_while() {
     let sent = tokio::spawn(async move { ask(&mut handle, &["INCR", "n"]).await });
     sleep(Duration::from_secs(1)).await;
     let met = front.door.connections_accepted() - connections;
-    println!("{met} connections in a second of READONLY; {:#?}", front.diary.so_far());
+    // Growing from 20 ms, half of that on average at first.
+    assert!((2..=40).contains(&met), "{met} connections in a second: {:#?}", front.diary.so_far());
     front.nodes.primary.promote().await.expect("promoted");
     let back = Instant::now();
     let answer = within(PATIENCE, "the answer", sent).await.expect("no panic");
-    println!("{answer:?} after {:?}", back.elapsed());
     assert_eq!(answer, Ok(Value::Int(1)));
+    assert!(back.elapsed() < Duration::from_secs(1), "{:?}", back.elapsed());
     front.works().await;
     front.tether.shutdown().await;
 }

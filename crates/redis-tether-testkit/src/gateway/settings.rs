@@ -39,11 +39,12 @@ impl Settings {
         text
     }
 
-    /// The check of the recipes: who says `role:master` is up, everybody else is down.
+    /// The check of the recipes: who says `role:master` is up, everybody else is down. A server that has just crashed and is not
+    /// yet known to be down is not tried again and again, a second apart, while the client waits: with `redispatch` another one is.
     fn haproxy(&self) -> String {
         let mut text = format!(
             "global\n  maxconn 200\n\
-             defaults\n  mode tcp\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n  timeout check 500ms\n\
+             defaults\n  mode tcp\n  retries 1\n  option redispatch\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n  timeout check 500ms\n\
              listen redis\n  bind {}\n  option tcp-check\n  tcp-check connect\n  \
              tcp-check send PING\\r\\n\n  tcp-check expect string +PONG\n  \
              tcp-check send info\\ replication\\r\\n\n  tcp-check expect string role:master\n  \

@@ -1,0 +1,145 @@
+//! Envoy's filter for Redis before a server. From 1.38 or so it answers `HELLO` by itself, always as a primary; it answers `PING` by
+//! itself; and a server that it has lost is `upstream failure`, of which nobody knows whether it ran.
+
+use std::time::{Duration, Instant};
+
+use redis_tether::redis::{self, AsyncCommands, Value};
+use redis_tether::{FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
+use redis_tether_testkit::GatewayKind;
+use redis_tether_tests::fakes::config;
+use redis_tether_tests::load::Load;
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use tokio::time::sleep;
+
+use super::{Front, ask, held_by, is_change, is_connected, is_lost};
+
+async fn front() -> Front {
+    Front::before_the_primary(GatewayKind::Envoy).await
+}
+
+#[tokio::test]
+async fn it_answers_for_itself() {
+    let mut front = front().await;
+    front.works().await;
+    // Whatever is behind it: see `its_server_is_demoted_for_a_while`.
+    assert_eq!(front.tether.status().borrow().role, Some(Role::Primary));
+    let (all, count): (String, u64) = within(PATIENCE, "a transaction", async {
+        redis::pipe().atomic().get("key").incr("count", 1).query_async(&mut front.handle).await
+    })
+    .await
+    .expect("it knows transactions");
+    assert_eq!((all.as_str(), count), ("value", 1));
+    for words in [&["BLPOP", "list", "1"][..], &["DBSIZE"], &["NO-SUCH-COMMAND"]] {
+        let error = front.ask(words).await.expect_err("it does not know that");
+        assert_eq!((error.code(), error.outcome()), (Some("ERR"), Some(Outcome::Refused)), "{error}");
+        assert!(error.to_string().contains("unknown command"), "{error}");
+    }
+    front.door.reset();
+    front.diary.until("another link", is_connected).await;
+    front.works().await;
+    assert_eq!(front.door.connections_accepted(), 2);
+    assert_eq!(front.diary.count(is_change), 0, "what it says of histories is of nobody");
+    front.tether.shutdown().await;
+}
+
+/// It speaks RESP2 alone, and a configuration that asks for more says what to change.
+#[tokio::test]
+async fn it_refuses_resp3() {
+    let front = front().await;
+    let mut config = config(front.gateway.addr());
+    config.protocol = Protocol::Resp3;
+    let tether = Tether::start(config).await.expect("a valid configuration");
+    let refused = |event: &redis_tether::Event| {
+        matches!(event, redis_tether::Event::DialFailed { kind: FailureKind::Config, .. })
+    };
+    let event = Diary::of(&tether).until("the refusal", refused).await.to_string();
+    assert!(event.contains("set the protocol to resp2"), "{event}");
+    tether.shutdown().await;
+    front.tether.shutdown().await;
+}
+
+/// The link to the proxy stays, and callers are told what the proxy says: nobody knows. It says so also where it never connected.
+#[tokio::test]
+async fn its_server_crashes_and_comes_back() {
+    let mut front = front().await;
+    let epoch = front.tether.status().borrow().epoch;
+    let load = Load::start(&front.handle, 4);
+    load.go_on_for(100).await;
+    front.nodes.primary.kill().await.expect("killed");
+    let mut other = front.tether.handle();
+    let error = within(PATIENCE, "the proxy to notice", async {
+        loop {
+            if let Err(error) = other.set::<_, _, ()>("key", "value").await {
+                return error;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
+    assert!(error.to_string().contains("upstream"), "{error}");
+    front.nodes.primary.restart().await.expect("restarted");
+    let back = Instant::now();
+    load.go_on_for(100).await;
+    let recovered = back.elapsed();
+    load.finish().await;
+    assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
+    assert_eq!(front.door.connections_accepted(), 1);
+    assert!(recovered < Duration::from_secs(3), "{recovered:?}");
+    front.tether.shutdown().await;
+}
+
+#[tokio::test]
+async fn its_server_hangs_and_goes_on() {
+    let mut front = front().await;
+    front.works().await;
+    let epoch = front.tether.status().borrow().epoch;
+    front.nodes.primary.freeze().await.expect("frozen");
+    let error = front.ask(&["INCR", "n"]).await.expect_err("the proxy gives up after 0.4 s");
+    assert_eq!((error.code(), error.outcome()), (Some("upstream"), Some(Outcome::Ambiguous)), "{error}");
+    front.nodes.primary.thaw().expect("thawed");
+    front.works().await;
+    // It may have been suspected for as long as the proxy waited.
+    assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
+    front.tether.shutdown().await;
+}
+
+#[tokio::test]
+async fn it_is_restarted_before_another_server() {
+    let mut front = front().await;
+    let load = Load::start(&front.handle, 4);
+    load.go_on_for(100).await;
+    front.gateway.kill().await.expect("killed");
+    front.diary.until("the loss", is_lost).await;
+    front.nodes.replica.promote().await.expect("promoted");
+    front.gateway.restart_before(&[front.nodes.replica.addr()]).await.expect("restarted");
+    let there = Instant::now();
+    front.diary.until("another link", is_connected).await;
+    let recovered = there.elapsed();
+    load.go_on_for(100).await;
+    let tally = load.finish().await;
+    assert!(tally.with(Outcome::Refused).is_empty() && tally.with(Outcome::NotSent).is_empty(), "held meanwhile");
+    tally.assert_true_of(&held_by(&front.nodes.replica).await);
+    assert!(recovered < Duration::from_secs(1), "{recovered:?}");
+    front.tether.shutdown().await;
+}
+
+/// It goes on saying that it is a primary. The writes are refused, held, and sent again at the pace of dials.
+#[tokio::test]
+async fn its_server_is_demoted_for_a_while() {
+    let mut front = front().await;
+    front.works().await;
+    let connections = front.door.connections_accepted();
+    front.nodes.primary.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("demoted");
+    let mut handle = front.tether.handle();
+    let sent = tokio::spawn(async move { ask(&mut handle, &["INCR", "n"]).await });
+    sleep(Duration::from_secs(1)).await;
+    let met = front.door.connections_accepted() - connections;
+    assert!((2..=40).contains(&met), "{met} connections in a second: {:#?}", front.diary.so_far());
+    front.nodes.primary.promote().await.expect("promoted");
+    let back = Instant::now();
+    let answer = within(PATIENCE, "the answer", sent).await.expect("no panic");
+    assert_eq!(answer, Ok(Value::Int(1)));
+    assert!(back.elapsed() < Duration::from_secs(1), "{:?}", back.elapsed());
+    front.tether.shutdown().await;
+}
