@@ -12,6 +12,7 @@
 //! | `CLUSTERDOWN` | elsewhere | the node serves nothing until the cluster is whole |
 //! | `UNBLOCKED`, naming a change of state | elsewhere | a waiting command was sent away by a demotion, with nothing taken. `UNBLOCKED` by `CLIENT UNBLOCK` is an answer and stays one |
 //! | `ERR` followed by one of the first four, with or without a dash | elsewhere | proxies wrap the server's words |
+//! | `ERR Can not execute during LOADING` (or `TAKEN OVER`, ...) | elsewhere, as `LOADING` | how older Dragonflies say it, and that another one takes over from them |
 //! | `TRYAGAIN` | shortly | keys of one slot are on two nodes for a moment, nothing ran |
 //! | `EXECABORT ... because of: <reply>` | as that reply, else refused | `EXEC` itself was refused, the transaction is discarded |
 //! | any with `script: `, and `ERR Error running script` | partial | the script ran up to there; with one of the first four codes the link is wrong as well |
@@ -248,8 +249,12 @@ fn classify_discarded(detail: &str) -> ErrorClass {
     }
 }
 
+/// What a Dragonfly says of commands that the state it is in does not allow, behind `ERR` and before the state's name.
+pub const UNREADY: &str = "Can not execute during ";
+
 fn refusal(code: &str, detail: &str) -> Option<Refusal> {
     match code {
+        "ERR" if detail.starts_with(UNREADY) => Some(Refusal::Loading),
         "ERR" => Refusal::by_code(split_reply(detail).0),
         "UNBLOCKED" => detail.contains("instance state changed").then_some(Refusal::Unblocked),
         _ => Refusal::by_code(code),

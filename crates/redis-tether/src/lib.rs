@@ -88,6 +88,7 @@
 //! | `UNBLOCKED`, because of a change of state | a demotion | the same; `WAIT` and `WAITAOF`, which speak of this link's writes: handed out | the same; the server hangs up as well, on all who share it | it waited for something and was sent away, with nothing taken |
 //! | `LOADING` | not yet | the same | left, and made again once the dataset is there, here or elsewhere | nothing runs until then |
 //! | `CLUSTERDOWN` | not yet | the same | left, and made again at the pace of dials, here or elsewhere | the node serves nothing until its cluster is whole |
+//! | `ERR Can not execute during LOADING`, `... TAKEN OVER` | not yet | as `LOADING` | as `LOADING` | an older Dragonfly that loads, or from which another one takes over |
 //! | `ERR` followed by one of these | as that | as that | as that | proxies wrap the server's words |
 //! | `TRYAGAIN` | in a moment | asked again every 20 ms until the deadline, then handed out | stays | keys of one slot are on two nodes for a moment, and nothing ran |
 //! | `EXECABORT` | as its causes | sent again if each is one of the above, else handed out as the server's error | as by its causes | nothing of the transaction ran |

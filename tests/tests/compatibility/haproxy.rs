@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::Value;
-use redis_tether::{Event, Outcome, Role};
+use redis_tether::{Outcome, Role};
 use redis_tether_testkit::gateway::Sessions;
 use redis_tether_testkit::{Gateway, GatewayKind, ServerKind};
 use redis_tether_tests::load::{Load, Tally};
@@ -12,7 +12,7 @@ use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::gateway_binary;
 use tokio::time::sleep;
 
-use super::{Front, held_by, is_connected, is_lost, pair_of, until_answered};
+use super::{Front, held_by, is_connected, is_lost, is_off, pair_of, until_answered};
 
 on_each_server!(
     a_planned_failover_behind_it,
@@ -61,10 +61,6 @@ impl Front {
         let (lost, found) = (events.iter().rposition(is_off), events.iter().rposition(is_connected));
         found.is_some_and(|found| lost.is_none_or(|lost| lost < found))
     }
-}
-
-fn is_off(event: &Event) -> bool {
-    is_lost(event) || matches!(event, Event::Demoted { .. })
 }
 
 /// The server waits for its replica before it steps down, so that nothing is lost on the way.

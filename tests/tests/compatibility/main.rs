@@ -6,6 +6,9 @@
 
 mod envoy;
 mod haproxy;
+mod permissions;
+mod products;
+mod services;
 mod twemproxy;
 
 use std::net::SocketAddr;
@@ -13,9 +16,10 @@ use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, Cmd, RedisResult, Value};
 use redis_tether::{Config, Event, Handle, Tether};
-use redis_tether_testkit::{Deployment, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind};
+use redis_tether_testkit::{Deployment, FakeServer, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind, SimNet};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
+use redis_tether_tests::rig::InMemory;
 use redis_tether_tests::servers::{gateway_binary, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
@@ -59,6 +63,17 @@ impl Front {
     async fn ask(&mut self, words: &[&str]) -> RedisResult<Value> {
         ask(&mut self.handle, words).await
     }
+}
+
+/// A tether that serves from this server, over a network in memory.
+async fn in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
+    let net = SimNet::new();
+    net.bind(SocketAddr::from(([10, 0, 0, 1], 6379)), server.clone());
+    let mut config = Config::new("10.0.0.1", 6379);
+    change(&mut config);
+    let tether = Tether::builder(config).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the server is well");
+    tether
 }
 
 async fn pair() -> Deployment {
@@ -113,4 +128,8 @@ fn is_lost(event: &Event) -> bool {
 
 fn is_change(event: &Event) -> bool {
     matches!(event, Event::LineageChanged { .. })
+}
+
+fn is_off(event: &Event) -> bool {
+    is_lost(event) || matches!(event, Event::Demoted { .. })
 }

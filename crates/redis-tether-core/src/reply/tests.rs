@@ -17,6 +17,9 @@ fn refusals_that_another_server_would_not_give() {
         ("CLUSTERDOWN The cluster is down", Refusal::ClusterDown),
         ("ERR READONLY You can't write against a read only replica.", Refusal::ReadOnly),
         ("ERR -LOADING Redis is loading the dataset in memory", Refusal::Loading),
+        ("LOADING Dragonfly is loading the dataset in memory", Refusal::Loading),
+        ("ERR Can not execute during LOADING", Refusal::Loading),
+        ("ERR Can not execute during TAKEN OVER", Refusal::Loading),
         (
             "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)",
             Refusal::Unblocked,

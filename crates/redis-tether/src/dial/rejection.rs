@@ -4,6 +4,7 @@
 use std::io;
 
 use redis::ServerError;
+use redis_tether_core::reply::UNREADY;
 use redis_tether_core::{Address, FailureKind};
 
 use super::DialError;
@@ -125,7 +126,9 @@ fn kind_of_text(detail: &str) -> FailureKind {
         return kind;
     }
     let says = |words: &str| detail.contains(words);
-    if says("max number of clients") {
+    if detail.starts_with(UNREADY) {
+        FailureKind::Loading
+    } else if says("max number of clients") {
         FailureKind::MaxClients
     } else if says("invalid password") || says("without any password configured") || says("no password is set") {
         FailureKind::Auth

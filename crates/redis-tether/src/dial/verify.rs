@@ -3,6 +3,7 @@
 //! probe call it and bound its waiting; it decides nothing about the link.
 
 use redis::{Pipeline, ServerError, Value};
+use redis_tether_core::reply::{ErrorClass, classify};
 use redis_tether_core::{FailureKind, Role};
 
 use super::Rejection;
@@ -87,6 +88,8 @@ enum Account {
     },
     /// Not now: a script keeps it busy, or the like. The same question may be answered the next time.
     NotNow,
+    /// Not before the dataset is there. Redis answers the question all the while; a Dragonfly may not.
+    Loading,
     /// The command is not known, or denied.
     Withheld,
 }
@@ -122,11 +125,12 @@ impl Answers {
     fn verdict(self) -> Result<Verdict, VerifyError> {
         let level = match self.account {
             Account::Withheld => VerifyLevel::Ping,
-            Account::Given { .. } | Account::NotNow => self.asked,
+            Account::Given { .. } | Account::NotNow | Account::Loading => self.asked,
         };
+        let loading = matches!(self.pong, Pong::Loading) || self.account == Account::Loading;
         let (role_word, version) = match self.account {
             Account::Given { word, version } => (Some(word), version),
-            Account::NotNow | Account::Withheld => (None, None),
+            Account::NotNow | Account::Loading | Account::Withheld => (None, None),
         };
         let said = role_word.as_deref().map_or(Role::Unknown, role_of);
         if role_word.as_deref() == Some("sentinel") {
@@ -139,7 +143,7 @@ impl Answers {
             Pong::Primary if said == Role::Unknown => Role::Primary,
             Pong::Primary | Pong::Fine | Pong::Loading => said,
         };
-        Ok(Verdict { role, role_word, loading: matches!(self.pong, Pong::Loading), version, level })
+        Ok(Verdict { role, role_word, loading, version, level })
     }
 }
 
@@ -166,8 +170,11 @@ impl Account {
         match (rejection.kind, error.code()) {
             // Signing in is missing, or the server has no room for us: no other question will fare better.
             (FailureKind::Auth | FailureKind::MaxClients, _) => Err(VerifyError::Failed(rejection)),
-            (FailureKind::Loading | FailureKind::NotPrimary, _) => Ok(Account::NotNow),
+            (FailureKind::Loading, _) => Ok(Account::Loading),
+            (FailureKind::NotPrimary, _) => Ok(Account::NotNow),
             (_, "BUSY" | "MISCONF" | "TRYAGAIN" | "CLUSTERDOWN") => Ok(Account::NotNow),
+            // A proxy knows the question, and has just lost the server that it would ask.
+            (_, code) if classify(code, error.details()) == ErrorClass::Lost => Ok(Account::NotNow),
             _ => Ok(Account::Withheld),
         }
     }
@@ -175,9 +182,24 @@ impl Account {
     /// `HELLO` in RESP2 is a flat list of pairs, the first of which is the server's name; `ROLE` begins with the role.
     fn of_array(items: &[Value]) -> Account {
         match items.first().and_then(text) {
-            None => Account::Withheld,
+            None => Account::of_several(items),
             Some("server") => Account::of_hello(items.chunks_exact(2).map(|pair| (&pair[0], &pair[1]))),
             Some(role) => Account::Given { word: role.to_owned(), version: None },
+        }
+    }
+
+    /// `ROLE` of several: an Envoy gives that of each of its servers, and a KeyDB one for each of its own primaries. What they do
+    /// not agree on is not known.
+    fn of_several(items: &[Value]) -> Account {
+        let mut words = items.iter().map(|item| match item {
+            Value::Array(role) => role.first().and_then(text),
+            _ => None,
+        });
+        match words.next().flatten() {
+            Some(word) if words.all(|other| other == Some(word)) => {
+                Account::Given { word: word.to_owned(), version: None }
+            }
+            _ => Account::Withheld,
         }
     }
 
