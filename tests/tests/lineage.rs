@@ -12,7 +12,11 @@ use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
-on_each_server!(an_emptied_primary_is_told_of_and_a_promoted_replica_is_not, data_from_the_disk_are_another_history);
+on_each_server!(
+    an_emptied_primary_is_told_of_and_a_promoted_replica_is_not,
+    data_from_the_disk_are_another_history,
+    a_snapshot_is_another_history_though_it_bears_its_name,
+);
 
 const NAME: &str = "redis.test";
 
@@ -92,6 +96,32 @@ async fn data_from_the_disk_are_another_history(kind: ServerKind) {
     let change = diary.until("the change", is_change).await;
     assert!(matches!(change, Event::LineageChanged { is_empty: false, .. }), "{change:?}");
     assert_eq!(server.command(&["EXISTS", "key"]).await.ok(), Some(Reply::Int(1)));
+    tether.shutdown().await;
+}
+
+/// A primary that has had replicas writes the name of its history into its snapshots, and takes it up again from there: as it does
+/// when it is promoted.
+async fn a_snapshot_is_another_history_though_it_bears_its_name(kind: ServerKind) {
+    let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
+    let addr = nodes.primary.addr();
+    let tether = Tether::start(Config::new(addr.ip().to_string(), addr.port())).await.expect("a valid configuration");
+    let mut diary = Diary::of(&tether);
+    tether.ready(PATIENCE).await.expect("the server is well");
+    settled(&tether, &nodes.primary).await;
+    let id = nodes.primary.info("master_replid").await.expect("INFO");
+    nodes.primary.command(&["SAVE"]).await.expect("a snapshot");
+    let mut handle = tether.handle();
+    within(PATIENCE, "a write", handle.set::<_, _, ()>("later", "value")).await.expect("the server is well");
+    nodes.primary.kill().await.expect("killed");
+    nodes.primary.restart().await.expect("restarted");
+    let change = diary.until("the change", is_change).await;
+    assert!(matches!(change, Event::LineageChanged { is_empty: false, .. }), "{change:?}");
+    assert_eq!(nodes.primary.info("master_replid2").await.ok(), Some(id), "the name of the history before");
+    assert_eq!(
+        nodes.primary.command(&["EXISTS", "key", "later"]).await.ok(),
+        Some(Reply::Int(1)),
+        "what was confirmed is gone"
+    );
     tether.shutdown().await;
 }
 

@@ -87,9 +87,13 @@ pub enum Event {
         /// Whether its commands in flight get their replies (within the drain limit) or end at once.
         drained: bool,
     },
-    /// The primary holds another history of writes than the one before: it was restarted without its data, or from what was on its
-    /// disk, or somebody put another one in its place. Told where the server allows `INFO`, which it is asked when a link is
-    /// made. A replica that was promoted goes on from the one before, unless two were promoted between two links.
+    /// The primary does not hold all of the history of writes that the one before had: it was restarted without its data, or from what
+    /// was on its disk, or a replica was promoted that was behind, or somebody put another one in its place. Told where the server
+    /// allows `INFO`, which it is asked when a link is made.
+    ///
+    /// What a restart has brought back from the disk may be all, and nothing that a server says can show that: with
+    /// `appendfsync always` it is, with a snapshot hardly ever. A replica that was promoted goes on from the one before, unless two
+    /// were promoted between two links; that it was behind shows only if it lacks what was there when the link was made.
     #[non_exhaustive]
     LineageChanged {
         /// The link that leads there.

@@ -5,7 +5,8 @@
 use std::sync::Mutex;
 
 use redis::Pipeline;
-use tokio::time::timeout;
+use redis_tether_core::Epoch;
+use tokio::time::{Instant, timeout};
 
 use super::Control;
 use crate::dial::verify::VerifyLevel;
@@ -24,8 +25,15 @@ pub(super) struct Descent(Mutex<Memory>);
 
 #[derive(Default)]
 struct Memory {
-    last: Option<Lineage>,
+    last: Option<Known>,
     unanswered: u32,
+}
+
+/// What was last told, over which link, and when that server was last heard.
+struct Known {
+    lineage: Lineage,
+    epoch: Epoch,
+    heard: Instant,
 }
 
 impl Descent {
@@ -42,23 +50,49 @@ impl Descent {
     }
 
     /// Takes note of this one, and gives the one before if this does not go on from it.
-    fn broken_by(&self, lineage: &Lineage) -> Option<Lineage> {
-        let before = lock(&self.0).last.replace(lineage.clone());
-        before.filter(|before| !lineage.descends_from(before))
+    fn broken_by(&self, lineage: &Lineage, epoch: Epoch) -> Option<Lineage> {
+        let now = Instant::now();
+        let before = lock(&self.0).last.replace(Known { lineage: lineage.clone(), epoch, heard: now })?;
+        let unheard = now.saturating_duration_since(before.heard);
+        (!lineage.descends_from(&before.lineage, unheard)).then_some(before.lineage)
+    }
+
+    fn heard_last(&self, epoch: Epoch, heard: Instant) {
+        if let Some(known) = lock(&self.0).last.as_mut().filter(|known| known.epoch == epoch) {
+            known.heard = known.heard.max(heard);
+        }
     }
 }
 
-/// Asks the server of `link`, if it stands such questions, and tells what follows.
-pub(super) async fn look(control: &Control, link: &Link) {
+/// Takes note of when a link's server was last heard, when it is dropped with the link.
+pub(super) struct Hearing<'a> {
+    descent: &'a Descent,
+    link: &'a Link,
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        if let Some(heard) = self.link.ledger().last_read() {
+            self.descent.heard_last(self.link.epoch(), heard);
+        }
+    }
+}
+
+/// Asks the server of `link`, if it stands such questions, and tells what follows. What is returned is to be kept for as long as the
+/// link serves.
+pub(super) async fn look<'a>(control: &'a Control, link: &'a Link) -> Hearing<'a> {
+    let hearing = Hearing { descent: &control.descent, link };
     // The proxies that lower levels are for hang up on what they do not know.
     if link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
-        return;
+        return hearing;
     }
-    let Some(lineage) = ask(control, link).await else { return };
-    if control.descent.broken_by(&lineage).is_some() {
+    if let Some(lineage) = ask(control, link).await
+        && control.descent.broken_by(&lineage, link.epoch()).is_some()
+    {
         let (epoch, address) = (link.epoch(), link.address().clone());
         control.board.send(Event::LineageChanged { epoch, address, is_empty: lineage.is_empty() });
     }
+    hearing
 }
 
 async fn ask(control: &Control, link: &Link) -> Option<Lineage> {

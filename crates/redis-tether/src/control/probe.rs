@@ -114,18 +114,18 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
             false => watch.await,
         }
     };
+    // Even where the link is dead: whoever ended it has this ended, too.
     tokio::join!(guard, beside(&args));
-    // The link is dead, and whoever ended it has this ended, too.
-    std::future::pending::<()>().await;
 }
 
 /// What else is to be done over the link. Boxed, since little of it takes long, and all links would have the room for it.
 async fn beside(args: &ProbeArgs) {
     let ProbeArgs { control, link, .. } = args;
-    Box::pin(descent::look(control, link)).await;
+    let _hearing = Box::pin(descent::look(control, link)).await;
     if let Some(asked) = control.keyring.asked() {
         Box::pin(renewal::keep_signed_in(control, link, asked)).await;
     }
+    std::future::pending::<()>().await;
 }
 
 /// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.
