@@ -25,7 +25,7 @@ pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
 
 use self::levels::{Levels, Stage};
-use self::setup::{SetupError, set_up};
+use self::setup::{SetupError, demands, set_up};
 use self::verify::{Verdict, VerifyError, VerifyLevel, verify};
 use self::within::within;
 use crate::config::Config;
@@ -250,10 +250,14 @@ impl Dialer {
                 Failure::Final(rejection.without(password).at(address))
             }
             (Problem::Closed, None) => {
-                let rejection = match ledger.end() {
+                let mut rejection = match ledger.end() {
                     Some(end) => Rejection::by_end(end),
                     None => Rejection { kind: FailureKind::Closed, detail: String::new() },
                 };
+                let demands = demands(&self.config, issued.map(|issued| &issued.credentials));
+                if let (Stage::Setup, true, Some(demands)) = (stage, rejection.detail.is_empty(), demands) {
+                    rejection.detail = format!("it was told {demands}, which proxies may not know");
+                }
                 match rejection.kind {
                     FailureKind::Closed | FailureKind::Reset => Failure::HungUp(stage, rejection.at(address)),
                     _ => Failure::Final(rejection.at(address)),

@@ -4,11 +4,12 @@
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::{AsyncCommands, Value};
-use redis_tether::{Outcome, OutcomeExt, Role};
+use redis_tether::{Event, FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::{Gateway, GatewayKind};
+use redis_tether_tests::fakes::config;
 use redis_tether_tests::load::Load;
 use redis_tether_tests::servers::gateway_binary;
-use redis_tether_tests::watch::{PATIENCE, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
 use super::{Front, ask, held_by, is_connected, is_lost, pair};
@@ -60,6 +61,32 @@ async fn a_command_that_it_does_not_know_costs_a_link() {
     front.tether.shutdown().await;
 }
 
+/// It hangs up on these as on any other command, at once and for good: only who configured them can help, and is told which.
+#[tokio::test]
+async fn settings_that_it_does_not_know() {
+    let front = front().await;
+    let base = config(front.gateway.addr());
+    let mut resp3 = base.clone();
+    resp3.protocol = Protocol::Resp3;
+    for (config, told) in [
+        (resp3, "HELLO 3"),
+        (base.clone().with_db(3), "SELECT"),
+        (base.clone().with_username("app").with_password("secret"), "AUTH with a username"),
+    ] {
+        let tether = Tether::start(config).await.expect("a valid configuration");
+        let mut diary = Diary::of(&tether);
+        let event = diary.until("a failed dial", |event| matches!(event, Event::DialFailed { .. })).await.to_string();
+        assert!(event.contains(&format!("it was told {told}")), "{event}");
+        tether.shutdown().await;
+    }
+    // It has no password of its own, and says so in words of Redis.
+    let tether = Tether::start(base.with_password("secret")).await.expect("a valid configuration");
+    let refused = |event: &Event| matches!(event, Event::DialFailed { kind: FailureKind::Auth, .. });
+    Diary::of(&tether).until("the refusal", refused).await;
+    tether.shutdown().await;
+    front.tether.shutdown().await;
+}
+
 /// The proxy says what happened to its server, command by command; the link to the proxy is none the worse for it.
 #[tokio::test]
 async fn its_server_crashes_and_comes_back() {
@@ -108,6 +135,7 @@ async fn it_is_restarted_before_another_server() {
     assert!(tally.with(Outcome::Refused).is_empty() && tally.with(Outcome::NotSent).is_empty(), "held meanwhile");
     assert!(tally.failed.len() <= 4, "only what was in flight: {:?}", tally.failed);
     tally.assert_true_of(&held_by(&front.nodes.replica).await);
+    println!("{recovered:?}, and {} commands uncertain", tally.failed.len());
     assert!(recovered < Duration::from_secs(1), "{recovered:?}");
     assert_eq!(front.tether.status().borrow().role, Some(Role::Unknown));
     front.tether.shutdown().await;

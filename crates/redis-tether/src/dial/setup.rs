@@ -34,6 +34,21 @@ pub(crate) async fn sign_in_again(multiplexer: &mut Multiplexer, credentials: &C
     carry_out(multiplexer, Some(credentials), Plan::of_sign_in).await
 }
 
+/// What a connection has to be told by this configuration, for people to read. Some proxies know no more than `AUTH` with a password
+/// alone, and hang up on the rest.
+pub(super) fn demands(config: &Config, credentials: Option<&Credentials>) -> Option<String> {
+    let mut demands = Vec::new();
+    if config.protocol == Protocol::Resp3 {
+        demands.push("HELLO 3 (protocol = resp3)");
+    } else if let Some(credentials) = credentials {
+        demands.push(credentials.username().map_or("AUTH", |_| "AUTH with a username"));
+    }
+    if config.db != 0 {
+        demands.push("SELECT (db)");
+    }
+    (!demands.is_empty()).then(|| demands.join(", "))
+}
+
 async fn carry_out<'a>(
     multiplexer: &mut Multiplexer,
     credentials: Option<&'a Credentials>,
