@@ -1,5 +1,5 @@
-//! Envoy's filter for Redis before a server. From 1.38 or so it answers `HELLO` by itself, always as a primary; it answers `PING` by
-//! itself; and a server that it has lost is `upstream failure`, of which nobody knows whether it ran.
+//! Envoy's filter for Redis before a server. It answers `PING` by itself, and `HELLO`, always as a primary (1.37 asks the servers, and
+//! older ones do not know it). A server that it has lost is `upstream failure`, of which nobody knows whether it ran.
 
 use std::time::{Duration, Instant};
 

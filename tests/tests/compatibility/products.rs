@@ -197,8 +197,8 @@ async fn dragonfly_that_loads_or_is_taken_over() {
     }
 }
 
-/// Envoy before 1.38: `HELLO` is no command of its filter, and neither are `CLIENT`, `ROLE` and `INFO`
-/// (github.com/envoyproxy/envoy/issues/17571, 38517, 39630, 40462). Until about 1.22 the words were `unsupported command`.
+/// Envoys before 1.36: `HELLO` is no command of the filter, and neither are `CLIENT`, `ROLE` and `INFO`
+/// (github.com/envoyproxy/envoy/issues/17571, 38517, 39630, 40462). In the first of these reports the words are `unsupported command`.
 #[tokio::test(start_paused = true)]
 async fn older_envoys() {
     for said in [
@@ -214,7 +214,7 @@ async fn older_envoys() {
     }
 }
 
-/// With `custom_commands: [role]` it passes that on, and gives the answers of all its servers in one array.
+/// 1.36 passes `ROLE` on, and gives the answers of all its servers in one array.
 #[tokio::test(start_paused = true)]
 async fn an_envoy_that_passes_role_on() {
     let master = || Reply::Array(vec![Reply::bulk("master"), Reply::Int(0), Reply::Array(Vec::new())]);
