@@ -4,15 +4,16 @@
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::Value;
-use redis_tether::{Outcome, Role};
+use redis_tether::{Outcome, PacingSettings, Role};
 use redis_tether_testkit::gateway::Sessions;
 use redis_tether_testkit::{Gateway, GatewayKind, ServerKind};
 use redis_tether_tests::load::{Load, Tally};
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::servers::gateway_binary;
 use tokio::time::sleep;
 
-use super::{Front, held_by, is_connected, is_lost, is_off, pair_of, until_answered};
+use super::{Front, SOON, held_by, is_connected, is_lost, is_off, pair_of, until_answered};
 
 on_each_server!(
     a_planned_failover_behind_it,
@@ -22,9 +23,6 @@ on_each_server!(
 );
 
 const CALLERS: usize = 4;
-/// From the moment at which a write through the proxy succeeds for somebody who connects anew; generous to a loaded machine.
-const SOON: Duration = Duration::from_secs(1);
-
 async fn front(kind: ServerKind, sessions: Sessions) -> Front {
     let nodes = pair_of(kind).await;
     let binary = gateway_binary(GatewayKind::HaProxy);
@@ -52,7 +50,6 @@ impl Front {
         assert!(tally.failed.len() <= CALLERS, "only what was in flight: {:?}", tally.failed);
         assert!(recovered < SOON, "{recovered:?}: {:#?}", self.diary.so_far());
         assert_eq!(self.tether.status().borrow().role, Some(Role::Primary));
-        println!("{recovered:?}, and {} commands uncertain", tally.failed.len());
         (self, tally)
     }
 
@@ -110,11 +107,14 @@ async fn nobody_behind_it_for_a_while(kind: ServerKind) {
     let mut front = front(kind, Sessions::Ended).await;
     front.nodes.primary.kill().await.expect("killed");
     front.diary.until("the loss", is_lost).await;
-    let connections = front.door.connections_accepted();
+    let (lost, connections) = (Instant::now(), front.door.connections_accepted());
     sleep(Duration::from_secs(2)).await;
     assert_eq!(front.diary.count(is_connected), 0, "{:#?}", front.diary.so_far());
     let met = front.door.connections_accepted() - connections;
-    assert!((5..=120).contains(&met), "{met} connections in two seconds");
+    // A moment at least between two dials, each of which may make another two connections once a second, to ask less.
+    let window = lost.elapsed();
+    let most = most_dials(&PacingSettings::default().unreachable, window) + 2 * (1 + window.as_secs());
+    assert!((2..=most).contains(&met), "{met} connections in {window:?}, of {most} at most");
     front.nodes.replica.promote().await.expect("promoted");
     front.diary.until("the new primary", is_connected).await;
     front.works().await;

@@ -12,16 +12,20 @@ mod services;
 mod twemproxy;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis_tether::redis::{AsyncCommands, Cmd, RedisResult, Value};
-use redis_tether::{Config, Event, Handle, Tether};
+use redis_tether::{Config, Event, Handle, PacingSettings, Tether};
 use redis_tether_testkit::{Deployment, FakeServer, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind, SimNet};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
+use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::rig::InMemory;
 use redis_tether_tests::servers::{gateway_binary, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
+
+/// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck.
+const SOON: Duration = Duration::from_millis(1500);
 
 /// A primary and its replica, a proxy before them, a door before that, and a tether that goes through all of it.
 struct Front {
@@ -58,6 +62,11 @@ impl Front {
         .await
         .expect("everybody is well");
         assert_eq!(value, "value");
+    }
+
+    /// So many are allowed by the pace since then, each of one connection.
+    fn most_dials_since(&self, begun: Instant) -> u64 {
+        most_dials(&PacingSettings::default().unreachable, begun.elapsed())
     }
 
     async fn ask(&mut self, words: &[&str]) -> RedisResult<Value> {
