@@ -111,7 +111,7 @@ async fn it_is_restarted_before_another_server() {
     load.go_on_for(100).await;
     front.gateway.kill().await.expect("killed");
     front.diary.until("the loss", is_lost).await;
-    front.nodes.replica.promote().await.expect("promoted");
+    front.promote_the_replica().await;
     front.gateway.restart_before(&[front.nodes.replica.addr()]).await.expect("restarted");
     let there = Instant::now();
     front.diary.until("another link", is_connected).await;

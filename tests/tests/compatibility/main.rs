@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use redis_tether::redis::{AsyncCommands, Cmd, RedisResult, Value};
 use redis_tether::{Config, Event, Handle, PacingSettings, Tether};
+use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, FakeServer, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind, SimNet};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
@@ -62,6 +63,15 @@ impl Front {
         .await
         .expect("everybody is well");
         assert_eq!(value, "value");
+    }
+
+    /// Once it has all that the primary has, to which nobody writes now.
+    async fn promote_the_replica(&self) {
+        let offset = self.nodes.primary.info("master_repl_offset").await.expect("INFO");
+        let wanted: i64 = offset.parse().expect("a number");
+        let has_all = |info: &Info| info.number("slave_repl_offset").is_some_and(|offset| offset >= wanted);
+        self.nodes.replica.wait_for("the replica to have all", PATIENCE, has_all).await.expect("it catches up");
+        self.nodes.replica.promote().await.expect("promoted");
     }
 
     /// So many are allowed by the pace since then, each of one connection.
