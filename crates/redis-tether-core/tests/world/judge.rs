@@ -98,8 +98,14 @@ impl Judge {
                     self.tried.entry(address).or_default().failed(now, *kind);
                 }
             }
-            Event::AttemptReady { epoch, met: Met::Unasked } => {
-                self.unasked.insert(*epoch);
+            Event::AttemptReady { epoch, met } => {
+                if let Some(address) = self.attempts.get(epoch) {
+                    self.tried.get_mut(address).into_iter().for_each(Tried::succeeded);
+                    self.relocations.succeeded(address);
+                }
+                if *met == Met::Unasked {
+                    self.unasked.insert(*epoch);
+                }
             }
             Event::Reconnect => self.relocations.asked(&self.settings, now),
             _ => {}

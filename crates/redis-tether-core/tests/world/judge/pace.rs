@@ -36,6 +36,11 @@ impl Tried {
         self.last_lane = Some(kind.lane());
     }
 
+    /// It was let in. What it met before says nothing of the next attempt.
+    pub fn succeeded(&mut self) {
+        self.last_lane = None;
+    }
+
     /// A search ended otherwise than by failing: what was rejected in its last round may not have been charged.
     pub fn discount(&mut self) {
         self.rejections = self.rejections.saturating_sub(1);
@@ -80,6 +85,10 @@ impl Relocations {
 
     pub fn failed(&mut self, now: Duration, address: Address, kind: FailureKind) {
         self.tried.entry(address).or_default().failed(now, kind);
+    }
+
+    pub fn succeeded(&mut self, address: &Address) {
+        self.tried.get_mut(address).into_iter().for_each(Tried::succeeded);
     }
 
     pub fn judge(&mut self, settings: &Settings, now: Duration, event: &Event, effects: &[Effect], before: &Before) {
