@@ -110,10 +110,7 @@ impl Sentinels {
 
     /// A connection to the sentinel at this address, signed in.
     async fn open(&self, at: SocketAddr) -> Result<Line, SentinelError> {
-        let address = Address::Tcp(at);
-        let stream = self.connector.connect(&address).await;
-        let stream = stream.map_err(|rejection| SentinelError::Failed(rejection.at(&address)))?;
-        let mut line = Line::new(stream, address);
+        let mut line = Line::open(&self.connector, Address::Tcp(at)).await?;
         if let Some(password) = &self.endpoint.password {
             line.sign_in(self.endpoint.username.as_deref(), password).await?;
         }

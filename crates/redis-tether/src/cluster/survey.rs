@@ -322,9 +322,7 @@ impl Surveyor {
     }
 
     async fn open(&self, at: SocketAddr) -> Result<Line, SurveyError> {
-        let address = at.into();
-        let stream = self.connector.connect(&address).await.map_err(|rejection| rejection.at(&address))?;
-        let mut line = Line::new(stream, address);
+        let mut line = Line::open(&self.connector, at.into()).await?;
         let issued = self.keyring.for_dial().await;
         if let Some(issued) = issued.map_err(|rejection| rejection.at(&at.into()))? {
             match sign_in(&mut line, &issued).await {
