@@ -72,12 +72,6 @@ impl ClusterScenario {
             Self::Reshard => "half of the slots of each shard go to the next one, under load",
         }
     }
-
-    /// Whether the other shards are none of its business.
-    #[must_use]
-    pub fn spares_other_shards(self) -> bool {
-        matches!(self, Self::Crash | Self::Hang | Self::Planned)
-    }
 }
 
 /// A cluster of three primaries and three replicas behind a DNS name, all real.
@@ -138,21 +132,26 @@ impl ClusterStage {
         (NAME, self.cluster.nodes[0].addr().port())
     }
 
-    /// The key that the client has to set as its write number `n`: of the shard that things happen to, or of any shard where
-    /// they happen to all.
+    /// What the keys of the client's writes have to begin with, before [`key`]: what makes them keys of the shard that things
+    /// happen to, or nothing where they happen to all.
     #[must_use]
-    pub fn key(&self, n: u64) -> String {
+    pub fn prefix(&self) -> String {
         match self.plot {
-            Plot::Reshard => key(n),
-            _ => self.cluster.key_in(STRUCK, &key(n)),
+            Plot::Reshard => String::new(),
+            _ => self.cluster.key_in(STRUCK, ""),
         }
     }
 
-    /// The same for each of the other shards.
+    /// The same for each of the shards that nothing happens to.
     #[must_use]
-    pub fn keys_elsewhere(&self, n: u64) -> Vec<String> {
-        let others = (0..ClusterDeployment::SHARDS).filter(|shard| *shard != STRUCK);
-        others.map(|shard| self.cluster.key_in(shard, &key(n))).collect()
+    pub fn prefixes_elsewhere(&self) -> Vec<String> {
+        match self.plot {
+            Plot::Kill | Plot::Freeze | Plot::HandOver => {
+                let others = (0..ClusterDeployment::SHARDS).filter(|shard| *shard != STRUCK);
+                others.map(|shard| self.cluster.key_in(shard, "")).collect()
+            }
+            Plot::ReplaceBy(_) | Plot::Reshard => Vec::new(),
+        }
     }
 
     /// Plays the scenario, once, while `client` writes every [`period`](Timings::period).
@@ -243,6 +242,7 @@ impl Drama for ClusterStage {
             Plot::ReplaceBy(successor) => successor.primary(STRUCK),
             Plot::Reshard => return Ok(None),
         };
-        has_keys(primary, writes.iter().map(|n| self.key(*n))).await.map(Some)
+        let prefix = self.prefix();
+        has_keys(primary, writes.iter().map(|n| format!("{prefix}{}", key(*n)))).await.map(Some)
     }
 }
