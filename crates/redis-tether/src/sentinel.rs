@@ -1,4 +1,4 @@
-//! Sentinels as the source of what an endpoint means: asking several of them for the primary's address, and listening to one
+//! Sentinels as the source of what an endpoint means: asking several of them for the primary's address, and listening to them
 //! for news. The endpoint watcher runs both, in tasks of its own; nothing here decides when to ask, and nothing here checks what
 //! a sentinel says beyond what others say: whether a primary answers there, the dial finds out on the node itself.
 
@@ -7,18 +7,20 @@ mod error;
 mod inquiry;
 mod listener;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis_tether_core::Address;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::error::SentinelError;
 pub(crate) use self::inquiry::{Inquiry, Word};
 pub(crate) use self::listener::News;
 
 use self::claims::Claim;
+use self::listener::Ear;
 use crate::config::{Config, SentinelEndpoint, SentinelNode};
 use crate::dial::Connector;
 use crate::lock::lock;
@@ -47,6 +49,10 @@ struct Memory {
     standing: Option<Claim>,
     /// Whose turn it is to be asked alone, or listened to.
     turn: usize,
+    /// Who is listened to.
+    ears: BTreeMap<SocketAddr, Ear>,
+    /// Who could not be listened to, and when.
+    failed_at: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Sentinels {
@@ -58,7 +64,8 @@ impl Sentinels {
         resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Self {
-        let memory = Memory { places: vec![Vec::new(); endpoint.nodes.len()], standing: None, turn };
+        let places = vec![Vec::new(); endpoint.nodes.len()];
+        let memory = Memory { places, standing: None, turn, ears: BTreeMap::new(), failed_at: BTreeMap::new() };
         Sentinels { config, endpoint, connector, resolver, memory: Mutex::new(memory) }
     }
 

@@ -40,6 +40,43 @@ async fn an_announced_move_is_made_at_once_and_loses_nothing() {
     tether.shutdown().await;
 }
 
+/// Another one leads each time, and the rest learn of it from each other, later.
+#[tokio::test(start_paused = true)]
+async fn whoever_leads_a_failover_is_heard() {
+    let world = World::new();
+    let tether = world.serving().await;
+    for (by, n, epoch) in [(2, 1, 2), (0, 2, 3), (1, 0, 4)] {
+        world.promote(n);
+        world.announce(by, n, epoch);
+        let took = until_at(&tether, n).await;
+        assert!(took <= ms(20), "sentinel {by} was heard after {took:?}");
+        world.all_say(n, epoch);
+        sleep(ms(5_000)).await;
+    }
+    tether.shutdown().await;
+}
+
+/// One name is all that leads to them, and one that is down is tried again as slowly as befits an aside.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_name_stands_for_are_listened_to_and_one_that_is_down_when_it_is_back() {
+    let world = World::new();
+    world.dns.set("sentinels.test", (0..3).map(|n| sentinel(n).ip()).collect());
+    world.net.refuse(sentinel(2));
+    let node = redis_tether::SentinelNode::new("sentinels.test", crate::world::PORT);
+    let tether = world.start(redis_tether::Config::sentinel([node], crate::world::MASTER)).await;
+    tether.ready(ms(1_000)).await.expect("the others say where it is");
+    sleep(ms(500)).await;
+    assert_eq!(world.ears(), [1, 1, 0]);
+    let before = world.net.dials(sentinel(2));
+    sleep(ms(60_000)).await;
+    let tried = world.net.dials(sentinel(2)) - before;
+    assert!((40..=100).contains(&tried), "tried {tried} times in a minute, of which some thirty are questions");
+    world.net.heal(sentinel(2));
+    sleep(ms(3_000)).await;
+    assert_eq!(world.ears(), [1, 1, 1]);
+    tether.shutdown().await;
+}
+
 /// Where a user of the sentinels may see no more than the address.
 #[tokio::test(start_paused = true)]
 async fn an_announced_move_is_made_where_epochs_are_denied() {
@@ -133,7 +170,7 @@ async fn a_frozen_sentinel_is_not_listened_to_for_long() {
     // The ping behind a quiet subscription, and its limit.
     sleep(ms(3_000 + 1_000 + 500)).await;
     let others: Vec<_> = (0..3).filter(|n| *n != frozen && world.sentinels[*n].subscribers() > 0).collect();
-    assert_eq!(others.len(), 1, "one of the others is listened to: {others:?}");
+    assert_eq!(others.len(), 2, "the others are listened to: {others:?}");
     world.promote(1);
     world.announce(others[0], 1, 2);
     let took = until_at(&tether, 1).await;

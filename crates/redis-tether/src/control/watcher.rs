@@ -163,7 +163,7 @@ impl Actor for EndpointWatcher {
                 }
             }
             WatcherMsg::News(news) => {
-                state.news = Some(news);
+                state.news = Some(news.after(state.news));
                 state.want_now(&myself);
             }
             WatcherMsg::Displaced => state.want_now(&myself),
