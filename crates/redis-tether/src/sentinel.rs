@@ -25,7 +25,7 @@ use crate::config::{Config, SentinelEndpoint, SentinelNode};
 use crate::dial::Connector;
 use crate::lock::lock;
 use crate::question::Line;
-use crate::resolve::{Query, Resolve, ResolveError};
+use crate::resolve::{Lifetime, Query, Resolve, ResolveError};
 
 /// A name that takes longer to resolve is asked for where it led before: a resolver that is slow during an outage is no
 /// reason to ask nobody.
@@ -82,9 +82,10 @@ impl Sentinels {
     }
 
     /// Where this node is now. One name may stand for several sentinels.
-    async fn find(&self, node: usize, max_age: Duration) -> Result<Vec<SocketAddr>, SentinelError> {
+    async fn find(&self, node: usize, max_age: Duration, lifetime: Lifetime) -> Result<Vec<SocketAddr>, SentinelError> {
         let SentinelNode { host, port, .. } = &self.nodes()[node];
-        let mut lookup = self.resolver.resolve(Query::new(host, *port).with_max_age(max_age));
+        let query = Query::new(host, *port).with_max_age(max_age).with_lifetime(lifetime);
+        let mut lookup = self.resolver.resolve(query);
         let answer = match timeout(LOOKUP_PATIENCE, &mut lookup).await {
             Ok(answer) => answer,
             Err(_) if self.places(node).is_empty() => {
@@ -125,11 +126,17 @@ impl Sentinels {
     }
 
     /// What an announced host means. Sentinels announce addresses, or with `announce-hostnames` names.
-    async fn locate(&self, claim: &Claim, max_age: Duration) -> Result<Vec<Address>, SentinelError> {
+    async fn locate(
+        &self,
+        claim: &Claim,
+        max_age: Duration,
+        lifetime: Lifetime,
+    ) -> Result<Vec<Address>, SentinelError> {
         if let Ok(ip) = claim.host.parse::<IpAddr>() {
             return Ok(vec![Address::Tcp(SocketAddr::new(ip, claim.port))]);
         }
-        let found = self.resolver.resolve(Query::new(&claim.host, claim.port).with_max_age(max_age)).await;
+        let query = Query::new(&claim.host, claim.port).with_max_age(max_age).with_lifetime(lifetime);
+        let found = self.resolver.resolve(query).await;
         match found {
             Ok(found) if !found.is_empty() => Ok(found.into_iter().map(Address::Tcp).collect()),
             Ok(_) => Err(SentinelError::NotLocated(ResolveError::NoAddress { host: claim.host.clone() })),

@@ -1,10 +1,14 @@
 //! Where the tether goes upon what sentinels say.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Event, Tether};
+use redis_tether::{BoxFuture, Event, Query, Resolve, ResolveError, Tether};
+use redis_tether_testkit::Dns;
 use redis_tether_tests::pace::most_dials;
+use redis_tether_tests::rig::{self, InMemory};
 use redis_tether_tests::watch::Diary;
 use tokio::time::{Instant, sleep};
 
@@ -186,6 +190,45 @@ async fn announced_names_are_resolved() {
     world.sentinels.iter().for_each(|sentinel| sentinel.say("node-a.test", 6379, 1));
     let tether = world.serving().await;
     tether.shutdown().await;
+}
+
+/// Names of sentinels, and of the primary where names are announced, as with any endpoint: asked anew once something is wrong.
+#[tokio::test(start_paused = true)]
+async fn times_to_live_count_while_all_is_well_and_no_longer() {
+    let world = World::new();
+    world.dns.set("node-a.test", vec![server(0).ip()]);
+    world.sentinels.iter().for_each(|sentinel| sentinel.say("node-a.test", 6379, 1));
+    let minding = Minding { dns: world.dns.clone(), asked: Arc::default() };
+    let asked = || std::mem::take(&mut *minding.asked.lock().expect("no panic"));
+    let builder = Tether::builder(world.config()).resolver(minding.clone()).transport(InMemory(world.net.clone()));
+    let tether = builder.start().await.expect("a valid configuration");
+    tether.ready(ms(1_000)).await.expect("the primary is well");
+    sleep(ms(5_000)).await;
+    asked();
+    sleep(ms(20_000)).await;
+    let settled = asked();
+    assert!(settled.len() > 10 && settled.iter().all(|query| query.within_ttl), "{settled:?}");
+    world.servers[0].crash();
+    sleep(ms(1_000)).await;
+    let anew: Vec<_> = asked().into_iter().filter(|query| !query.within_ttl).map(|query| query.host).collect();
+    for name in ["one.test", "two.test", "three.test", "node-a.test"] {
+        assert!(anew.iter().any(|asked| asked == name), "{name} is not asked for anew: {anew:?}");
+    }
+    tether.shutdown().await;
+}
+
+/// Notes what it is asked.
+#[derive(Clone)]
+struct Minding {
+    dns: Dns,
+    asked: Arc<Mutex<Vec<Query>>>,
+}
+
+impl Resolve for Minding {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        self.asked.lock().expect("no panic").push(query.clone());
+        rig::resolver(&self.dns).resolve(query)
+    }
 }
 
 /// As a headless service in Kubernetes has it.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
 use crate::question::{Fan, Line, failed, text};
+use crate::resolve::Lifetime;
 
 /// The primary is another one: said by each sentinel when it learns of it.
 const SWITCHED: &str = "+switch-master";
@@ -135,10 +136,11 @@ impl Sentinels {
     /// A place of the node whose turn it is to which nobody listens yet; it is ours until the seat is dropped.
     async fn next_unheard(&self) -> Result<Option<Seat<'_>>, SentinelError> {
         let (node, turn) = self.take_turn();
-        let mut places = self.find(node, self.config.resolve.fast_interval).await?;
+        let presses = self.listens_to_nobody();
+        let lifetime = if presses { Lifetime::Ignored } else { Lifetime::Kept };
+        let mut places = self.find(node, self.config.resolve.fast_interval, lifetime).await?;
         let first = turn / self.nodes().len() % places.len();
         places.rotate_left(first);
-        let presses = self.listens_to_nobody();
         let mut memory = lock(&self.memory);
         let (now, interval) = (Instant::now(), self.config.resolve.interval);
         // What one ear failed at is not tried by the next.
