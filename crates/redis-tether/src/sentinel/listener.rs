@@ -1,6 +1,7 @@
-//! Listening to sentinels for news of the primary: to several, since the one that leads a failover knows first, a second or more
-//! before the others, and the old primary takes writes until then that are lost. What is heard is only a reason to ask: the
-//! answers say where the primary is, and whether whoever announced it is alone with that.
+//! Listening to sentinels for news of the primary: to several, since the one that leads a failover knows first, before the other
+//! replicas follow and up to two seconds before it has told the other sentinels, and the old primary takes writes until then that
+//! are lost. What is heard is only a reason to ask: the answers say where the primary is, and whether whoever announced it is
+//! alone with that.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
