@@ -1,20 +1,26 @@
-//! One scenario in figures: a row of the closing table, or one JSON object.
+//! One scenario in figures: a row of the closing table, or one JSON object; and what was missed of its promise.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use redis_tether::{CommandSettings, Stats};
+use redis_tether::{CommandSettings, Protocol};
 use redis_tether_testkit::scenario::{Failure, Report};
 use serde::Serialize;
 
+use crate::arguments::Arguments;
+use crate::bystanders::Bystood;
+use crate::promise::Promise;
 use crate::timeline::Seen;
+use crate::topology::{Play, Topology};
 
-/// Seconds count from the start of the writer, except `recovered_s` (from the moment a primary was reachable under the
-/// name) and `suspected_s` (from the fault).
+/// Seconds count from the start of the writer, except `recovered_s` (from what [`Topology::origin`] says) and `suspected_s` (from
+/// the fault).
 #[derive(Debug, Serialize)]
 pub(crate) struct Summary {
+    topology: String,
     scenario: &'static str,
     server: String,
+    protocol: &'static str,
     fault_s: f64,
     reachable_s: f64,
     recovered_s: Option<f64>,
@@ -28,6 +34,12 @@ pub(crate) struct Summary {
     detector: Option<String>,
     epochs: u64,
     dials: u64,
+    /// Those who wrote to other shards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<Bystood>,
+    missed_promises: Vec<String>,
+    #[serde(skip)]
+    origin: Topology,
     #[serde(skip)]
     done_ops: usize,
     #[serde(skip)]
@@ -46,11 +58,21 @@ struct TurnedAway {
 }
 
 impl Summary {
-    pub(crate) fn new(report: &Report, server: String, seen: Seen, before: &Stats, after: &Stats) -> Self {
+    pub(crate) fn new(
+        play: Play,
+        arguments: &Arguments,
+        report: &Report,
+        seen: &Seen,
+        others: Option<Bystood>,
+    ) -> Self {
         let suspected = seen.suspected.map(|at| report.since_start(at).saturating_sub(report.fault));
+        // The link that the scenario began on is one of them.
+        let links = 1 + seen.after.links.saturating_sub(seen.before.links);
         Summary {
-            scenario: report.scenario.name(),
-            server,
+            topology: play.topology().to_string(),
+            scenario: play.name(),
+            server: arguments.servers.name(),
+            protocol: if arguments.protocol == Protocol::Resp3 { "resp3" } else { "resp2" },
             fault_s: seconds(report.fault),
             reachable_s: seconds(report.reachable),
             recovered_s: report.recovered_after().map(seconds),
@@ -61,14 +83,20 @@ impl Summary {
             ambiguous_ops: report.failed_as(Failure::Ambiguous),
             held_ops: report.held,
             max_op_s: seconds(report.max_took()),
-            detector: seen.noticed,
-            // The link that the scenario began on is one of them.
-            epochs: 1 + after.links - before.links,
-            dials: after.dials - before.dials,
+            detector: seen.noticed.clone(),
+            epochs: links,
+            dials: seen.after.dials.saturating_sub(seen.before.dials),
+            missed_promises: Promise::of(play).missed(report, links, others.as_ref()),
+            others,
+            origin: play.topology(),
             done_ops: report.done(),
             turned_away: TurnedAway::of(report),
             missing_ops: report.missing.unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn is_kept(&self) -> bool {
+        self.missed_promises.is_empty()
     }
 }
 
@@ -138,22 +166,35 @@ fn row(cells: [&str; 14]) -> String {
 }
 
 fn notes(summaries: &[Summary]) -> String {
-    let mut notes = "\nrecovered: from the moment a primary was reachable under the name to the first write on it; \
-                     suspected: from the fault\n"
-        .to_owned();
+    let Some(first) = summaries.first() else { return String::new() };
+    let mut notes = format!(
+        "\nrecovered: from the moment {} to the first write on it; suspected: from the fault\n",
+        first.origin.origin()
+    );
     for summary in summaries {
+        let scenario = summary.scenario;
+        if let Some(Bystood { done_ops, failed_ops, max_op_s, max_op_before_s }) = &summary.others {
+            let (longest, before) = (max_op_s * 1000.0, max_op_before_s * 1000.0);
+            let _ = writeln!(
+                notes,
+                "{scenario}: writes to the other shards, on a schedule: {done_ops} done, {failed_ops} failed, the longest {longest:.1} \
+                 ms after it was due ({before:.1} ms before the fault)"
+            );
+        }
         if let Some(TurnedAway { number, p99 }) = summary.turned_away {
             let p99 = p99.as_secs_f64() * 1000.0;
-            let scenario = summary.scenario;
             let _ = writeln!(
                 notes,
                 "{scenario}: writes turned away at once after the hold window: {number}, p99 {p99:.3} ms"
             );
         }
         if summary.missing_ops > 0 {
-            let (scenario, missing) = (summary.scenario, summary.missing_ops);
+            let missing = summary.missing_ops;
             let _ =
                 writeln!(notes, "{scenario}: writes that the old primary confirmed and the new one lacks: {missing}");
+        }
+        for missed in &summary.missed_promises {
+            let _ = writeln!(notes, "{scenario}: NOT AS PROMISED: {missed}");
         }
     }
     notes

@@ -1,30 +1,35 @@
 //! The live timeline: the steps of the scenario, what the tether says of itself, and how the writes fare, a line each.
-//! Beside what it shows it keeps what the summary needs: when trouble was noticed first, and by what.
+//! Beside what it shows it keeps what the summary needs: when trouble was noticed first, and by what, and what was counted.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use redis_tether::{Event, Stats, Tether};
-use redis_tether_testkit::scenario::{Observer, Operation, Scenario, Step};
-use tokio::sync::broadcast::error::RecvError;
+use redis_tether::Event;
+use redis_tether_testkit::scenario::{Observer, Operation, Step};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at};
 
 use crate::arguments::Output;
 use crate::screen::{Counts, Screen, Tone};
+use crate::topology::{Play, Topology};
+use crate::watched::{Counters, Watched};
 
 /// A write that took this long, and succeeded, is worth a line.
 const LONG: Duration = Duration::from_millis(100);
 
-/// What the tether noticed of the fault.
-#[derive(Clone, Debug, Default)]
+/// What the tether noticed of the fault, and what it counted.
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     /// Which detector fired first.
     pub(crate) noticed: Option<String>,
     /// When the link was suspected first.
     pub(crate) suspected: Option<Instant>,
+    /// When the timeline began.
+    pub(crate) before: Counters,
+    /// When it ended.
+    pub(crate) after: Counters,
 }
 
 /// Watches a scenario and a tether at the same time.
@@ -35,8 +40,8 @@ pub(crate) struct Timeline {
 
 struct Inner {
     screen: Screen,
-    tether: Tether,
-    before: Stats,
+    topology: Topology,
+    watched: Watched,
     began: Instant,
     seen: Seen,
     is_faulty: bool,
@@ -49,13 +54,14 @@ struct Inner {
 
 impl Timeline {
     /// `writes` counts the writes that were begun.
-    pub(crate) fn begin(scenario: Scenario, output: Output, tether: &Tether, writes: Arc<AtomicU64>) -> Self {
+    pub(crate) fn begin(play: Play, output: Output, watched: &Watched, writes: Arc<AtomicU64>) -> Self {
+        let before = watched.counters();
         let inner = Inner {
             screen: Screen::new(output),
-            tether: tether.clone(),
-            before: tether.stats(),
+            topology: play.topology(),
+            watched: watched.clone(),
             began: Instant::now(),
-            seen: Seen::default(),
+            seen: Seen { noticed: None, suspected: None, before, after: before },
             is_faulty: false,
             writes,
             done: 0,
@@ -65,16 +71,16 @@ impl Timeline {
         };
         inner.screen.head();
         let inner = Arc::new(Mutex::new(inner));
-        let watching = tokio::spawn(watch(tether.clone(), tick(scenario), inner.clone()));
+        let watching = tokio::spawn(watch(watched.clone(), play.tick(), inner.clone()));
         Timeline { inner, watching }
     }
 
-    /// The timeline is over: what it has seen, and what the tether had counted when it began.
-    pub(crate) fn end(self) -> (Seen, Stats) {
+    /// The timeline is over: what it has seen.
+    pub(crate) fn end(self) -> Seen {
         self.watching.abort();
         let mut inner = lock(&self.inner);
         inner.show_more_dials();
-        (inner.seen.clone(), inner.before)
+        Seen { after: inner.watched.counters(), ..inner.seen.clone() }
     }
 }
 
@@ -88,25 +94,16 @@ impl Observer for Timeline {
     }
 }
 
-/// How often the state is shown although nothing has happened.
-fn tick(scenario: Scenario) -> Duration {
-    match scenario {
-        Scenario::Outage => Duration::from_secs(2),
-        _ => Duration::from_millis(500),
-    }
-}
-
-async fn watch(tether: Tether, tick: Duration, inner: Arc<Mutex<Inner>>) {
-    let mut events = tether.events();
+async fn watch(watched: Watched, tick: Duration, inner: Arc<Mutex<Inner>>) {
+    let mut events = watched.events();
     // Half a tick off the whole seconds, at which things happen.
     let mut ticks = interval_at(Instant::now() + tick / 2, tick);
     loop {
         tokio::select! {
             biased;
-            event = events.recv() => match event {
-                Ok(event) => lock(&inner).happened(&event),
-                Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+            event = events.next() => match event {
+                Some((shard, event)) => lock(&inner).happened(shard, &event),
+                None => return,
             },
             _ = ticks.tick() => lock(&inner).show_state(),
         }
@@ -160,15 +157,16 @@ impl Inner {
         }
     }
 
-    fn happened(&mut self, event: &Event) {
+    fn happened(&mut self, shard: Option<u32>, event: &Event) {
         let now = Instant::now();
+        let whose = shard.map(|shard| format!("shard {shard}, ")).unwrap_or_default();
         match event {
             Event::Dialling { .. } | Event::Restarted { .. } => return,
             Event::DialFailed { address, error, .. } => {
                 self.failed_dials += 1;
                 if self.failed_dials == 1 {
                     let error = error.strip_prefix(&format!("{address}: ")).unwrap_or(error);
-                    self.show(now, Tone::Plain, "dial", format_args!("{address}: {error}"));
+                    self.show(now, Tone::Plain, "dial", format_args!("{whose}{address}: {error}"));
                 }
                 return;
             }
@@ -177,17 +175,18 @@ impl Inner {
         match event {
             Event::Connected { epoch, address, role, down_for, .. } => {
                 if down_for.is_zero() {
-                    self.notice(&"dns");
+                    self.notice(&self.topology.source());
                 }
                 let down_for = down_for.as_secs_f64();
-                let line = format!("epoch {epoch} to {address} ({role}), after {down_for:.3} s without a link");
+                let line = format!("{whose}epoch {epoch} to {address} ({role}), after {down_for:.3} s without a link");
                 self.show(now, Tone::Good, "link", line);
             }
             Event::Suspected { epoch, detector, silent_for, .. } => {
                 self.notice(detector);
                 self.seen.suspected.get_or_insert(now);
                 let silent_for = silent_for.as_secs_f64();
-                let line = format!("epoch {epoch}, by {detector}: mute for {silent_for:.3} s; new writes are held");
+                let line =
+                    format!("{whose}epoch {epoch}, by {detector}: mute for {silent_for:.3} s; new writes are held");
                 self.show(now, Tone::Doubt, "suspect", line);
             }
             Event::Demoted { epoch, detector, .. } => {
@@ -196,27 +195,30 @@ impl Inner {
                     now,
                     Tone::Doubt,
                     "demoted",
-                    format_args!("epoch {epoch}, by {detector}; new writes are held"),
+                    format_args!("{whose}epoch {epoch}, by {detector}; new writes are held"),
                 );
             }
             Event::Lost { epoch, detector, cause, .. } => {
                 self.notice(detector);
-                let line = format!("epoch {epoch}, by {detector}: {cause}; new writes are held");
+                let line = format!("{whose}epoch {epoch}, by {detector}: {cause}; new writes are held");
                 self.show(now, Tone::Doubt, "lost", line);
             }
             Event::Resumed { epoch, held_for, .. } => {
-                let line = format!("epoch {epoch} speaks again, after {:.3} s", held_for.as_secs_f64());
+                let line = format!("{whose}epoch {epoch} speaks again, after {:.3} s", held_for.as_secs_f64());
                 self.show(now, Tone::Good, "resumed", line);
             }
             Event::Retired { epoch, drained, .. } => {
                 let how = if *drained { "drained" } else { "aborted" };
-                self.show(now, Tone::Plain, "retired", format_args!("epoch {epoch}, {how}"));
+                self.show(now, Tone::Plain, "retired", format_args!("{whose}epoch {epoch}, {how}"));
             }
             Event::AddressesChanged { addresses, .. } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                self.show(now, Tone::Plain, "dns", format_args!("the name means {}", addresses.join(", ")));
+                let line = format!("{whose}the primary is at {}", addresses.join(", "));
+                self.show(now, Tone::Plain, self.topology.source(), line);
             }
-            Event::ResolveFailed { error, .. } => self.show(now, Tone::Doubt, "dns", error),
+            Event::ResolveFailed { error, .. } => {
+                self.show(now, Tone::Doubt, self.topology.source(), format_args!("{whose}{error}"));
+            }
             _ => {}
         }
     }
@@ -236,23 +238,15 @@ impl Inner {
     }
 
     fn show_state(&self) {
-        let status = self.tether.status().borrow().clone();
-        let mut line = status.phase.to_string();
-        if let (Some(epoch), Some(address)) = (status.epoch, &status.address) {
-            line = format!("{line}, epoch {epoch} to {address}");
-        }
-        if status.attempt > 0 {
-            line = format!("{line}, attempt {}", status.attempt);
-        }
-        self.show(Instant::now(), Tone::Plain, "", line);
+        self.show(Instant::now(), Tone::Plain, "", self.watched.state());
     }
 
     fn show(&self, at: Instant, tone: Tone, what: &str, detail: impl Display) {
-        let stats = self.tether.stats();
+        let counters = self.watched.counters();
         let counts = Counts {
             writes: self.writes.load(Ordering::Relaxed),
-            held: stats.held_now,
-            refused: stats.refusals - self.before.refusals,
+            held: counters.held_now,
+            refused: counters.refusals.saturating_sub(self.seen.before.refusals),
             done: self.done,
             failed: self.failed,
         };

@@ -1,21 +1,27 @@
-//! The writer: one `SET` at a time through a tether's handle, and what became of it.
+//! The writer: one `SET` at a time through a handle, and what became of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Handle, Outcome, OutcomeExt, Tether};
+use redis_tether::redis::aio::ConnectionLike;
+use redis_tether::{Outcome, OutcomeExt};
 use redis_tether_testkit::scenario::{Client, Failed, Failure, key};
 
-pub(crate) struct TetherWriter<'a> {
-    tether: &'a Tether,
-    handle: Handle,
+use crate::watched::Watched;
+
+#[derive(Clone)]
+pub(crate) struct Writer<C> {
+    handle: C,
+    watched: Watched,
+    prefix: String,
     writes: Arc<AtomicU64>,
 }
 
-impl<'a> TetherWriter<'a> {
-    pub(crate) fn new(tether: &'a Tether) -> Self {
-        Self { tether, handle: tether.handle(), writes: Arc::default() }
+impl<C> Writer<C> {
+    /// Its keys begin with `prefix`.
+    pub(crate) fn new(handle: C, watched: Watched, prefix: String) -> Self {
+        Self { handle, watched, prefix, writes: Arc::default() }
     }
 
     /// Counts the writes that were begun.
@@ -24,10 +30,11 @@ impl<'a> TetherWriter<'a> {
     }
 }
 
-impl Client for TetherWriter<'_> {
+impl<C: ConnectionLike + Send + Sync> Client for Writer<C> {
     async fn set(&mut self, n: u64) -> Result<(), Failed> {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.handle.set::<_, _, ()>(key(n), n).await.map_err(|error| {
+        let key = format!("{}{}", self.prefix, key(n));
+        self.handle.set::<_, _, ()>(key, n).await.map_err(|error| {
             let failure = match error.outcome() {
                 Some(Outcome::NotSent) => Failure::NotSent,
                 Some(Outcome::Refused) => Failure::Refused,
@@ -39,6 +46,6 @@ impl Client for TetherWriter<'_> {
     }
 
     fn held(&self) -> u64 {
-        self.tether.stats().held
+        self.watched.counters().held
     }
 }

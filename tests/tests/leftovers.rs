@@ -371,46 +371,43 @@ async fn sentinel(server: SocketAddr) -> (FakeSentinel, SentinelNode) {
     (sentinel, node)
 }
 
-#[test]
-fn while_it_listens_to_a_sentinel() {
+/// The same rounds, each with a tether that is told by a sentinel where the server is.
+fn rounds_with_a_sentinel(prepare: impl Fn(&FakeSentinel), each: impl AsyncFn(&Tether, &FakeSentinel, &Count)) {
     let servers = two_threads();
     let (_server, listener) = servers.block_on(fake());
     let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
+    prepare(&sentinel);
     rounds(async || {
         let count = Count::default();
         let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+        each(&tether, &sentinel, &count).await;
+        (tether, count)
+    });
+}
+
+#[test]
+fn while_it_listens_to_a_sentinel() {
+    let is_well = |_: &FakeSentinel| ();
+    rounds_with_a_sentinel(is_well, async |tether, sentinel, _| {
         tether.ready(PATIENCE).await.expect("the server is well");
         sentinel.wait_for_subscribers(1).await.expect("it listens");
-        (tether, count)
     });
 }
 
 #[test]
 fn after_it_was_killed_and_listened_to_a_sentinel() {
-    let servers = two_threads();
-    let (_server, listener) = servers.block_on(fake());
-    let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+    let is_well = |_: &FakeSentinel| ();
+    rounds_with_a_sentinel(is_well, async |tether, sentinel, _| {
         sentinel.wait_for_subscribers(1).await.expect("it listens");
         tether.actor().kill();
-        (tether, count)
     });
 }
 
 #[test]
 fn while_a_sentinel_keeps_it_waiting() {
-    let servers = two_threads();
-    let (_server, listener) = servers.block_on(fake());
-    let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
-    sentinel.hang();
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
+    rounds_with_a_sentinel(FakeSentinel::hang, async |_, _, count| {
         while count.now() == 0 {
             tokio::task::yield_now().await;
         }
-        (tether, count)
     });
 }

@@ -1,4 +1,5 @@
-//! The ways in which a primary fails, each played against a small deployment while one writer writes, and measured.
+//! The ways in which a primary fails, each played against a small deployment while one writer writes, and measured: behind a DNS
+//! name ([`Scenario`]), watched by sentinels ([`SentinelScenario`]), in a cluster ([`ClusterScenario`]).
 //!
 //! Tests, benches and demonstrations share this one definition, so that their figures can be compared. It knows no
 //! client: whoever plays a scenario brings one as a [`Client`]. It measures from outside, by what the client's calls
@@ -18,11 +19,16 @@
 //! ```
 
 mod client;
+mod clusters;
+mod names;
 mod node;
 mod observer;
+mod open_loop;
 mod play;
 mod report;
+mod sentinels;
 mod stage;
+mod standalone;
 mod timings;
 mod writer;
 
@@ -30,14 +36,18 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use client::{Client, Failed, Failure, key};
+pub use clusters::{ClusterScenario, ClusterStage};
+pub use names::UnknownScenario;
 pub use node::Node;
 pub use observer::{Observer, Step};
+pub use open_loop::OpenLoop;
 pub use play::ScenarioError;
 pub use report::{Operation, Report};
+pub use sentinels::{SentinelScenario, SentinelStage};
 pub use stage::{Servers, Stage};
 pub use timings::Timings;
 
-/// A way in which a primary fails. The times are those of [`Timings`].
+/// A way in which a primary behind a DNS name fails. The times are those of [`Timings`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Scenario {
@@ -120,18 +130,8 @@ impl FromStr for Scenario {
     type Err = UnknownScenario;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|scenario| scenario.name() == word);
-        found.ok_or_else(|| UnknownScenario { word: word.to_owned() })
+        names::find(word, &Self::ALL, Self::name)
     }
-}
-
-/// There is no scenario of this name.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no scenario is called {word:?}; there are {}", Scenario::ALL.map(Scenario::name).join(", "))]
-#[non_exhaustive]
-pub struct UnknownScenario {
-    /// What was asked for.
-    pub word: String,
 }
 
 #[cfg(test)]

@@ -206,9 +206,10 @@
 //! The sentinels are asked where the primary is, and the node itself whether it is one; each sentinel's name is resolved at every
 //! use, so that they may be replaced, all of them, and one name may stand for several.
 //!
-//! - While all is well one of them is asked, in turn, every [`resolve.interval`](ResolveSettings::interval). One is listened to as well
-//!   (`+switch-master` and `+promoted-slave`): when it speaks, all are asked, and a healthy link is left as soon as another primary is
-//!   verified; the budget for moves on DNS evidence does not apply.
+//! - While all is well one of them is asked, in turn, every [`resolve.interval`](ResolveSettings::interval). Up to five are listened to as
+//!   well (`+switch-master`, and `+promoted-slave` of the one that leads the failover, before the others know): when one speaks, all
+//!   are asked, and a healthy link is left as soon as another primary is verified; the budget for moves on DNS evidence does not
+//!   apply.
 //! - While none serves, all are asked at once, at the pace of lookups. The answer is there as soon as one knows of a later
 //!   configuration (by its epoch) or most agree; the silent are waited for 50 ms beyond the first answer at most, and 1 s
 //!   ([`dial.connect_timeout`](DialSettings::connect_timeout)) if nobody answers.

@@ -64,10 +64,26 @@ impl Query {
         self
     }
 
+    pub(crate) fn with_lifetime(self, lifetime: Lifetime) -> Query {
+        match lifetime {
+            Lifetime::Kept => self.within_ttl(),
+            Lifetime::Ignored => self,
+        }
+    }
+
     /// The answer to a host that is no name.
     fn literal(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
     }
+}
+
+/// What the time to live of an answer is worth.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lifetime {
+    /// Nothing is asked anew before it has run out.
+    Kept,
+    /// Somebody has cause to ask all the same.
+    Ignored,
 }
 
 /// Turns names into addresses.

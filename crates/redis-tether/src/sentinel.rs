@@ -1,4 +1,4 @@
-//! Sentinels as the source of what an endpoint means: asking several of them for the primary's address, and listening to one
+//! Sentinels as the source of what an endpoint means: asking several of them for the primary's address, and listening to them
 //! for news. The endpoint watcher runs both, in tasks of its own; nothing here decides when to ask, and nothing here checks what
 //! a sentinel says beyond what others say: whether a primary answers there, the dial finds out on the node itself.
 
@@ -7,23 +7,25 @@ mod error;
 mod inquiry;
 mod listener;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis_tether_core::Address;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub(crate) use self::error::SentinelError;
 pub(crate) use self::inquiry::{Inquiry, Word};
 pub(crate) use self::listener::News;
 
 use self::claims::Claim;
+use self::listener::Ear;
 use crate::config::{Config, SentinelEndpoint, SentinelNode};
 use crate::dial::Connector;
 use crate::lock::lock;
 use crate::question::Line;
-use crate::resolve::{Query, Resolve, ResolveError};
+use crate::resolve::{Lifetime, Query, Resolve, ResolveError};
 
 /// A name that takes longer to resolve is asked for where it led before: a resolver that is slow during an outage is no
 /// reason to ask nobody.
@@ -47,6 +49,10 @@ struct Memory {
     standing: Option<Claim>,
     /// Whose turn it is to be asked alone, or listened to.
     turn: usize,
+    /// Who is listened to.
+    ears: BTreeMap<SocketAddr, Ear>,
+    /// Who could not be listened to, and when.
+    failed_at: BTreeMap<SocketAddr, Instant>,
 }
 
 impl Sentinels {
@@ -58,7 +64,8 @@ impl Sentinels {
         resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Self {
-        let memory = Memory { places: vec![Vec::new(); endpoint.nodes.len()], standing: None, turn };
+        let places = vec![Vec::new(); endpoint.nodes.len()];
+        let memory = Memory { places, standing: None, turn, ears: BTreeMap::new(), failed_at: BTreeMap::new() };
         Sentinels { config, endpoint, connector, resolver, memory: Mutex::new(memory) }
     }
 
@@ -75,9 +82,10 @@ impl Sentinels {
     }
 
     /// Where this node is now. One name may stand for several sentinels.
-    async fn find(&self, node: usize, max_age: Duration) -> Result<Vec<SocketAddr>, SentinelError> {
+    async fn find(&self, node: usize, max_age: Duration, lifetime: Lifetime) -> Result<Vec<SocketAddr>, SentinelError> {
         let SentinelNode { host, port, .. } = &self.nodes()[node];
-        let mut lookup = self.resolver.resolve(Query::new(host, *port).with_max_age(max_age));
+        let query = Query::new(host, *port).with_max_age(max_age).with_lifetime(lifetime);
+        let mut lookup = self.resolver.resolve(query);
         let answer = match timeout(LOOKUP_PATIENCE, &mut lookup).await {
             Ok(answer) => answer,
             Err(_) if self.places(node).is_empty() => {
@@ -110,10 +118,7 @@ impl Sentinels {
 
     /// A connection to the sentinel at this address, signed in.
     async fn open(&self, at: SocketAddr) -> Result<Line, SentinelError> {
-        let address = Address::Tcp(at);
-        let stream = self.connector.connect(&address).await;
-        let stream = stream.map_err(|rejection| SentinelError::Failed(rejection.at(&address)))?;
-        let mut line = Line::new(stream, address);
+        let mut line = Line::open(&self.connector, Address::Tcp(at)).await?;
         if let Some(password) = &self.endpoint.password {
             line.sign_in(self.endpoint.username.as_deref(), password).await?;
         }
@@ -121,11 +126,17 @@ impl Sentinels {
     }
 
     /// What an announced host means. Sentinels announce addresses, or with `announce-hostnames` names.
-    async fn locate(&self, claim: &Claim, max_age: Duration) -> Result<Vec<Address>, SentinelError> {
+    async fn locate(
+        &self,
+        claim: &Claim,
+        max_age: Duration,
+        lifetime: Lifetime,
+    ) -> Result<Vec<Address>, SentinelError> {
         if let Ok(ip) = claim.host.parse::<IpAddr>() {
             return Ok(vec![Address::Tcp(SocketAddr::new(ip, claim.port))]);
         }
-        let found = self.resolver.resolve(Query::new(&claim.host, claim.port).with_max_age(max_age)).await;
+        let query = Query::new(&claim.host, claim.port).with_max_age(max_age).with_lifetime(lifetime);
+        let found = self.resolver.resolve(query).await;
         match found {
             Ok(found) if !found.is_empty() => Ok(found.into_iter().map(Address::Tcp).collect()),
             Ok(_) => Err(SentinelError::NotLocated(ResolveError::NoAddress { host: claim.host.clone() })),

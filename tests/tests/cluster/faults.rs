@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use redis_tether::{Outcome, OutcomeExt, Protocol};
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{ClusterHandle, Outcome, OutcomeExt, Protocol};
+use redis_tether_testkit::scenario::{Client, Failed, Failure, OpenLoop, Operation, key};
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
 use tokio::time::{Instant, sleep};
@@ -12,44 +14,55 @@ use super::world::{Load, TURN, Tally, World, allowance, assert_once, held};
 /// How soon after the replica took over its shard must serve.
 const BOUND: Duration = Duration::from_millis(300);
 
-/// How long no caller of another shard may wait for an answer.
+/// How long no caller of another shard may wait for an answer, from the moment at which its command was due.
 const GAP: Duration = Duration::from_millis(50);
+
+/// Between two commands to another shard, answered or not.
+const PERIOD: Duration = Duration::from_millis(5);
 
 on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover);
 
-/// Of two tethers, one for each version of the protocol: what the caller of the failed shard met, and those of the others.
-struct Seen {
-    failed_shard: Vec<Tally>,
-    others: Vec<Tally>,
+/// A caller of a shard that nothing happens to.
+#[derive(Clone)]
+struct Bystander {
+    handle: ClusterHandle,
+    prefix: String,
 }
 
-async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Seen {
+impl Client for Bystander {
+    async fn set(&mut self, n: u64) -> Result<(), Failed> {
+        let set = self.handle.set::<_, _, ()>(format!("{}{}", self.prefix, key(n)), n);
+        set.await.map_err(|error| Failed::new(Failure::Other, error))
+    }
+}
+
+/// Of two tethers, one for each version of the protocol, what the caller of the failed shard met.
+async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Vec<Tally> {
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
-    let mut loads = Vec::new();
+    let (mut loads, mut bystanders) = (Vec::new(), Vec::new());
     for (number, tether) in tethers.iter().enumerate() {
-        let keys = (0..ClusterDeployment::SHARDS).map(|shard| world.cluster.key_in(shard, &format!("log{number}")));
-        loads.push(Load::start(&tether.handle(), keys.collect()));
+        loads.push(Load::start(&tether.handle(), vec![world.cluster.key_in(0, &format!("log{number}"))]));
+        for shard in 1..ClusterDeployment::SHARDS {
+            let bystander = Bystander { handle: tether.handle(), prefix: world.cluster.key_in(shard, "") };
+            bystanders.push(OpenLoop::start(bystander, PERIOD));
+        }
     }
     sleep(Duration::from_millis(200)).await;
     fault(&world.cluster).await;
     let taken_over = world.cluster.taken_over(world.cluster.replica(0)).await.expect("taken over");
     sleep(Duration::from_millis(700)).await;
-    let mut seen = Seen { failed_shard: Vec::new(), others: Vec::new() };
-    for load in loads {
-        let mut tallies = load.finish().await;
-        seen.others.extend(tallies.drain(1..));
-        seen.failed_shard.extend(tallies);
+    for bystander in bystanders {
+        assert_unaffected(&bystander.finish().await);
     }
-    for (number, tally) in seen.failed_shard.iter().enumerate() {
+    let mut seen = Vec::new();
+    for (number, load) in loads.into_iter().enumerate() {
+        let tally = load.finish().await.remove(0);
         let first = tally.first_after(taken_over).expect("the shard serves again");
         let took = first - taken_over;
         assert!(took <= BOUND + allowance(Duration::from_millis(350)), "{took:?} after the replica took over");
         let key = world.cluster.key_in(0, &format!("log{number}"));
-        assert_once(&held(&mut tethers[number].handle(), &key).await, tally);
-    }
-    for tally in &seen.others {
-        tally.assert_none_failed();
-        assert!(tally.slowest <= GAP + allowance(Duration::from_millis(200)), "a gap of {:?}", tally.slowest);
+        assert_once(&held(&mut tethers[number].handle(), &key).await, &tally);
+        seen.push(tally);
     }
     for tether in tethers {
         tether.shutdown().await;
@@ -57,9 +70,18 @@ async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -
     seen
 }
 
+/// Since a command is due every so often, whatever became of those before, no gap can hide.
+fn assert_unaffected(operations: &[Operation]) {
+    let failed = operations.iter().find_map(|one| one.result.as_ref().err());
+    assert_eq!(failed, None, "a command to another shard failed");
+    let longest = operations.iter().map(Operation::took).max().unwrap_or_default();
+    assert!(longest <= GAP + allowance(Duration::from_millis(200)), "a gap of {longest:?} at another shard");
+    assert!(operations.len() > 100, "{} commands", operations.len());
+}
+
 /// Each caller has one command in flight.
-fn assert_only_in_flight_failed(seen: &Seen) {
-    for tally in &seen.failed_shard {
+fn assert_only_in_flight_failed(seen: &[Tally]) {
+    for tally in seen {
         assert!(tally.failed.len() <= 1, "{} failed: {:?}", tally.failed.len(), tally.failed);
         for (_, error) in &tally.failed {
             assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
@@ -87,5 +109,5 @@ async fn a_planned_failover(kind: ServerKind) {
     let begun = Instant::now();
     let seen = fail_over(&world, async |all| all.failover(0).await.expect("begun")).await;
     assert!(begun.elapsed() < Duration::from_secs(30));
-    seen.failed_shard.iter().for_each(Tally::assert_none_failed);
+    seen.iter().for_each(Tally::assert_none_failed);
 }

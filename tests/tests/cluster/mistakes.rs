@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use redis_tether::{ClusterSeed, ClusterTether, Config, ConfigError, StartError, Tether};
-use redis_tether_testkit::{Server, ServerKind};
+use redis_tether_testkit::server::{allocate_addresses, free_port};
+use redis_tether_testkit::tls::ClientCertificates;
+use redis_tether_testkit::{Server, ServerKind, TlsFiles};
 use redis_tether_tests::fakes::config;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
 
-on_each_server!(a_server_of_its_own, a_cluster_without_slots);
+on_each_server!(a_server_of_its_own, a_cluster_without_slots, a_node_that_speaks_tls);
 
 fn cluster_at(server: &Server) -> Config {
     Config::cluster([ClusterSeed::new(server.addr().ip().to_string(), server.addr().port())])
@@ -39,6 +41,17 @@ async fn a_cluster_without_slots(kind: ServerKind) {
     let server = Server::builder(&server_binary(kind)).config_line("cluster-enabled yes").start().await;
     let told = told(cluster_at(&server.expect("a server"))).await;
     assert!(told.contains("has assigned no slots"), "{told}");
+}
+
+async fn a_node_that_speaks_tls(kind: ServerKind) {
+    let files = TlsFiles::create(&["cluster.test"]).expect("certificates");
+    let addr = allocate_addresses(1).expect("a free address")[0];
+    let port = free_port(addr.ip()).expect("a free port");
+    let builder = Server::builder(&server_binary(kind)).on(addr).tls(port, &files, ClientCertificates::NotAsked);
+    let server = builder.config_line("cluster-enabled yes").start().await.expect("a server");
+    let plain = Config::cluster([ClusterSeed::new(server.addr().ip().to_string(), port)]);
+    let told = told(plain).await;
+    assert!(told.contains("the server speaks TLS at this port"), "{told}");
 }
 
 #[tokio::test]

@@ -1,10 +1,14 @@
 //! Where the tether goes upon what sentinels say.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Event, Tether};
+use redis_tether::{BoxFuture, Event, Query, Resolve, ResolveError, Tether};
+use redis_tether_testkit::Dns;
 use redis_tether_tests::pace::most_dials;
+use redis_tether_tests::rig::{self, InMemory};
 use redis_tether_tests::watch::Diary;
 use tokio::time::{Instant, sleep};
 
@@ -37,6 +41,43 @@ async fn an_announced_move_is_made_at_once_and_loses_nothing() {
         world.all_say(n, epoch);
         sleep(ms(5_000)).await;
     }
+    tether.shutdown().await;
+}
+
+/// Another one leads each time, and the rest learn of it from each other, later.
+#[tokio::test(start_paused = true)]
+async fn whoever_leads_a_failover_is_heard() {
+    let world = World::new();
+    let tether = world.serving().await;
+    for (by, n, epoch) in [(2, 1, 2), (0, 2, 3), (1, 0, 4)] {
+        world.promote(n);
+        world.announce(by, n, epoch);
+        let took = until_at(&tether, n).await;
+        assert!(took <= ms(20), "sentinel {by} was heard after {took:?}");
+        world.all_say(n, epoch);
+        sleep(ms(5_000)).await;
+    }
+    tether.shutdown().await;
+}
+
+/// One name is all that leads to them, and one that is down is tried again as slowly as befits an aside.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_name_stands_for_are_listened_to_and_one_that_is_down_when_it_is_back() {
+    let world = World::new();
+    world.dns.set("sentinels.test", (0..3).map(|n| sentinel(n).ip()).collect());
+    world.net.refuse(sentinel(2));
+    let node = redis_tether::SentinelNode::new("sentinels.test", crate::world::PORT);
+    let tether = world.start(redis_tether::Config::sentinel([node], crate::world::MASTER)).await;
+    tether.ready(ms(1_000)).await.expect("the others say where it is");
+    sleep(ms(500)).await;
+    assert_eq!(world.ears(), [1, 1, 0]);
+    let before = world.net.dials(sentinel(2));
+    sleep(ms(60_000)).await;
+    let tried = world.net.dials(sentinel(2)) - before;
+    assert!((40..=100).contains(&tried), "tried {tried} times in a minute, of which some thirty are questions");
+    world.net.heal(sentinel(2));
+    sleep(ms(3_000)).await;
+    assert_eq!(world.ears(), [1, 1, 1]);
     tether.shutdown().await;
 }
 
@@ -133,7 +174,7 @@ async fn a_frozen_sentinel_is_not_listened_to_for_long() {
     // The ping behind a quiet subscription, and its limit.
     sleep(ms(3_000 + 1_000 + 500)).await;
     let others: Vec<_> = (0..3).filter(|n| *n != frozen && world.sentinels[*n].subscribers() > 0).collect();
-    assert_eq!(others.len(), 1, "one of the others is listened to: {others:?}");
+    assert_eq!(others.len(), 2, "the others are listened to: {others:?}");
     world.promote(1);
     world.announce(others[0], 1, 2);
     let took = until_at(&tether, 1).await;
@@ -149,6 +190,45 @@ async fn announced_names_are_resolved() {
     world.sentinels.iter().for_each(|sentinel| sentinel.say("node-a.test", 6379, 1));
     let tether = world.serving().await;
     tether.shutdown().await;
+}
+
+/// Names of sentinels, and of the primary where names are announced, as with any endpoint: asked anew once something is wrong.
+#[tokio::test(start_paused = true)]
+async fn times_to_live_count_while_all_is_well_and_no_longer() {
+    let world = World::new();
+    world.dns.set("node-a.test", vec![server(0).ip()]);
+    world.sentinels.iter().for_each(|sentinel| sentinel.say("node-a.test", 6379, 1));
+    let minding = Minding { dns: world.dns.clone(), asked: Arc::default() };
+    let asked = || std::mem::take(&mut *minding.asked.lock().expect("no panic"));
+    let builder = Tether::builder(world.config()).resolver(minding.clone()).transport(InMemory(world.net.clone()));
+    let tether = builder.start().await.expect("a valid configuration");
+    tether.ready(ms(1_000)).await.expect("the primary is well");
+    sleep(ms(5_000)).await;
+    asked();
+    sleep(ms(20_000)).await;
+    let settled = asked();
+    assert!(settled.len() > 10 && settled.iter().all(|query| query.within_ttl), "{settled:?}");
+    world.servers[0].crash();
+    sleep(ms(1_000)).await;
+    let anew: Vec<_> = asked().into_iter().filter(|query| !query.within_ttl).map(|query| query.host).collect();
+    for name in ["one.test", "two.test", "three.test", "node-a.test"] {
+        assert!(anew.iter().any(|asked| asked == name), "{name} is not asked for anew: {anew:?}");
+    }
+    tether.shutdown().await;
+}
+
+/// Notes what it is asked.
+#[derive(Clone)]
+struct Minding {
+    dns: Dns,
+    asked: Arc<Mutex<Vec<Query>>>,
+}
+
+impl Resolve for Minding {
+    fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
+        self.asked.lock().expect("no panic").push(query.clone());
+        rig::resolver(&self.dns).resolve(query)
+    }
 }
 
 /// As a headless service in Kubernetes has it.

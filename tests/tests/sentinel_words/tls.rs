@@ -50,5 +50,6 @@ async fn sentinels_are_asked_over_tls_where_servers_are() {
     sleep(ms(2_000)).await;
     let said = plain.status().borrow().last_error.clone().expect("something is wrong");
     assert!(said.contains("none of 3 sentinels says where the primary is"), "{said}");
+    assert!(said.contains("the server speaks TLS at this port: use rediss"), "{said}");
     plain.shutdown().await;
 }

@@ -72,6 +72,11 @@ impl World {
         self.sentinels.iter().position(|sentinel| sentinel.subscribers() > 0)
     }
 
+    /// How often each sentinel is listened to.
+    pub(crate) fn ears(&self) -> Vec<u64> {
+        self.sentinels.iter().map(FakeSentinel::subscribers).collect()
+    }
+
     pub(crate) fn questions(&self) -> u64 {
         self.sentinels.iter().map(FakeSentinel::questions).sum()
     }

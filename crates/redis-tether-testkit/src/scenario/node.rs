@@ -109,27 +109,11 @@ impl Node {
     /// # Errors
     /// Where it does not answer, as while it is frozen.
     pub async fn has(&self, writes: &[u64]) -> Result<Vec<bool>, ScenarioError> {
-        let mut found = Vec::with_capacity(writes.len());
-        for writes in writes.chunks(KEYS_AT_ONCE) {
-            let command: Vec<String> =
-                std::iter::once("MGET".to_owned()).chain(writes.iter().copied().map(key)).collect();
-            let reply = self.ask(&command).await?;
-            let Reply::Array(values) = reply else {
-                let odd = io::Error::new(io::ErrorKind::InvalidData, format!("{reply:?}"));
-                return Err(ScenarioError::machine("read the answer to MGET")(odd));
-            };
-            found.extend(values.iter().map(|value| *value != Reply::Nil));
-        }
-        Ok(found)
-    }
-
-    async fn ask(&self, command: &[String]) -> Result<Reply, ScenarioError> {
         match self {
-            Node::Real(server) => {
-                let words: Vec<&str> = command.iter().map(String::as_str).collect();
-                Ok(server.command(&words).await?)
+            Node::Real(server) => has(server, writes).await,
+            Node::Fake { server, .. } => {
+                Ok(writes.iter().map(|n| server.run(&["GET".to_owned(), key(*n)]) != Reply::Nil).collect())
             }
-            Node::Fake { server, .. } => Ok(server.run(command)),
         }
     }
 
@@ -231,4 +215,25 @@ impl Node {
             Node::Fake { server, .. } => Some(server.written_values()),
         }
     }
+}
+
+/// Which of these writes of a [`Client`](super::Client) the server has, one answer for each.
+pub(super) async fn has(server: &Server, writes: &[u64]) -> Result<Vec<bool>, ScenarioError> {
+    has_keys(server, writes.iter().copied().map(key)).await
+}
+
+/// Which of these keys the server has, one answer for each. Those of a node of a cluster must be of one slot.
+pub(super) async fn has_keys(server: &Server, keys: impl Iterator<Item = String>) -> Result<Vec<bool>, ScenarioError> {
+    let keys: Vec<String> = keys.collect();
+    let mut found = Vec::with_capacity(keys.len());
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        let command: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
+        let reply = server.command(&command).await?;
+        let Reply::Array(values) = reply else {
+            let odd = io::Error::new(io::ErrorKind::InvalidData, format!("{reply:?}"));
+            return Err(ScenarioError::machine("read the answer to MGET")(odd));
+        };
+        found.extend(values.iter().map(|value| *value != Reply::Nil));
+    }
+    Ok(found)
 }

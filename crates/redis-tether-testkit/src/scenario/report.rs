@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Scenario;
 use super::client::{Failed, Failure};
 
 /// One write of the writer.
@@ -33,8 +32,8 @@ impl Operation {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was played.
-    pub scenario: Scenario,
+    /// What was played, by its name.
+    pub scenario: &'static str,
     /// When the writer started.
     pub started: Instant,
     /// When the fault began.

@@ -53,7 +53,8 @@ pub(super) async fn write(
     }
 }
 
-async fn write_once(client: &mut impl Client, n: u64, stop: &mut watch::Receiver<bool>) -> Operation {
+/// Write number `n`, which has failed if it takes a second longer than the scenario.
+pub(super) async fn write_once(client: &mut impl Client, n: u64, stop: &mut watch::Receiver<bool>) -> Operation {
     let started = Instant::now();
     let result = tokio::select! {
         biased;

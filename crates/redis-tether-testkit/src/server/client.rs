@@ -5,17 +5,24 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::resp::{Reply, encode_request, parse_reply};
 
 /// A connection to a server. After an error or a cancelled call replies may be out of step: drop it then.
 #[derive(Debug)]
 pub(super) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     input: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
 }
 
 impl Client {
@@ -23,6 +30,15 @@ impl Client {
     pub(super) async fn connect(addr: SocketAddr, password: Option<&str>) -> io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
+        Self::over(Stream::Tcp(stream), password).await
+    }
+
+    /// The same, by the server's unix socket: past its TLS.
+    pub(super) async fn connect_unix(path: &Path, password: Option<&str>) -> io::Result<Self> {
+        Self::over(Stream::Unix(UnixStream::connect(path).await?), password).await
+    }
+
+    async fn over(stream: Stream, password: Option<&str>) -> io::Result<Self> {
         let mut client = Self { stream, input: Vec::new() };
         if let Some(password) = password
             && let Reply::Error(refusal) = client.command(&["AUTH", password]).await?
@@ -36,7 +52,11 @@ impl Client {
     /// demoted. Between commands nothing comes in, so that whatever is read is the end.
     pub(super) fn is_open(&self) -> bool {
         let mut byte = [0];
-        self.stream.try_read(&mut byte).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let read = match &self.stream {
+            Stream::Tcp(stream) => stream.try_read(&mut byte),
+            Stream::Unix(stream) => stream.try_read(&mut byte),
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     pub(super) async fn command<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<Reply> {
@@ -45,7 +65,11 @@ impl Client {
     }
 
     pub(super) async fn send<A: AsRef<[u8]>>(&mut self, args: &[A]) -> io::Result<()> {
-        self.stream.write_all(&encode_request(args)).await
+        let request = encode_request(args);
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(&request).await,
+            Stream::Unix(stream) => stream.write_all(&request).await,
+        }
     }
 
     pub(super) async fn receive(&mut self) -> io::Result<Reply> {
@@ -56,7 +80,11 @@ impl Client {
                 self.input.drain(..used);
                 return Ok(reply);
             }
-            if self.stream.read_buf(&mut self.input).await? == 0 {
+            let read = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read_buf(&mut self.input).await?,
+                Stream::Unix(stream) => stream.read_buf(&mut self.input).await?,
+            };
+            if read == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }

@@ -36,6 +36,9 @@ impl ClusterDeployment {
     /// How many shards there are.
     pub const SHARDS: usize = SHARDS;
 
+    /// How many slots there are.
+    pub const SLOTS: usize = SLOTS;
+
     /// Starts all nodes, at addresses that have a port in common, and waits until they agree on who has what.
     ///
     /// # Errors

@@ -13,10 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::address::allocate_addresses;
 use super::running::Server;
-use super::secure::{Secure, Wanted};
+use super::secure::{Plain, Secure, Wanted};
 use super::{ServerBinary, ServerError};
 use crate::directory::Dir;
-use crate::tls::{ClientCertificates, TlsFiles};
+use crate::tls::{ClientCertificates, ServerFiles, TlsFiles};
 
 /// How much of a log goes into an error.
 const LOG_TAIL: u64 = 2048;
@@ -86,8 +86,21 @@ impl ServerBuilder {
 
     /// Speaks TLS as well, at this port of its address. A server that was built without TLS gets a [front](crate::TlsFront).
     pub fn tls(mut self, port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
-        self.tls = Some(Wanted::new(port, files, clients));
+        self.tls = Some(Wanted::new(port, files.server(), clients));
         self
+    }
+
+    /// Speaks TLS at the port of this address and plain TCP nowhere, wants a certificate of everybody, and speaks TLS to its
+    /// primary or to whom it watches. The kit gets in by the unix socket.
+    ///
+    /// A server that was built without TLS does not start so.
+    pub fn tls_only(self, addr: SocketAddr, files: &TlsFiles) -> Self {
+        self.alone(addr, files.server())
+    }
+
+    pub(super) fn alone(mut self, addr: SocketAddr, files: ServerFiles) -> Self {
+        self.tls = Some(Wanted::alone(addr, files));
+        self.on(addr)
     }
 
     /// Starts the server and waits until it answers, at most 10 s.
@@ -101,6 +114,10 @@ impl ServerBuilder {
         };
         let dir = Dir::create().map_err(ServerError::machine("create a directory for the server"))?;
         let is_built_in = self.tls.is_some() && self.binary.speaks_tls();
+        if !is_built_in && self.tls.as_ref().is_some_and(|wanted| wanted.plain == Plain::Closed) {
+            let why = io::Error::new(io::ErrorKind::Unsupported, format!("{} was built without it", self.binary));
+            return Err(ServerError::machine("have the server speak TLS")(why));
+        }
         let secure = self.tls.map(|wanted| Secure::new(wanted, addr, is_built_in));
         let (secure, mut lines) = secure.map_or((None, Vec::new()), |(secure, lines)| (Some(secure), lines));
         lines.extend(self.lines);

@@ -139,7 +139,10 @@ impl Server {
 
     pub(super) async fn connect(&self) -> io::Result<Client> {
         let password = self.current_password().clone();
-        Client::connect(self.addr(), password.as_deref()).await
+        match self.secure() {
+            Some(secure) if secure.is_alone() => Client::connect_unix(&self.unix_socket(), password.as_deref()).await,
+            _ => Client::connect(self.addr(), password.as_deref()).await,
+        }
     }
 
     /// Everything that `INFO` says.

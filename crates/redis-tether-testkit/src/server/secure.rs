@@ -1,11 +1,12 @@
 //! TLS at a port of its own beside the plain one, which the kit goes on using: by the server itself where it was built with
-//! TLS, else by a front that is up when the server is.
+//! TLS, else by a front that is up when the server is. Or TLS alone, which only the server itself can speak: then the kit uses
+//! the unix socket.
 
 use std::io;
 use std::net::SocketAddr;
 
 use super::{Server, ServerError};
-use crate::tls::{ClientCertificates, ServerFiles, TlsFiles, TlsFront};
+use crate::tls::{ClientCertificates, ServerFiles, TlsFront};
 
 /// What a server is to speak TLS with.
 #[derive(Clone, Debug)]
@@ -13,11 +14,25 @@ pub(super) struct Wanted {
     port: u16,
     files: ServerFiles,
     clients: ClientCertificates,
+    pub(super) plain: Plain,
+}
+
+/// What becomes of the plain port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Plain {
+    Stays,
+    /// It is closed, and replicas, sentinels and whoever else the server connects to are spoken to over TLS as well.
+    Closed,
 }
 
 impl Wanted {
-    pub(super) fn new(port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
-        Self { port, files: files.server(), clients }
+    pub(super) fn new(port: u16, files: ServerFiles, clients: ClientCertificates) -> Self {
+        Self { port, files, clients, plain: Plain::Stays }
+    }
+
+    /// At the port of the server's address, and nothing else.
+    pub(super) fn alone(addr: SocketAddr, files: ServerFiles) -> Self {
+        Self { port: addr.port(), files, clients: ClientCertificates::Required, plain: Plain::Closed }
     }
 
     /// The lines of the configuration of a server that speaks TLS itself.
@@ -28,6 +43,9 @@ impl Wanted {
         };
         let mut lines = vec![format!("tls-port {}", self.port), format!("tls-auth-clients {clients}")];
         lines.extend(self.settings().map(|(name, path)| format!("{name} {path}")));
+        if self.plain == Plain::Closed {
+            lines.extend(["port 0", "tls-replication yes"].map(str::to_owned));
+        }
         lines
     }
 
@@ -68,6 +86,11 @@ impl Secure {
         if let Self::Front(front) = self {
             front.close().await;
         }
+    }
+
+    /// Whether there is no other way in over the network.
+    pub(super) fn is_alone(&self) -> bool {
+        matches!(self, Self::Itself(Wanted { plain: Plain::Closed, .. }))
     }
 
     fn port(&self) -> u16 {

@@ -14,6 +14,7 @@ use super::address::{allocate_addresses, allocate_at_port};
 use super::process::ServerBuilder;
 use super::{Server, ServerBinary, ServerError};
 use crate::resp::Reply;
+use crate::tls::{ServerFiles, TlsFiles};
 use crate::wait::{TimedOut, WAIT_LIMIT};
 
 const NODES: usize = 3;
@@ -34,7 +35,14 @@ pub struct SentinelDeployment {
     pub nodes: Vec<Server>,
     /// The sentinels.
     pub sentinels: Vec<Server>,
+    terms: Terms,
+}
+
+/// On which terms servers and sentinels let somebody in, each other among them.
+#[derive(Clone, Default, Debug)]
+struct Terms {
     password: Option<String>,
+    tls: Option<ServerFiles>,
 }
 
 impl SentinelDeployment {
@@ -54,12 +62,29 @@ impl SentinelDeployment {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(binary: &ServerBinary, password: Option<&str>) -> Result<Self, ServerError> {
+        Self::start_on(binary, Terms { password: password.map(str::to_owned), tls: None }).await
+    }
+
+    /// The same over TLS and nothing else: clients, replicas and sentinels show each other certificates.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`ServerError::Machine`] where the server was built without TLS.
+    pub async fn start_over_tls(
+        binary: &ServerBinary,
+        files: &TlsFiles,
+        password: Option<&str>,
+    ) -> Result<Self, ServerError> {
+        let terms = Terms { password: password.map(str::to_owned), tls: Some(files.server()) };
+        Self::start_on(binary, terms).await
+    }
+
+    async fn start_on(binary: &ServerBinary, terms: Terms) -> Result<Self, ServerError> {
         let addresses = allocate_addresses(NODES).map_err(ServerError::machine("find free loopback addresses"))?;
         let mut nodes = Vec::new();
         for addr in addresses {
             let announce = format!("replica-announce-ip {}", addr.ip());
-            let mut builder = with_password(Server::builder(binary).on(addr), password).config_line(&announce);
-            if let Some(password) = password {
+            let mut builder = terms.put_to(Server::builder(binary), addr).config_line(&announce);
+            if let Some(password) = &terms.password {
                 builder = builder.config_line(&format!("masterauth {password}"));
             }
             nodes.push(builder.start().await?);
@@ -67,10 +92,9 @@ impl SentinelDeployment {
         for replica in &nodes[1..] {
             replica.replicate(&nodes[0]).await?;
         }
-        let password = password.map(str::to_owned);
         let addresses = allocate_addresses(SENTINELS).map_err(ServerError::machine("find free loopback addresses"))?;
-        let sentinels = start_sentinels(addresses, &nodes[0], password.as_deref()).await?;
-        let deployment = Self { nodes, sentinels, password };
+        let sentinels = start_sentinels(addresses, &nodes[0], &terms).await?;
+        let deployment = Self { nodes, sentinels, terms };
         deployment.wait_until_known().await?;
         Ok(deployment)
     }
@@ -88,7 +112,7 @@ impl SentinelDeployment {
         self.sentinels.clear();
         let addresses =
             allocate_at_port(SENTINELS, port).map_err(ServerError::machine("find free loopback addresses"))?;
-        self.sentinels = start_sentinels(addresses, primary, self.password.as_deref()).await?;
+        self.sentinels = start_sentinels(addresses, primary, &self.terms).await?;
         self.wait_until_known().await
     }
 
@@ -240,18 +264,19 @@ impl Announcements {
 async fn start_sentinels(
     addresses: Vec<SocketAddr>,
     primary: &Server,
-    password: Option<&str>,
+    terms: &Terms,
 ) -> Result<Vec<Server>, ServerError> {
     const MASTER: &str = SentinelDeployment::MASTER;
     let (ip, port) = (primary.addr().ip(), primary.addr().port());
     let mut sentinels = Vec::new();
     for addr in addresses {
-        let mut builder = with_password(Server::builder(primary.binary()).sentinel().on(addr), password)
+        let mut builder = terms
+            .put_to(Server::builder(primary.binary()).sentinel(), addr)
             .config_line(&format!("sentinel monitor {MASTER} {ip} {port} {}", SENTINELS / 2 + 1))
             .config_line(&format!("sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}"))
             .config_line(&format!("sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}"))
             .config_line(&format!("sentinel parallel-syncs {MASTER} {NODES}"));
-        if let Some(password) = password {
+        if let Some(password) = &terms.password {
             builder = builder
                 .config_line(&format!("sentinel auth-pass {MASTER} {password}"))
                 .config_line(&format!("sentinel sentinel-pass {password}"));
@@ -261,10 +286,17 @@ async fn start_sentinels(
     Ok(sentinels)
 }
 
-fn with_password(builder: ServerBuilder, password: Option<&str>) -> ServerBuilder {
-    match password {
-        Some(password) => builder.password(password),
-        None => builder,
+impl Terms {
+    /// Has this process listen there on these terms.
+    fn put_to(&self, builder: ServerBuilder, addr: SocketAddr) -> ServerBuilder {
+        let builder = match &self.tls {
+            Some(files) => builder.alone(addr, files.clone()),
+            None => builder.on(addr),
+        };
+        match &self.password {
+            Some(password) => builder.password(password),
+            None => builder,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::error::SurveyError;
 use super::survey::Surveyor;
 use crate::lock::lock;
+use crate::resolve::{Lifetime, Query};
 
 pub(crate) struct ShardSource {
     number: u32,
@@ -33,7 +34,12 @@ impl ShardSource {
     }
 
     /// While the shard's link serves, what is known will do; else the nodes are asked. Its caller bounds the waiting. Cancel safe.
-    pub(crate) async fn ask(&self, pace: ResolvePace, max_age: Duration) -> Result<Whereabouts, SurveyError> {
+    pub(crate) async fn ask(
+        &self,
+        pace: ResolvePace,
+        max_age: Duration,
+        lifetime: Lifetime,
+    ) -> Result<Whereabouts, SurveyError> {
         let layout = match pace {
             ResolvePace::Settled => self.surveyor.layout(),
             ResolvePace::Urgent => {
@@ -43,7 +49,8 @@ impl ShardSource {
         };
         let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
         let primary = &group.primary;
-        let places = self.surveyor.locate(&primary.host, primary.port, max_age).await?;
+        let query = Query::new(&primary.host, primary.port).with_max_age(max_age).with_lifetime(lifetime);
+        let places = self.surveyor.locate(query).await?;
         let before = lock(&self.told).replace(primary.clone());
         let addresses = places.into_iter().map(Address::Tcp).collect();
         Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })

@@ -127,18 +127,14 @@ impl Surveyor {
     }
 
     /// Where a host is now.
-    pub(crate) async fn locate(
-        &self,
-        host: &str,
-        port: u16,
-        max_age: Duration,
-    ) -> Result<Vec<SocketAddr>, SurveyError> {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, port)]);
+    pub(crate) async fn locate(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
+        if let Ok(ip) = query.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(ip, query.port)]);
         }
-        let found = self.resolver.resolve(Query::new(host, port).with_max_age(max_age)).await?;
+        let host = query.host.clone();
+        let found = self.resolver.resolve(query).await?;
         if found.is_empty() {
-            return Err(ResolveError::NoAddress { host: host.to_owned() }.into());
+            return Err(ResolveError::NoAddress { host }.into());
         }
         Ok(found)
     }
@@ -289,7 +285,8 @@ impl Surveyor {
         most: usize,
         max_age: Duration,
     ) -> Result<Vec<SocketAddr>, SurveyError> {
-        let mut places = match timeout(LOOKUP_PATIENCE, self.locate(host, port, max_age)).await {
+        let mut places = match timeout(LOOKUP_PATIENCE, self.locate(Query::new(host, port).with_max_age(max_age))).await
+        {
             Ok(places) => places?,
             Err(_) => return Err(ResolveError::TimedOut { host: host.to_owned() }.into()),
         };
@@ -322,9 +319,7 @@ impl Surveyor {
     }
 
     async fn open(&self, at: SocketAddr) -> Result<Line, SurveyError> {
-        let address = at.into();
-        let stream = self.connector.connect(&address).await.map_err(|rejection| rejection.at(&address))?;
-        let mut line = Line::new(stream, address);
+        let mut line = Line::open(&self.connector, at.into()).await?;
         let issued = self.keyring.for_dial().await;
         if let Some(issued) = issued.map_err(|rejection| rejection.at(&at.into()))? {
             match sign_in(&mut line, &issued).await {

@@ -10,7 +10,7 @@ use redis_tether_core::recovery::ResolvePace;
 use super::Control;
 use crate::cluster::{ShardSource, SurveyError, Whereabouts};
 use crate::config::Endpoint;
-use crate::resolve::{Query, Resolve, ResolveError};
+use crate::resolve::{Lifetime, Query, Resolve, ResolveError};
 use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
 
 /// Where to ask.
@@ -32,15 +32,6 @@ pub(crate) struct Asking {
     pub(crate) lifetime: Lifetime,
     /// What a sentinel gave cause to ask.
     pub(crate) news: Option<News>,
-}
-
-/// What the time to live of an answer is worth.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Lifetime {
-    /// Nothing is asked anew before it has run out.
-    Kept,
-    /// Somebody has cause to ask all the same.
-    Ignored,
 }
 
 /// What the endpoint means.
@@ -107,7 +98,7 @@ impl Source {
         match self {
             Source::Name { host, port, resolver } => {
                 let query = Query::new(host, *port).with_max_age(asking.max_age).with_spacing(asking.spacing);
-                let query = if asking.lifetime == Lifetime::Kept { query.within_ttl() } else { query };
+                let query = query.with_lifetime(asking.lifetime);
                 // Asked in here and not before, since it may panic while it is asked as well as while it answers.
                 let addresses = resolver.resolve(query).await?;
                 if addresses.is_empty() {
@@ -117,14 +108,16 @@ impl Source {
                 Ok(Answer { addresses, evidence: Evidence::Named })
             }
             Source::Sentinels(sentinels) => {
-                let Asking { max_age, news, .. } = asking;
+                let Asking { max_age, lifetime, news, .. } = asking;
                 let all_is_well = asking.pace == ResolvePace::Settled && news.is_none();
-                let Word { addresses, has_moved } = sentinels.ask(Inquiry { all_is_well, max_age, news }).await?;
+                let inquiry = Inquiry { all_is_well, max_age, lifetime, news };
+                let Word { addresses, has_moved } = sentinels.ask(inquiry).await?;
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }
             Source::Shard(shard) => {
-                let Whereabouts { addresses, has_moved } = shard.ask(asking.pace, asking.max_age).await?;
+                let Whereabouts { addresses, has_moved } =
+                    shard.ask(asking.pace, asking.max_age, asking.lifetime).await?;
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }

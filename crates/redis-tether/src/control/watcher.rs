@@ -16,10 +16,11 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::lookup::{SettledPace, ask, until_news};
 use super::Control;
-use super::source::{Answer, Asking, Evidence, Lifetime, Source, SourceError};
+use super::source::{Answer, Asking, Evidence, Source, SourceError};
 use super::supervisor::SupervisorMsg;
 use super::task;
 use crate::config::Config;
+use crate::resolve::Lifetime;
 use crate::sentinel::News;
 
 /// Settled lookups are up to this much earlier or later than the interval says, so that a fleet does not ask in step; urgent
@@ -163,7 +164,7 @@ impl Actor for EndpointWatcher {
                 }
             }
             WatcherMsg::News(news) => {
-                state.news = Some(news);
+                state.news = Some(news.after(state.news));
                 state.want_now(&myself);
             }
             WatcherMsg::Displaced => state.want_now(&myself),

@@ -76,7 +76,7 @@ impl Connector {
 
     /// Why a peer that hung up on plain questions may have done so: it speaks TLS. Asks over a connection of its own, and
     /// waits as long again as the peer took so far, since `begun`.
-    pub(super) async fn why_hung_up(&self, address: &Address, begun: Instant) -> Option<Rejection> {
+    pub(crate) async fn why_hung_up(&self, address: &Address, begun: Instant) -> Option<Rejection> {
         if self.speaks_tls() {
             return None;
         }

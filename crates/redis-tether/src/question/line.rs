@@ -1,14 +1,15 @@
 //! A connection to one server. It carries a few questions, or a subscription, for one task that owns it: no driver, nothing
 //! shared, and dropping it closes the socket. It speaks RESP2, which every server does, and bounds what it reads; its callers
-//! bound the waiting.
+//! bound the waiting. A peer that hangs up before it has said anything is asked once whether it speaks TLS.
 
 use redis::{Cmd, ServerError, Value};
-use redis_tether_core::Address;
+use redis_tether_core::{Address, FailureKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Instant;
 
 use super::failed;
 use crate::config::Password;
-use crate::dial::DialError;
+use crate::dial::{Connector, DialError};
 use crate::frame::Frames;
 use crate::transport::BoxedStream;
 
@@ -20,11 +21,25 @@ pub(crate) struct Line {
     input: Vec<u8>,
     frames: Frames,
     at: Address,
+    unheard: Option<Unheard>,
+}
+
+/// A peer that has not said anything yet.
+struct Unheard {
+    connector: Connector,
+    since: Instant,
 }
 
 impl Line {
-    pub(crate) fn new(stream: BoxedStream, at: Address) -> Self {
-        Line { stream, input: Vec::new(), frames: Frames::default(), at }
+    pub(crate) async fn open(connector: &Connector, at: Address) -> Result<Self, DialError> {
+        let since = Instant::now();
+        let stream = connector.connect(&at).await.map_err(|rejection| rejection.at(&at))?;
+        let unheard = Some(Unheard { connector: connector.clone(), since });
+        Ok(Line { unheard, ..Line::new(stream, at) })
+    }
+
+    fn new(stream: BoxedStream, at: Address) -> Self {
+        Line { stream, input: Vec::new(), frames: Frames::default(), at, unheard: None }
     }
 
     pub(crate) fn at(&self) -> &Address {
@@ -46,6 +61,13 @@ impl Line {
 
     /// The replies to these commands; an error reply is one.
     pub(crate) async fn ask(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, DialError> {
+        match (self.exchange(commands).await, self.unheard.take()) {
+            (Err(error), Some(unheard)) => Err(unheard.explain(&self.at, error).await),
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn exchange(&mut self, commands: &[Cmd]) -> Result<Vec<Value>, DialError> {
         self.send(commands).await?;
         let mut replies = Vec::with_capacity(commands.len());
         for _ in commands {
@@ -83,6 +105,17 @@ impl Line {
 
     fn malformed(&self) -> DialError {
         failed::protocol(&self.at, "what it says is not RESP")
+    }
+}
+
+impl Unheard {
+    /// What speaks TLS hangs up on plain questions, or answers with what is no reply.
+    async fn explain(self, at: &Address, error: DialError) -> DialError {
+        let may_speak_tls = matches!(error.kind(), FailureKind::Closed | FailureKind::Reset | FailureKind::Protocol);
+        match may_speak_tls {
+            true => self.connector.why_hung_up(at, self.since).await.map_or(error, |rejection| rejection.at(at)),
+            false => error,
+        }
     }
 }
 

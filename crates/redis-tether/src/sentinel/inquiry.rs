@@ -14,6 +14,7 @@ use super::listener::News;
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
 use crate::question::{Fan, failed, text};
+use crate::resolve::Lifetime;
 
 /// After the first answer the others are waited for no longer than this: most of them are on the same network, and recovery
 /// waits for it where one is frozen and two disagree.
@@ -26,6 +27,8 @@ pub(crate) struct Inquiry {
     pub(crate) all_is_well: bool,
     /// How old the answers of the resolver may be.
     pub(crate) max_age: Duration,
+    /// What their time to live is worth, while all is well. Where it is not, it is worth nothing.
+    pub(crate) lifetime: Lifetime,
     /// What gave cause to ask: whoever it was is heard, whatever the others say.
     pub(crate) news: Option<News>,
 }
@@ -61,7 +64,7 @@ impl Sentinels {
     /// Asks. Bounded by the lookups of names and [`Sentinels::limit`]. Cancel safe: dropping the future closes every socket.
     pub(crate) async fn ask(&self, inquiry: Inquiry) -> Result<Word, SentinelError> {
         if inquiry.all_is_well
-            && let Some(word) = self.ask_one(inquiry.max_age).await
+            && let Some(word) = self.ask_one(inquiry.max_age, inquiry.lifetime).await
         {
             return Ok(word);
         }
@@ -70,17 +73,17 @@ impl Sentinels {
     }
 
     /// The word of one of them, if it is what stands.
-    async fn ask_one(&self, max_age: Duration) -> Option<Word> {
+    async fn ask_one(&self, max_age: Duration, lifetime: Lifetime) -> Option<Word> {
         let standing = lock(&self.memory).standing.clone()?;
         let (node, turn) = self.take_turn();
-        let places = self.find(node, max_age).await.ok()?;
+        let places = self.find(node, max_age, lifetime).await.ok()?;
         let at = places.get(turn / self.nodes().len() % places.len())?;
         let claim = self.question(*at).await.ok()?;
         // An earlier epoch may be that of sentinels that were all set up anew.
         if claim != standing {
             return None;
         }
-        let addresses = self.locate_within(&standing, max_age).await.ok()?;
+        let addresses = self.locate_within(&standing, max_age, lifetime).await.ok()?;
         Some(Word { addresses, has_moved: false })
     }
 
@@ -91,7 +94,7 @@ impl Sentinels {
             fan.add(async move { Report::Said(at, self.question(at).await) });
         }
         for node in 0..self.nodes().len() {
-            fan.add(async move { Report::Found(self.find(node, inquiry.max_age).await) });
+            fan.add(async move { Report::Found(self.find(node, inquiry.max_age, Lifetime::Ignored).await) });
         }
         let standing = lock(&self.memory).standing.clone();
         let mut until = None;
@@ -133,7 +136,7 @@ impl Sentinels {
         let mut addresses: Vec<Address> = Vec::new();
         let mut error = None;
         for place in &places {
-            match self.locate_within(place, max_age).await {
+            match self.locate_within(place, max_age, Lifetime::Ignored).await {
                 Ok(located) => addresses.extend(located),
                 Err(cause) => error = Some(cause),
             }
@@ -147,9 +150,14 @@ impl Sentinels {
         }
     }
 
-    async fn locate_within(&self, claim: &Claim, max_age: Duration) -> Result<Vec<Address>, SentinelError> {
+    async fn locate_within(
+        &self,
+        claim: &Claim,
+        max_age: Duration,
+        lifetime: Lifetime,
+    ) -> Result<Vec<Address>, SentinelError> {
         let host = || claim.host.clone();
-        let located = timeout(self.limit(), self.locate(claim, max_age)).await;
+        let located = timeout(self.limit(), self.locate(claim, max_age, lifetime)).await;
         located
             .unwrap_or_else(|_| Err(SentinelError::NotLocated(crate::resolve::ResolveError::TimedOut { host: host() })))
     }

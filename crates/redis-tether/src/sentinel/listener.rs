@@ -1,8 +1,11 @@
-//! Listening to one sentinel for news of the primary, and to another one when that ends. What is heard is only a reason to ask:
-//! the answers say where the primary is, and whether whoever announced it is alone with that.
+//! Listening to sentinels for news of the primary: to several, since the one that leads a failover knows first, before the other
+//! replicas follow and up to two seconds before it has told the other sentinels, and the old primary takes writes until then that
+//! are lost. What is heard is only a reason to ask: the answers say where the primary is, and whether whoever announced it is
+//! alone with that.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use redis::Value;
 use redis_tether_core::Lane;
@@ -10,13 +13,21 @@ use redis_tether_core::pacing::{Pacing, PacingSettings};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{SentinelError, Sentinels};
-use crate::question::{Line, failed, text};
+use crate::lock::lock;
+use crate::question::{Fan, Line, failed, text};
+use crate::resolve::Lifetime;
 
 /// The primary is another one: said by each sentinel when it learns of it.
 const SWITCHED: &str = "+switch-master";
 /// It will be another one: said by the sentinel that leads the failover, which announces the switch only when the other
 /// replicas follow, and by then the old one may have taken writes that are lost.
 const PROMOTED: &str = "+promoted-slave";
+
+/// So many are listened to at most: all of them, almost everywhere.
+const MOST_LISTENED_TO: usize = 5;
+
+/// How soon an ear that found nobody left to listen to looks around again. Sentinels are rarely added.
+const LOOK_AROUND: Duration = Duration::from_secs(30);
 
 /// Cause to ask, and the sentinel that gave it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,36 +44,130 @@ impl News {
             News::Began(at) | News::Announced(at) => at,
         }
     }
+
+    /// What is left to ask about after this, where there was something before.
+    pub(crate) fn after(self, pending: Option<News>) -> News {
+        match (pending, self) {
+            (Some(announced @ News::Announced(_)), News::Began(_)) => announced,
+            _ => self,
+        }
+    }
+}
+
+/// What hears one sentinel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ear {
+    /// It is being subscribed to.
+    Opening,
+    Open,
+}
+
+/// How an ear came off.
+enum Deaf {
+    Failed(SentinelError),
+    /// Every sentinel that was found is listened to, or another ear sees to it.
+    NobodyLeft,
 }
 
 impl Sentinels {
-    /// Listens for ever, and says what gives cause to ask. Cancel safe: dropping the future closes the socket.
+    /// Listens for ever, and says what gives cause to ask. Cancel safe: dropping the future closes the sockets.
     pub(crate) async fn listen(
         &self,
         pacing: PacingSettings,
         mut rng: fastrand::Rng,
-        heard: impl Fn(News),
+        heard: impl Fn(News) + Sync,
+    ) -> Infallible {
+        let mut ears = Fan::wide(MOST_LISTENED_TO);
+        for _ in 0..MOST_LISTENED_TO {
+            ears.add(self.keep_listening(pacing, rng.fork(), &heard));
+        }
+        // None of them ends.
+        match ears.next().await {
+            Some(ended) => ended,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Listens to one, and to another one when that ends.
+    async fn keep_listening(
+        &self,
+        pacing: PacingSettings,
+        mut rng: fastrand::Rng,
+        heard: &(impl Fn(News) + Sync),
     ) -> Infallible {
         let origin = Instant::now();
         let mut pacing = Pacing::new(pacing);
         loop {
             let mut since = None;
-            let Err(error) = self.subscribe(&heard, || since = Some(origin.elapsed())).await;
-            tracing::debug!(%error, "no sentinel is listened to");
+            let Err(deaf) = self.listen_to_one(heard, || since = Some(origin.elapsed())).await;
             let now = origin.elapsed();
-            let next = match since {
-                Some(since) => pacing.lost(since, now, &mut rng),
-                None => pacing.failed(now, error.lane(), &mut rng),
+            let next = match (&deaf, since) {
+                (Deaf::NobodyLeft, _) => now + LOOK_AROUND.mul_f64(1.0 - rng.f64() / 2.0),
+                (Deaf::Failed(_), Some(since)) => pacing.lost(since, now, &mut rng),
+                (Deaf::Failed(error), None) => {
+                    let by_pace = pacing.failed(now, error.lane(), &mut rng);
+                    // As long as somebody is listened to, nothing presses.
+                    let settled = now + self.config.resolve.interval.mul_f64(1.0 - rng.f64() / 2.0);
+                    if self.listens_to_nobody() { by_pace } else { by_pace.max(settled) }
+                }
             };
+            if let Deaf::Failed(error) = deaf {
+                tracing::debug!(%error, "a sentinel is not listened to");
+            }
             sleep_until(origin + next).await;
         }
     }
 
-    async fn subscribe(&self, heard: &impl Fn(News), begun: impl FnOnce()) -> Result<Infallible, SentinelError> {
+    async fn listen_to_one(&self, heard: &(impl Fn(News) + Sync), begun: impl FnOnce()) -> Result<Infallible, Deaf> {
+        let mut failure = None;
+        for _ in self.nodes() {
+            match self.next_unheard().await {
+                Ok(Some(seat)) => {
+                    let Err(error) = self.subscribe(&seat, heard, begun).await;
+                    lock(&self.memory).failed_at.insert(seat.at, Instant::now());
+                    return Err(Deaf::Failed(error));
+                }
+                Ok(None) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.map_or(Deaf::NobodyLeft, Deaf::Failed))
+    }
+
+    /// A place of the node whose turn it is to which nobody listens yet; it is ours until the seat is dropped.
+    async fn next_unheard(&self) -> Result<Option<Seat<'_>>, SentinelError> {
         let (node, turn) = self.take_turn();
-        let places = self.find(node, self.config.resolve.fast_interval).await?;
-        let at = places[turn / self.nodes().len() % places.len()];
+        let presses = self.listens_to_nobody();
+        let lifetime = if presses { Lifetime::Ignored } else { Lifetime::Kept };
+        let mut places = self.find(node, self.config.resolve.fast_interval, lifetime).await?;
+        let first = turn / self.nodes().len() % places.len();
+        places.rotate_left(first);
+        let mut memory = lock(&self.memory);
+        let (now, interval) = (Instant::now(), self.config.resolve.interval);
+        // What one ear failed at is not tried by the next.
+        memory.failed_at.retain(|_, at| now < *at + interval / 2);
+        let is_free =
+            |place: &SocketAddr| !memory.ears.contains_key(place) && (presses || !memory.failed_at.contains_key(place));
+        let free = places.into_iter().find(is_free);
+        Ok(free.map(|at| {
+            memory.ears.insert(at, Ear::Opening);
+            Seat { sentinels: self, at }
+        }))
+    }
+
+    fn listens_to_nobody(&self) -> bool {
+        !lock(&self.memory).ears.values().any(|ear| *ear == Ear::Open)
+    }
+
+    async fn subscribe(
+        &self,
+        Seat { at, .. }: &Seat<'_>,
+        heard: &(impl Fn(News) + Sync),
+        begun: impl FnOnce(),
+    ) -> Result<Infallible, SentinelError> {
+        let at = *at;
         let mut line = self.within_limit(at, self.begin(at)).await?;
+        lock(&self.memory).ears.insert(at, Ear::Open);
         begun();
         heard(News::Began(at));
         loop {
@@ -97,6 +202,18 @@ impl Sentinels {
     ) -> Result<T, SentinelError> {
         let limit = self.limit();
         timeout(limit, work).await.unwrap_or_else(|_| Err(failed::timed_out(&at.into(), limit).into()))
+    }
+}
+
+/// A sentinel that one ear has to itself.
+struct Seat<'a> {
+    sentinels: &'a Sentinels,
+    at: SocketAddr,
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        lock(&self.sentinels.memory).ears.remove(&self.at);
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::INTERVAL_JITTER;
 use crate::control::beat::{self, Beat};
-use crate::control::source::{Answer, Asking, Lifetime, Source, SourceError};
+use crate::control::source::{Answer, Asking, Source, SourceError};
+use crate::resolve::Lifetime;
 
 /// A lookup that takes longer is reported as failed, and the next one joins it if it is still under way.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(5);

@@ -1,0 +1,94 @@
+//! Sentinels over real servers: the primary is killed, frozen, or asked to step down, and the tether is where they say. Two
+//! tethers are put to each failover, one for each version of the protocol. What is measured begins with the first
+//! `+switch-master` that any sentinel says, heard at a subscription of the test's own.
+
+mod tls;
+mod world;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use redis_tether::{Config, Protocol, SentinelNode, Tether};
+use redis_tether_testkit::ServerKind;
+use redis_tether_tests::fakes::config;
+use redis_tether_tests::on_each_server;
+
+use world::{TURN, World, assert_once, assert_only_in_flight_failed};
+
+on_each_server!(
+    a_killed_primary,
+    a_frozen_primary,
+    a_planned_failover,
+    sentinels_that_moved,
+    sentinels_with_a_password,
+    the_wrong_ends
+);
+
+async fn a_killed_primary(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let seen = world.fail_over(async |all| all.nodes[0].kill().await.expect("killed")).await;
+    assert_only_in_flight_failed(&seen);
+    assert_once(&world.values_at(seen[0].to).await, 2);
+}
+
+async fn a_frozen_primary(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let seen = world.fail_over(async |all| all.nodes[0].freeze().await.expect("frozen")).await;
+    assert_only_in_flight_failed(&seen);
+    assert_once(&world.values_at(seen[0].to).await, 2);
+}
+
+async fn a_planned_failover(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
+    seen.iter().for_each(|seen| seen.tally.assert_none_failed());
+    assert_once(&world.values_at(seen[0].to).await, 2);
+}
+
+/// All of them, at once: only their names lead to their successors. Those know nothing of the failover before.
+async fn sentinels_that_moved(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let mut world = World::new(kind).await;
+    let before = world.witness(Protocol::Resp2).await;
+    world.deployment.replace_sentinels().await.expect("other sentinels");
+    world.name_sentinels();
+    let seen = world.fail_over(async |all| all.nodes[0].kill().await.expect("killed")).await;
+    assert_only_in_flight_failed(&seen);
+    assert_once(&world.values_at(seen[0].to).await, 3);
+    // One that was there before they moved has followed as well.
+    before.load.go_on_for(50).await;
+    let status = before.tether.status().borrow().clone();
+    assert_eq!(status.address.map(|address| address.to_string()), Some(seen[0].to.to_string()));
+    before.load.finish().await;
+    before.tether.shutdown().await;
+}
+
+/// And a user there who may do no more than the documentation says.
+async fn sentinels_with_a_password(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::with_passwords(kind).await;
+    let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
+    seen.iter().for_each(|seen| seen.tally.assert_none_failed());
+}
+
+/// A server's URL to a sentinel, a sentinels' URL to a server, another master's name.
+async fn the_wrong_ends(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let (sentinel, server) = (world.deployment.sentinel_addrs()[0], world.deployment.nodes[0].addr());
+    let node = |addr: SocketAddr| SentinelNode::new(addr.ip().to_string(), addr.port());
+    let cases = [
+        (config(sentinel), "is a sentinel, not a server: use redis+sentinel:// with its master's name"),
+        (Config::sentinel([node(server)], "mymaster"), "is no sentinel (it does not know the command)"),
+        (Config::sentinel([node(sentinel)], "other"), "knows no master called other"),
+    ];
+    for (config, expected) in cases {
+        let tether = Tether::start(config).await.expect("a valid configuration");
+        let not_ready = tether.ready(Duration::from_secs(1)).await.expect_err("it cannot work");
+        assert!(not_ready.to_string().contains(expected), "{not_ready}");
+        tether.shutdown().await;
+    }
+}

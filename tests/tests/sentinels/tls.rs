@@ -1,0 +1,63 @@
+//! Sentinels and servers that speak TLS and nothing else, to clients and to each other, and ask for passwords. Redis alone: the
+//! Valkey that people can install from a package index is built without TLS.
+
+use std::time::Duration;
+
+use redis_tether::{Protocol, Readiness};
+use redis_tether_testkit::{SentinelDeployment, ServerKind};
+
+use crate::world::{CERTIFIED, TURN, World, assert_once, assert_only_in_flight_failed};
+
+async fn fail_over(fault: impl AsyncFnOnce(&SentinelDeployment)) {
+    let _turn = TURN.lock().await;
+    let world = World::over_tls(ServerKind::Redis).await;
+    let seen = world.fail_over(fault).await;
+    assert_only_in_flight_failed(&seen);
+    assert_once(&world.values_at(seen[0].to).await, 2);
+}
+
+#[tokio::test]
+async fn a_killed_primary() {
+    fail_over(async |all| all.nodes[0].kill().await.expect("killed")).await;
+}
+
+#[tokio::test]
+async fn a_planned_failover() {
+    let _turn = TURN.lock().await;
+    let world = World::over_tls(ServerKind::Redis).await;
+    let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
+    seen.iter().for_each(|seen| seen.tally.assert_none_failed());
+    assert_once(&world.values_at(seen[0].to).await, 2);
+}
+
+/// Each is told as what it is and with what to do, and is tried again slowly.
+#[tokio::test]
+async fn what_people_get_wrong() {
+    let _turn = TURN.lock().await;
+    let world = World::over_tls(ServerKind::Redis).await;
+    let right = world.config(Protocol::Resp2);
+    let tls = right.tls.clone().expect("it was set");
+    let (mut plain, mut bare) = (right.clone(), right.clone());
+    plain.tls = None;
+    bare.tls.as_mut().expect("it was set").cert_file = None;
+    bare.tls.as_mut().expect("it was set").key_file = None;
+    let named = right.clone().with_tls(tls.with_server_name("other.test"));
+    let mut unnamed = right.clone();
+    unnamed.tls.as_mut().expect("it was set").server_name = None;
+    let cases = [
+        (named, format!("the server's certificate is for {CERTIFIED}, not for other.test: set tls.server_name")),
+        (unnamed, format!("the server's certificate is for {CERTIFIED}, not for 127.")),
+        (plain, "the server speaks TLS at this port: use rediss".to_owned()),
+        (bare, "set tls.cert_file and tls.key_file".to_owned()),
+    ];
+    for (config, expected) in cases {
+        let tether = world.tether(config).await;
+        let not_ready = tether.ready(Duration::from_secs(1)).await.expect_err("it cannot work").to_string();
+        assert!(not_ready.contains("sentinel") && not_ready.contains(&expected), "{not_ready}");
+        assert_eq!(tether.status().borrow().readiness(), Readiness::Down);
+        // At the pace of refusals: 50, 100, 200 ms and then a quarter of a second, with jitter down to the half.
+        let asked = tether.stats().lookups;
+        assert!((2..=15).contains(&asked), "asked {asked} times in a second");
+        tether.shutdown().await;
+    }
+}

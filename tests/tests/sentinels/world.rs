@@ -1,0 +1,202 @@
+//! Sentinels with names, the servers that they watch, and tethers that are put to what happens there.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{Config, Event, Outcome, Protocol, SentinelNode, Tether};
+use redis_tether_testkit::{Dns, SentinelDeployment, ServerKind, TlsFiles};
+use redis_tether_tests::fakes::{config, connected};
+use redis_tether_tests::load::{LIST, Load, Tally};
+use redis_tether_tests::rig;
+use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::tls::settings;
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How soon after the announcement a new primary must be used.
+const BOUND: Duration = Duration::from_millis(150);
+
+/// What a loaded machine may add: debug builds run beside other tests, and seven servers beside them, on as little as two cores.
+/// A release build is held to the bound as it is.
+const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
+
+const CALLERS: usize = 4;
+
+/// The names of the sentinels; the DNS decides what they mean.
+const NAMES: [&str; 3] = ["one.sentinel.test", "two.sentinel.test", "three.sentinel.test"];
+
+/// Whom the certificates are for: servers and sentinels have no other name in common.
+pub(crate) const CERTIFIED: &str = "redis.test";
+
+/// The password of those that have one, and what the user of [`World::restrict`] has.
+const PASSWORD: &str = "open-sesame";
+
+/// One failover at a time: each measures time, and two of them would measure each other.
+pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
+
+pub(crate) struct World {
+    pub(crate) deployment: SentinelDeployment,
+    dns: Dns,
+    locks: Locks,
+    tls: Option<TlsFiles>,
+}
+
+/// Whether servers and sentinels ask for a password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Locks {
+    Open,
+    /// Both do, and the sentinels have a user who may do no more than the documentation says.
+    Shut,
+}
+
+impl World {
+    pub(crate) async fn new(kind: ServerKind) -> World {
+        let deployment = SentinelDeployment::start(&server_binary(kind)).await;
+        World::of(deployment.expect("servers and sentinels"), Locks::Open, None).await
+    }
+
+    pub(crate) async fn with_passwords(kind: ServerKind) -> World {
+        let deployment = SentinelDeployment::start_with(&server_binary(kind), Some(PASSWORD)).await;
+        World::of(deployment.expect("servers and sentinels"), Locks::Shut, None).await
+    }
+
+    /// With passwords, and over TLS alone.
+    pub(crate) async fn over_tls(kind: ServerKind) -> World {
+        let files = TlsFiles::create(&[CERTIFIED]).expect("certificates");
+        let deployment = SentinelDeployment::start_over_tls(&server_binary(kind), &files, Some(PASSWORD)).await;
+        World::of(deployment.expect("servers and sentinels"), Locks::Shut, Some(files)).await
+    }
+
+    async fn of(deployment: SentinelDeployment, locks: Locks, tls: Option<TlsFiles>) -> World {
+        let world = World { deployment, dns: Dns::new(), locks, tls };
+        world.name_sentinels();
+        if locks == Locks::Shut {
+            world.restrict().await;
+        }
+        world
+    }
+
+    async fn restrict(&self) {
+        let user =
+            "watch on >few allchannels -@all +subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master";
+        for sentinel in &self.deployment.sentinels {
+            let words: Vec<_> = ["ACL", "SETUSER"].into_iter().chain(user.split(' ')).collect();
+            sentinel.command(&words).await.expect("a user");
+        }
+    }
+
+    pub(crate) fn name_sentinels(&self) {
+        for (name, addr) in NAMES.into_iter().zip(self.deployment.sentinel_addrs()) {
+            self.dns.set(name, vec![addr.ip()]);
+        }
+    }
+
+    pub(crate) fn config(&self, protocol: Protocol) -> Config {
+        let port = self.deployment.sentinel_addrs()[0].port();
+        let nodes = NAMES.map(|name| SentinelNode::new(name, port));
+        let mut config = Config::sentinel(nodes, SentinelDeployment::MASTER);
+        if self.locks == Locks::Shut {
+            let sentinels = NAMES.map(|name| format!("{name}:{port}")).join(",");
+            let master = SentinelDeployment::MASTER;
+            let url =
+                format!("redis+sentinel://:{PASSWORD}@{sentinels}/{master}?sentinel_user=watch&sentinel_pass=few");
+            config = Config::from_url(&url).expect("a valid URL");
+        }
+        if let Some(files) = &self.tls {
+            config = config.with_tls(settings(files).with_server_name(CERTIFIED));
+        }
+        config.protocol = protocol;
+        // The sentinels may need more than one try to elect who leads the failover; that is not what is measured.
+        config.commands.hold_window = Duration::from_secs(30);
+        config.commands.deadline = Duration::from_secs(30);
+        config
+    }
+
+    pub(crate) async fn tether(&self, config: Config) -> Tether {
+        let tether = Tether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
+        tether.expect("a valid configuration")
+    }
+
+    pub(crate) async fn witness(&self, protocol: Protocol) -> Witness {
+        let tether = self.tether(self.config(protocol)).await;
+        tether.ready(PATIENCE).await.expect("the primary is well");
+        let load = Load::start(&tether.handle(), CALLERS);
+        load.go_on_for(50).await;
+        Witness { protocol, diary: Diary::of(&tether), tether, load }
+    }
+
+    /// Has `fault` bring about a failover, and looks how two tethers come through it.
+    pub(crate) async fn fail_over(&self, fault: impl AsyncFnOnce(&SentinelDeployment)) -> Vec<Seen> {
+        let witnesses = [self.witness(Protocol::Resp2).await, self.witness(Protocol::Resp3).await];
+        let mut announcements = self.deployment.announcements().await.expect("subscriptions");
+        fault(&self.deployment).await;
+        let (announced, to) = announcements.next().await.expect("announced");
+        let [one, other] = witnesses;
+        let (one, other) = tokio::join!(one.see(announced, to), other.see(announced, to));
+        vec![one, other]
+    }
+
+    pub(crate) async fn values_at(&self, addr: SocketAddr) -> Vec<String> {
+        let mut config = config(addr);
+        if self.locks == Locks::Shut {
+            config = config.with_password(PASSWORD);
+        }
+        if let Some(files) = &self.tls {
+            config = config.with_tls(settings(files).with_server_name(CERTIFIED));
+        }
+        let tether = connected(config).await;
+        let values = within(PATIENCE, "the list", tether.handle().lrange(LIST, 0, -1)).await.expect("a primary");
+        tether.shutdown().await;
+        values
+    }
+}
+
+/// A tether under load.
+pub(crate) struct Witness {
+    protocol: Protocol,
+    pub(crate) tether: Tether,
+    diary: Diary,
+    pub(crate) load: Load,
+}
+
+/// How it came through a failover.
+pub(crate) struct Seen {
+    pub(crate) tally: Tally,
+    pub(crate) to: SocketAddr,
+}
+
+impl Witness {
+    /// Goes on until the tether is where the primary was announced to be, within the bound, and serves there.
+    async fn see(mut self, announced: Instant, to: SocketAddr) -> Seen {
+        let wanted = to.to_string();
+        let is_there =
+            |event: &Event| matches!(event, Event::Connected { address, .. } if address.to_string() == wanted);
+        self.diary.until("the new primary", is_there).await;
+        let took = announced.elapsed();
+        assert!(took <= BOUND + ALLOWANCE, "{:?}: {took:?} after the announcement", self.protocol);
+        self.load.go_on_for(50).await;
+        let tally = self.load.finish().await;
+        self.tether.shutdown().await;
+        Seen { tally, to }
+    }
+}
+
+/// Only what was in flight failed, and nothing was executed twice.
+pub(crate) fn assert_only_in_flight_failed(seen: &[Seen]) {
+    for Seen { tally, .. } in seen {
+        let ambiguous = tally.with(Outcome::Ambiguous).len();
+        assert_eq!(ambiguous, tally.failed.len(), "failed otherwise: {:?}", tally.failed.first());
+        assert!(ambiguous <= CALLERS, "{ambiguous} failed, {CALLERS} were in flight");
+    }
+}
+
+/// So many tethers have written the same values, each of them once.
+pub(crate) fn assert_once(held: &[String], tethers: u32) {
+    let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+    held.iter().for_each(|value| *times.entry(value).or_default() += 1);
+    let again: Vec<_> = times.iter().filter(|(_, times)| **times > tethers).collect();
+    assert!(again.is_empty(), "executed more than once: {again:?}");
+}
