@@ -247,8 +247,9 @@
 //! - Nodes that disagree: one that takes its cluster for healthy counts for more than others, then most, then the latest epoch.
 //! - [`ClusterHandle`] says what goes where, and what is made of several answers.
 //! - A node that has not had a slot yet is in no answer of its cluster's: a command that is sent there by `ASK` waits until it has.
-//! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name), else for the first
-//!   name among the seeds, as those of managed services are; seeds that are addresses have certificates for addresses.
+//! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name) where that is set;
+//!   else for what its cluster announces it as, name or address, or for a name among the seeds, as those of managed services are.
+//!   What the configuration endpoint leads to must be for its name.
 //! - A [`Tether`] that is given a node of a cluster refuses it, and its status says what to use instead, unless all slots are that
 //!   node's own (a cluster of one shard, a serverless endpoint) or [`Config::cluster_node`] accepts it. Where `HELLO` or
 //!   `CLUSTER SLOTS` is not answered it cannot know before, and hands `MOVED` out with the same advice.

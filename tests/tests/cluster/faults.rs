@@ -18,12 +18,12 @@ const GAP: Duration = Duration::from_millis(50);
 on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover);
 
 /// Of two tethers, one for each version of the protocol: what the caller of the failed shard met, and those of the others.
-struct Seen {
-    failed_shard: Vec<Tally>,
+pub(crate) struct Seen {
+    pub(crate) failed_shard: Vec<Tally>,
     others: Vec<Tally>,
 }
 
-async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Seen {
+pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Seen {
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
     let mut loads = Vec::new();
     for (number, tether) in tethers.iter().enumerate() {
@@ -58,7 +58,7 @@ async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -
 }
 
 /// Each caller has one command in flight.
-fn assert_only_in_flight_failed(seen: &Seen) {
+pub(crate) fn assert_only_in_flight_failed(seen: &Seen) {
     for tally in &seen.failed_shard {
         assert!(tally.failed.len() <= 1, "{} failed: {:?}", tally.failed.len(), tally.failed);
         for (_, error) in &tally.failed {

@@ -11,13 +11,20 @@ use crate::tls::{ClientCertificates, ServerFiles, TlsFiles, TlsFront};
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     port: u16,
+    /// Where a front is, if it is not beside the server.
+    front: Option<SocketAddr>,
     files: ServerFiles,
     clients: ClientCertificates,
 }
 
 impl Wanted {
     pub(super) fn new(port: u16, files: &TlsFiles, clients: ClientCertificates) -> Self {
-        Self { port, files: files.server(), clients }
+        Self { port, front: None, files: files.server(), clients }
+    }
+
+    /// With a front, if there has to be one, at this address.
+    pub(super) fn or_front_at(self, front: SocketAddr) -> Self {
+        Self { front: Some(front), ..self }
     }
 
     /// The lines of the configuration of a server that speaks TLS itself.
@@ -53,7 +60,7 @@ impl Secure {
             let lines = wanted.lines();
             return (Self::Itself(wanted), lines);
         }
-        let at = SocketAddr::new(addr.ip(), wanted.port);
+        let at = wanted.front.unwrap_or(SocketAddr::new(addr.ip(), wanted.port));
         (Self::Front(TlsFront::closed(at, addr, wanted.files, wanted.clients)), Vec::new())
     }
 
@@ -70,10 +77,10 @@ impl Secure {
         }
     }
 
-    fn port(&self) -> u16 {
+    fn addr(&self, server: SocketAddr) -> SocketAddr {
         match self {
-            Self::Itself(wanted) => wanted.port,
-            Self::Front(front) => front.addr().port(),
+            Self::Itself(wanted) => SocketAddr::new(server.ip(), wanted.port),
+            Self::Front(front) => front.addr(),
         }
     }
 }
@@ -82,7 +89,7 @@ impl Secure {
 impl Server {
     /// Where it speaks TLS, if it does.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
-        self.secure().map(|secure| SocketAddr::new(self.addr().ip(), secure.port()))
+        self.secure().map(|secure| secure.addr(self.addr()))
     }
 
     /// Has it read its certificate, key and authority again; connections that exist stay.

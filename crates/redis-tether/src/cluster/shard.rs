@@ -43,7 +43,7 @@ impl ShardSource {
         };
         let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
         let primary = &group.primary;
-        let places = self.surveyor.locate(&primary.host, primary.port, max_age).await?;
+        let places = self.surveyor.locate_node(&primary.host, primary.port, max_age).await?;
         let before = lock(&self.told).replace(primary.clone());
         let addresses = places.into_iter().map(Address::Tcp).collect();
         Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })

@@ -126,13 +126,20 @@ impl Surveyor {
         }
     }
 
-    /// Where a host is now.
-    pub(crate) async fn locate(
+    /// Where the node is now that a cluster announces so.
+    pub(crate) async fn locate_node(
         &self,
         host: &str,
         port: u16,
         max_age: Duration,
     ) -> Result<Vec<SocketAddr>, SurveyError> {
+        let places = self.locate(host, port, max_age).await?;
+        places.iter().for_each(|place| self.connector.announce(*place, host));
+        Ok(places)
+    }
+
+    /// Where a host is now.
+    async fn locate(&self, host: &str, port: u16, max_age: Duration) -> Result<Vec<SocketAddr>, SurveyError> {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
@@ -229,10 +236,12 @@ impl Surveyor {
         let max_age = self.config.resolve.fast_interval;
         let mut fan = Fan::new();
         for (host, port) in self.nodes_to_ask() {
-            fan.add(async move { Report::Located(self.find(&host, port, 1, max_age).await) });
+            let places = async move { self.locate_node(&host, port, max_age).await };
+            fan.add(async move { Report::Located(self.some_of(places, 1).await) });
         }
         for seed in &self.endpoint.seeds {
-            fan.add(async { Report::Located(self.find(&seed.host, seed.port, ADDRESSES_ASKED, max_age).await) });
+            let places = self.locate(&seed.host, seed.port, max_age);
+            fan.add(async move { Report::Located(self.some_of(places, ADDRESSES_ASKED).await) });
         }
         let (mut asked, mut testimonies, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         let mut until = None;
@@ -281,18 +290,13 @@ impl Surveyor {
         nodes
     }
 
-    /// Some of the places of this host, others each time.
-    async fn find(
+    /// Some of these places of a host, others each time.
+    async fn some_of(
         &self,
-        host: &str,
-        port: u16,
+        places: impl Future<Output = Result<Vec<SocketAddr>, SurveyError>>,
         most: usize,
-        max_age: Duration,
     ) -> Result<Vec<SocketAddr>, SurveyError> {
-        let mut places = match timeout(LOOKUP_PATIENCE, self.locate(host, port, max_age)).await {
-            Ok(places) => places?,
-            Err(_) => return Err(ResolveError::TimedOut { host: host.to_owned() }.into()),
-        };
+        let mut places = timeout(LOOKUP_PATIENCE, places).await.map_err(|_| SurveyError::TimedOut)??;
         if places.len() > most {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % places.len();
             places.rotate_left(turn);
