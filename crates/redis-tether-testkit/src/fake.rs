@@ -39,7 +39,7 @@ pub use self::state::Write;
 /// |---|---|
 /// | serving | [`serve`](Self::serve), [`listen`](Self::listen), [`SimNet::bind`](crate::SimNet::bind) |
 /// | does not answer | [`hang`](Self::hang) / [`resume`](Self::resume), [`freeze`](Self::freeze) / [`thaw`](Self::thaw), [`busy_for`](Self::busy_for), [`slow`](Self::slow), [`delay_next_ping`](Self::delay_next_ping) |
-/// | answers something else | [`start_loading`](Self::start_loading), [`load_for`](Self::load_for), [`fail_saves`](Self::fail_saves), [`deny`](Self::deny), [`unknown`](Self::unknown), [`refuse`](Self::refuse), [`readonly_text`](Self::readonly_text), [`role_word`](Self::role_word), [`garbage`](Self::garbage) |
+/// | answers something else | [`start_loading`](Self::start_loading), [`load_for`](Self::load_for), [`fail_saves`](Self::fail_saves), [`deny`](Self::deny), [`unknown`](Self::unknown), [`refuse`](Self::refuse), [`answer`](Self::answer), [`readonly_text`](Self::readonly_text), [`role_word`](Self::role_word), [`garbage`](Self::garbage) |
 /// | closes | [`close_on`](Self::close_on), [`close_after_bytes`](Self::close_after_bytes), [`close_after_reply`](Self::close_after_reply), [`max_clients`](Self::max_clients), [`kill_connections`](Self::kill_connections), [`crash`](Self::crash) / [`restart`](Self::restart) |
 /// | roles | [`promote`](Self::promote), [`demote`](Self::demote), [`replicate_from`](Self::replicate_from), [`partition`](Self::partition) / [`rejoin`](Self::rejoin) |
 /// | credentials | [`require_password`](Self::require_password), [`add_user`](Self::add_user) |

@@ -30,6 +30,9 @@ impl State {
         if matches(&self.faults.closing, &name, &request) {
             return Step::Close(None);
         }
+        if let Some(reply) = self.scripted(&name, &request) {
+            return Step::Reply(reply);
+        }
         let spec = match self.admit(session, &name, &request) {
             Ok(spec) => spec,
             Err(refusal) => return Step::Reply(refuse(session, &name, refusal)),
@@ -45,6 +48,15 @@ impl State {
             Transaction::None | Transaction::Open(_) | Transaction::Broken => {}
         }
         self.execute(session, spec, &request[1..])
+    }
+
+    fn scripted(&self, name: &str, request: &Request) -> Option<Reply> {
+        let answers = &self.faults.answers;
+        if answers.is_empty() {
+            return None;
+        }
+        let of_both = || answers.get(&format!("{name}|{}", upper(request.get(1)?)));
+        answers.get(name).or_else(of_both).cloned()
     }
 
     fn admit(&self, session: &Session, name: &str, request: &Request) -> Result<&'static Spec, String> {

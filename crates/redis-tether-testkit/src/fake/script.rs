@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::FakeServer;
 use super::state::{Attention, CloseAfter, Content, End, Faults, Loading, Power, Role, Saving, State};
+use crate::resp::Reply;
 
 /// # Scripted faults
 impl FakeServer {
@@ -119,6 +120,18 @@ impl FakeServer {
             match error {
                 Some(error) => faults.refused.insert(command, error.to_owned()),
                 None => faults.refused.remove(&command),
+            };
+        });
+    }
+
+    /// From now on `command`, which may be one that no fake knows (`CLUSTER`) or has a subcommand (`CLUSTER|SLOTS`), is answered with
+    /// this whatever its arguments. `None` ends it.
+    pub fn answer(&self, command: &str, reply: Option<Reply>) {
+        let command = command.to_uppercase();
+        self.script(|faults| {
+            match reply {
+                Some(reply) => faults.answers.insert(command, reply),
+                None => faults.answers.remove(&command),
             };
         });
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::store::Store;
+use crate::resp::Reply;
 use crate::wait::Signal;
 
 /// What all handles and connections of one fake server share.
@@ -125,6 +126,7 @@ pub(super) struct Faults {
     pub(super) unknown: BTreeSet<String>,
     pub(super) closing: BTreeSet<String>,
     pub(super) refused: BTreeMap<String, String>,
+    pub(super) answers: BTreeMap<String, Reply>,
     pub(super) output: OutputFaults,
 }
 
