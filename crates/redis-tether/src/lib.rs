@@ -246,7 +246,7 @@
 //!   nodes may be replaced behind it.
 //! - Nodes that disagree: one that takes its cluster for healthy counts for more than others, then most, then the latest epoch.
 //! - [`ClusterHandle`] says what goes where, and what is made of several answers.
-//! - A node that has not had a slot yet is in no answer of its cluster's: a command that is sent there by `ASK` waits until it has.
+//! - A node that has no slot yet is in no answer of its cluster's: a command that is sent there by `ASK` makes it a shard without slots.
 //! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name) where that is set;
 //!   else for what its cluster announces it as, name or address, or for a name among the seeds, as those of managed services are.
 //!   What the configuration endpoint leads to must be for its name.
@@ -354,7 +354,8 @@ mod tls;
 mod transport;
 
 pub use cluster::{
-    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStatus, ClusterTether, ClusterTetherBuilder, Shard,
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStats, ClusterStatus, ClusterTether, ClusterTetherBuilder,
+    Shard,
 };
 pub use config::{
     ClusterEndpoint, ClusterNode, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT,

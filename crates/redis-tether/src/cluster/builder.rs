@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use ractor::{Actor, ActorCell};
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::roster::Roster;
+use super::stats::Counts;
 use super::supervisor::{ClusterMsg, ClusterSupervisor};
 use super::survey::Surveyor;
 use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
@@ -20,7 +20,6 @@ use crate::config::{Config, ConfigError, Endpoint};
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
 use crate::resolve::Resolve;
-use crate::stats::Counter;
 use crate::tether::StartError;
 use crate::tether::means::Means;
 use crate::transport::Transport;
@@ -129,8 +128,7 @@ impl ClusterTetherBuilder {
             tasks,
             ended,
             rng: Mutex::new(rng),
-            held: AtomicUsize::new(0),
-            redirections: Counter::default(),
+            counts: Counts::default(),
         });
         let spawned = match self.supervisor {
             Some(above) => Actor::spawn_linked(None, ClusterSupervisor, common.clone(), above).await,

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
@@ -61,6 +62,9 @@ pub struct ClusterHandle {
     _lifeline: Arc<dyn Any + Send + Sync>,
 }
 
+/// How long it takes at most until a node that is new has a tether, if it gets one.
+const INVITATION: Duration = Duration::from_millis(100);
+
 /// Who is to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum To {
@@ -114,7 +118,7 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &journey).await?;
+            let place = self.place(next, &journey, || One(cmd).bytes()).await?;
             let handle = self.handle_at(place, &journey)?;
             let reply = match next {
                 To::Asked(_) => handle.run(Asking(cmd)).await,
@@ -133,7 +137,7 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &journey).await?;
+            let place = self.place(next, &journey, || request.bytes()).await?;
             let reply = self.handle_at(place, &journey)?.run(request).await;
             let Some(redirection) = reply.as_ref().err().and_then(Redirection::of_transaction) else { return reply };
             let there = match redirection {
@@ -156,7 +160,7 @@ impl ClusterHandle {
         redirection: &Redirection,
         journey: &mut Journey,
     ) -> Option<To> {
-        self.common.redirections.increment();
+        self.common.counts.redirections.increment();
         if !journey.hop().await {
             return None;
         }
@@ -169,10 +173,9 @@ impl ClusterHandle {
         };
         let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
         if let Redirection::Ask(_) = redirection {
-            // A node without slots of its own is in no layout: then the slot's move is waited for.
             return match target {
                 Some(target) => Some(To::Asked(target)),
-                None => journey.wait().await.then_some(to),
+                None => self.invite(host, *port, to, journey).await,
             };
         }
         self.common.surveyor.doubt();
@@ -193,6 +196,21 @@ impl ClusterHandle {
         Some(to)
     }
 
+    /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
+    async fn invite(&mut self, host: &str, port: u16, to: To, journey: &mut Journey) -> Option<To> {
+        self.common.surveyor.invite(host, port);
+        let until = Instant::now() + INVITATION;
+        let until = journey.due().map_or(until, |due| due.min(until));
+        while Instant::now() < until {
+            let target = self.roster.layout.led_from(host, port);
+            if let Some(target) = target.filter(|target| self.roster.tethers[*target].is_some()) {
+                return Some(To::Asked(target));
+            }
+            self.news(Some(until)).await;
+        }
+        journey.wait().await.then_some(to)
+    }
+
     /// The shard's link leads to a node that one of its own has succeeded.
     fn demoted(&self, place: usize) {
         if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
@@ -200,8 +218,13 @@ impl ClusterHandle {
         }
     }
 
-    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link.
-    pub(super) async fn place(&mut self, to: To, journey: &Journey) -> RedisResult<usize> {
+    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link; so many bytes wait with it.
+    pub(super) async fn place(
+        &mut self,
+        to: To,
+        journey: &Journey,
+        bytes: impl Fn() -> usize + Send,
+    ) -> RedisResult<usize> {
         let mut held = None;
         loop {
             self.refresh();
@@ -215,7 +238,7 @@ impl ClusterHandle {
             let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
             let reason = match self.policy_reason(over_at, journey) {
                 Some(reason) => reason,
-                None if held.is_none() => match self.common.hold() {
+                None if held.is_none() => match self.common.hold(bytes()) {
                     Some(place) => {
                         held = Some(place);
                         continue;
@@ -224,11 +247,7 @@ impl ClusterHandle {
                 },
                 None => {
                     let until = [over_at, journey.due()].into_iter().flatten().min();
-                    let changed = self.rosters.changed();
-                    let _ = match until {
-                        Some(until) => timeout_at(until, changed).await.is_ok(),
-                        None => changed.await.is_ok(),
-                    };
+                    self.news(until).await;
                     continue;
                 }
             };
@@ -289,11 +308,28 @@ impl ClusterHandle {
         }
     }
 
-    /// Takes over what the supervisor shows; handles of shards that stay are kept.
+    /// Takes over what the supervisor shows, if that is news.
     pub(super) fn refresh(&mut self) {
-        if !self.rosters.has_changed().unwrap_or(false) {
-            return;
+        if self.rosters.has_changed().unwrap_or(false) {
+            self.take_over();
         }
+    }
+
+    /// Waits for news and takes it over, or for that moment.
+    async fn news(&mut self, until: Option<Instant>) {
+        let changed = self.rosters.changed();
+        let is_news = match until {
+            Some(until) => timeout_at(until, changed).await.is_ok(),
+            None => changed.await.is_ok(),
+        };
+        // It counts as seen from now on.
+        if is_news {
+            self.take_over();
+        }
+    }
+
+    /// Handles of shards that stay are kept.
+    fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.handles);
         let shards = self.roster.layout.shards().iter().zip(&self.roster.tethers);
@@ -327,6 +363,7 @@ impl Common {
     }
 
     pub(super) fn fail_with(&self, outcome: Outcome, reason: Reason, cause: Option<String>) -> RedisError {
+        self.counts.failed(outcome);
         let facts = Facts { cause, ..Facts::new(outcome, reason, &self.endpoint) };
         crate::outcome::CommandError::new(facts).into()
     }

@@ -14,7 +14,7 @@ use super::journey::Journey;
 use super::merging::merge;
 use super::redirection::Redirection;
 use crate::handle::Asking;
-use crate::handle::request::Many;
+use crate::handle::request::{Many, One, Request};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 use crate::question::Fan;
 
@@ -73,7 +73,7 @@ impl ClusterHandle {
     pub(super) async fn scan(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let Some((cursor, words)) = scan::parse(cmd) else { return self.send(cmd, To::Any).await };
         let journey = Journey::new(self.policy);
-        self.place(To::Any, &journey).await?;
+        self.place(To::Any, &journey, || One(cmd).bytes()).await?;
         let (shards, at) = (self.roster.tethers.len(), scan::shard(cursor));
         if at >= shards {
             // There were more of them when it was begun.
@@ -121,13 +121,13 @@ impl ClusterHandle {
     ) -> RedisResult<Whole> {
         let journey = Journey::new(self.policy);
         // Until something is known, nobody can say who all of them are.
-        self.place(To::Any, &journey).await?;
-        let shards = self.roster.layout.shards();
-        let names = shards.iter().map(|shard| format!("{}:{}", shard.group.primary.host, shard.group.primary.port));
+        self.place(To::Any, &journey, || One(&cmd).bytes()).await?;
+        let shards = || self.roster.layout.groups_with_slots();
+        let names = shards().map(|group| format!("{}:{}", group.primary.host, group.primary.port));
         let names: Vec<String> = names.collect();
-        for shard in shards {
-            // By a slot of its own, so that it is followed wherever that goes; without any it would not be a shard.
-            let slot = shard.group.ranges.first().and_then(|(first, _)| Slot::new(*first));
+        for group in shards() {
+            // By a slot of its own, so that it is followed wherever that goes.
+            let slot = group.ranges.first().and_then(|(first, _)| Slot::new(*first));
             pieces.push(Piece::new(cmd.clone(), slot.map_or(To::Any, To::Slot)));
         }
         Ok(Whole::Merged { how, count: names.len(), places: vec![Vec::new(); names.len()], names })
@@ -161,7 +161,8 @@ impl ClusterHandle {
         for index in 0..pieces.len() {
             if pieces[index].answer.is_none() {
                 let to = pieces[index].to;
-                let place = self.place(to, journey).await.map_err(|error| self.told_of(error, pieces))?;
+                let bytes = || pieces.iter().map(|piece| One(&piece.cmd).bytes()).fold(0, usize::saturating_add);
+                let place = self.place(to, journey, bytes).await.map_err(|error| self.told_of(error, pieces))?;
                 let alone = matches!(to, To::Asked(_)).then_some(index);
                 batches.entry((place, alone)).or_default().push(index);
             }
