@@ -22,6 +22,24 @@ async fn a_command_that_comes_before_the_first_survey_is_answered_right_after_it
     assert!(after.total.dials >= stats.total.dials, "{after:?} after {stats:?}");
 }
 
+/// Its slots are taken over by another shard, and it ends.
+#[tokio::test(start_paused = true)]
+async fn what_a_shard_held_that_is_gone_goes_to_its_heir() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    world.nodes[0].crash();
+    let (mut one, mut many) = (tether.handle(), tether.handle());
+    let one = tokio::spawn(async move { one.set::<_, _, ()>(FIRST, 1).await });
+    let many = tokio::spawn(async move { many.mset::<_, _, ()>(&[(FIRST, 1), (SECOND, 2)]).await });
+    sleep(ms(200)).await;
+    assert!(!one.is_finished() && !many.is_finished(), "they are held");
+    world.all_say(&[Entry(0, 16383, 1, None)], 2);
+    within(PATIENCE, "the command", one).await.expect("no panic").expect("the heir takes it");
+    within(PATIENCE, "the pieces", many).await.expect("no panic").expect("the heir takes them");
+    assert_eq!(tether.shards().len(), 1);
+    tether.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_nobody_has_is_waited_for_within_bounds() {
     let world = World::new(2);

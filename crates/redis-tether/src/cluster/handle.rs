@@ -21,7 +21,7 @@ use crate::config::HoldMode;
 use crate::handle::command::{Demand, demand_of};
 use crate::handle::request::{Many, One, Request};
 use crate::handle::{Asking, Handle, Policy};
-use crate::outcome::{Facts, Outcome, Reason};
+use crate::outcome::{Facts, Outcome, OutcomeExt, Reason};
 
 /// Sends commands to whichever shard of a cluster has their keys. Cheap to clone; one per task is usual.
 ///
@@ -124,6 +124,13 @@ impl ClusterHandle {
                 To::Asked(_) => handle.run(Asking(cmd)).await,
                 To::Slot(_) | To::Shard(_) | To::Any => handle.run(One(cmd)).await,
             };
+            if let Err(error) = &reply
+                && self.is_of_a_shard_that_is_gone(error)
+                && journey.hop().await
+            {
+                next = to;
+                continue;
+            }
             let Some(redirection) = Redirection::of_reply(&reply) else { return reply };
             match self.redirected(place, to, &redirection, &mut journey).await {
                 Some(there) => next = there,
@@ -139,6 +146,13 @@ impl ClusterHandle {
         loop {
             let place = self.place(next, &journey, || request.bytes()).await?;
             let reply = self.handle_at(place, &journey)?.run(request).await;
+            if let Err(error) = &reply
+                && self.is_of_a_shard_that_is_gone(error)
+                && journey.hop().await
+            {
+                next = to;
+                continue;
+            }
             let Some(redirection) = reply.as_ref().err().and_then(Redirection::of_transaction) else { return reply };
             let there = match redirection {
                 // `ASKING` allows one command and no transaction: the slot is on its way.
@@ -150,6 +164,12 @@ impl ClusterHandle {
                 None => return reply,
             }
         }
+    }
+
+    /// It was held by a shard that has handed all its slots over meanwhile, and ended.
+    pub(super) fn is_of_a_shard_that_is_gone(&self, error: &RedisError) -> bool {
+        let told = error.command_error().map(|error| (error.outcome(), error.reason()));
+        told == Some((Outcome::NotSent, Reason::Stopped)) && !self.common.rosters.borrow().has_ended
     }
 
     /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.

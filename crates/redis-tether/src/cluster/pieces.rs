@@ -187,7 +187,7 @@ impl ClusterHandle {
                 (place, indices, reply)
             });
         }
-        let mut failed: Option<RedisError> = None;
+        let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
         let mut elsewhere = Vec::new();
         while let Some((place, indices, reply)) = fan.next().await {
             match reply {
@@ -202,6 +202,10 @@ impl ClusterHandle {
                         pieces[index].answer = Some(value);
                     }
                 }
+                Err(error) if self.is_of_a_shard_that_is_gone(&error) => {
+                    indices.into_iter().for_each(|index| pieces[index].to = pieces[index].home);
+                    gone = Some(error);
+                }
                 // What may have been executed counts for more than what has not.
                 Err(error) if error.outcome() == Some(Outcome::Ambiguous) => failed = Some(error),
                 Err(error) => failed = failed.or(Some(error)),
@@ -213,6 +217,12 @@ impl ClusterHandle {
             return Err(self.told_of(error, pieces));
         }
         let mut round = Round::Answered;
+        if let Some(error) = gone {
+            if !journey.hop().await {
+                return Err(self.told_of(error, pieces));
+            }
+            round = Round::GoesOn;
+        }
         for (index, place, redirection) in elsewhere {
             let home = pieces[index].home;
             let there = match redirection {
