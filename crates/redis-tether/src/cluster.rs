@@ -13,6 +13,7 @@ mod merging;
 mod pieces;
 mod redirection;
 mod roster;
+mod scan;
 mod shard;
 mod stats;
 mod status;

@@ -2,10 +2,11 @@
 //! and fails it as any handle does. What is left to do here is what only a cluster does: it sends commands elsewhere, and some of
 //! them go to several shards (`cluster/pieces.rs`).
 
+mod elsewhere;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
@@ -15,13 +16,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Common;
 use super::journey::Journey;
-use super::redirection::{Place, Redirection};
+use super::redirection::Redirection;
 use super::roster::Roster;
 use crate::config::HoldMode;
 use crate::handle::command::{Demand, demand_of};
 use crate::handle::request::{Many, One, Request};
 use crate::handle::{Asking, Handle, Policy};
-use crate::outcome::{Facts, Outcome, OutcomeExt, Reason};
+use crate::outcome::{Facts, Outcome, Reason};
 
 /// Sends commands to whichever shard of a cluster has their keys. Cheap to clone; one per task is usual.
 ///
@@ -61,9 +62,6 @@ pub struct ClusterHandle {
     // What must live as long as any handle does. It is kept, and never looked at.
     _lifeline: Arc<dyn Any + Send + Sync>,
 }
-
-/// How long it takes at most until a node that is new has a tether, if it gets one.
-const INVITATION: Duration = Duration::from_millis(100);
 
 /// Who is to be asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,78 +161,6 @@ impl ClusterHandle {
                 Some(there) => next = there,
                 None => return reply,
             }
-        }
-    }
-
-    /// It was held by a shard that has handed all its slots over meanwhile, and ended.
-    pub(super) fn is_of_a_shard_that_is_gone(&self, error: &RedisError) -> bool {
-        let told = error.command_error().map(|error| (error.outcome(), error.reason()));
-        told == Some((Outcome::NotSent, Reason::Stopped)) && !self.common.rosters.borrow().has_ended
-    }
-
-    /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
-    pub(super) async fn redirected(
-        &mut self,
-        from: usize,
-        to: To,
-        redirection: &Redirection,
-        journey: &mut Journey,
-    ) -> Option<To> {
-        self.common.counts.redirections.increment();
-        if !journey.hop().await {
-            return None;
-        }
-        let roster = Arc::clone(&self.roster);
-        let group = roster.layout.shards().get(from).map(|shard| &shard.group);
-        let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
-        let host = match (host.as_str(), group) {
-            ("", Some(group)) => &group.primary.host,
-            (host, _) => host,
-        };
-        let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
-        if let Redirection::Ask(_) = redirection {
-            return match target {
-                Some(target) => Some(To::Asked(target)),
-                None => self.invite(host, *port, to, journey).await,
-            };
-        }
-        self.common.surveyor.doubt();
-        match target {
-            Some(target) if target != from => return Some(To::Shard(target)),
-            Some(_) => self.demoted(from),
-            None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
-                self.demoted(from);
-            }
-            None => {
-                let surveyed = self.common.surveyor.fresh(Instant::now());
-                if let Some(due) = journey.due() {
-                    // Whatever comes of it, the command is sent by what is known then.
-                    let _ = timeout_at(due, surveyed).await;
-                }
-            }
-        }
-        Some(to)
-    }
-
-    /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
-    async fn invite(&mut self, host: &str, port: u16, to: To, journey: &mut Journey) -> Option<To> {
-        self.common.surveyor.invite(host, port);
-        let until = Instant::now() + INVITATION;
-        let until = journey.due().map_or(until, |due| due.min(until));
-        while Instant::now() < until {
-            let target = self.roster.layout.led_from(host, port);
-            if let Some(target) = target.filter(|target| self.roster.tethers[*target].is_some()) {
-                return Some(To::Asked(target));
-            }
-            self.news(Some(until)).await;
-        }
-        journey.wait().await.then_some(to)
-    }
-
-    /// The shard's link leads to a node that one of its own has succeeded.
-    fn demoted(&self, place: usize) {
-        if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
-            handle.report_moved();
         }
     }
 
