@@ -7,7 +7,7 @@ mod routing;
 mod shards;
 mod slot;
 
-pub use belief::{Testimony, believed, has_majority};
+pub use belief::{Testimony, believed, has_majority, is_of_the_past};
 pub use routing::{Merge, Piece, Route, route};
 pub use shards::{Group, Node, successors};
 pub use slot::{SLOTS, Slot};

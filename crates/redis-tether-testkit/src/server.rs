@@ -23,7 +23,7 @@ pub(crate) use process::Process;
 
 pub use address::{allocate_addresses, free_common_port, free_port};
 pub use binary::{ServerBinary, ServerKind};
-pub use cluster::ClusterDeployment;
+pub use cluster::{Announced, ClusterDeployment};
 pub use deployment::Deployment;
 pub use error::ServerError;
 pub use fault::Script;

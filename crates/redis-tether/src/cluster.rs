@@ -5,6 +5,7 @@
 mod builder;
 mod error;
 mod event;
+mod guests;
 mod handle;
 mod journey;
 mod layout;
@@ -12,14 +13,15 @@ mod merging;
 mod pieces;
 mod redirection;
 mod roster;
+mod scan;
 mod shard;
+mod stats;
 mod status;
 mod supervisor;
 mod survey;
 mod testimony;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,18 +35,19 @@ use tokio_util::task::TaskTracker;
 pub use self::builder::ClusterTetherBuilder;
 pub use self::event::ClusterEvent;
 pub use self::handle::ClusterHandle;
+pub use self::stats::ClusterStats;
 pub use self::status::{ClusterNotReady, ClusterStatus, Shard};
 
 pub(crate) use self::error::SurveyError;
 pub(crate) use self::shard::{ShardSource, Whereabouts};
 
 use self::roster::Roster;
+use self::stats::Counts;
 use self::supervisor::ClusterMsg;
 use self::survey::Surveyor;
 use crate::config::Config;
 use crate::control::Brought;
 use crate::lock::lock;
-use crate::stats::Counter;
 use crate::status::Phase;
 use crate::tether::{StartError, Tether};
 
@@ -104,9 +107,7 @@ pub(crate) struct Common {
     /// Cancelled when the tasks are to end.
     ended: CancellationToken,
     rng: Mutex<fastrand::Rng>,
-    /// Commands that wait for somebody to have their slot.
-    held: AtomicUsize,
-    redirections: Counter,
+    counts: Counts,
 }
 
 impl Common {
@@ -134,20 +135,20 @@ impl Common {
         lock(&self.rng).fork()
     }
 
-    /// Room for a command that has to wait, if there is any.
-    fn hold(self: &Arc<Self>) -> Option<Held> {
-        let most = self.config.commands.max_held;
-        let before = self.held.fetch_add(1, Ordering::Relaxed);
-        let held = Held(self.clone());
-        (before < most).then_some(held)
+    /// Room for a command of this size that has to wait, if there is any.
+    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        self.counts.hold(bytes, &self.config.commands).then(|| Held { common: self.clone(), bytes })
     }
 }
 
-struct Held(Arc<Common>);
+struct Held {
+    common: Arc<Common>,
+    bytes: usize,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
+        self.common.counts.give_back(self.bytes);
     }
 }
 
@@ -214,10 +215,13 @@ impl ClusterTether {
         self.common.events.subscribe()
     }
 
-    /// How often a node has sent a command elsewhere (`MOVED`, `ASK`).
+    /// What has been counted since the cluster was started, over all shards. Those of one shard are its
+    /// [tether's](ClusterTether::shards).
     #[must_use]
-    pub fn redirections(&self) -> u64 {
-        self.common.redirections.value()
+    pub fn stats(&self) -> ClusterStats {
+        let roster = self.common.rosters.borrow().clone();
+        let shards = roster.tethers.iter().flatten().map(Tether::stats);
+        self.common.counts.stats(shards, self.common.surveyor.surveys())
     }
 
     /// Waits until all slots are somebody's and commands go through at every shard, at most for `limit`.

@@ -38,7 +38,7 @@ pub use password::Password;
 pub use secret_file::SecretFile;
 pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
-    CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
+    ClusterNode, CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
 pub use tls::{TlsSettings, TlsVerify};
 
@@ -115,6 +115,10 @@ pub struct Config {
 
     /// How connections are verified. Default: `auto`, which asks as much as the server or proxy turns out to take.
     pub verify: Verify,
+
+    /// What a [`Tether`](crate::Tether) makes of a node that has only some of its cluster's slots. Default: it is refused, since
+    /// what was meant is a [`ClusterTether`](crate::ClusterTether).
+    pub cluster_node: ClusterNode,
 
     /// After how many failed rounds of dials in a row a fresh incarnation starts, with the addresses resolved anew. 1 to
     /// 1,000, default 3: more than a hiccup, and soon enough that a stale address costs little.
@@ -230,6 +234,7 @@ impl Config {
             protocol: Protocol::default(),
             client_name: None,
             verify: Verify::default(),
+            cluster_node: ClusterNode::default(),
             failures_before_resolve: 3,
             max_age: None,
             drain_timeout: Duration::from_secs(5),

@@ -2,6 +2,7 @@
 //! epoch that the link will have. It either returns a link that is fit to be published or says why not, within a bound; it
 //! never tries again (pacing is decided elsewhere), never publishes, and leaves nothing behind when it is dropped.
 
+pub(crate) mod cluster;
 mod connector;
 mod error;
 mod levels;
@@ -24,6 +25,7 @@ pub(crate) use self::connector::Connector;
 pub(crate) use self::error::DialError;
 pub(crate) use self::rejection::Rejection;
 
+use self::cluster::Membership;
 use self::levels::{Levels, Stage};
 use self::setup::{SetupError, demands, set_up};
 use self::verify::{Verdict, VerifyError, VerifyLevel, verify};
@@ -191,13 +193,18 @@ impl Dialer {
         let verdict = verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
         admit(address, &verdict)?;
+        let membership = match verdict.is_of_cluster {
+            true => Membership::of_node(&mut multiplexer, &self.config, address).await?,
+            false => Membership::Unknown,
+        };
         if let (VerifyLevel::None, Some(patience)) = (level, patience) {
             stays_open(&ledger, patience).await;
         }
         if ledger.is_dead() {
             return Err(self.closed_when_ready(address, &ledger));
         }
-        Ok(Link::new(address.clone(), &verdict, ledger, multiplexer, driver).signed_in_with(issued))
+        let link = Link::new(address.clone(), &verdict, ledger, multiplexer, driver);
+        Ok(link.signed_in_with(issued).in_cluster(membership))
     }
 
     /// Once there is a connection: a source of credentials is not asked for those that cannot be made.

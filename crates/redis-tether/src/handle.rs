@@ -7,6 +7,7 @@ pub(crate) mod clock;
 pub(crate) mod command;
 mod detour;
 mod flags;
+mod moved;
 mod policy;
 pub(crate) mod request;
 mod retry;

@@ -90,6 +90,7 @@
 //! | `CLUSTERDOWN` | not yet | the same | left, and made again at the pace of dials, here or elsewhere | the node serves nothing until its cluster is whole |
 //! | `ERR Can not execute during LOADING`, `... TAKEN OVER` | not yet | as `LOADING` | as `LOADING` | an older Dragonfly that loads, or from which another one takes over |
 //! | `ERR` followed by one of these | as that | as that | as that | proxies wrap the server's words |
+//! | `MOVED` by a server that has all slots of its cluster | a demotion | the same; of a script: handed out | the same | another node has taken its slots over, and nothing ran |
 //! | `TRYAGAIN` | in a moment | asked again every 20 ms until the deadline, then handed out | stays | keys of one slot are on two nodes for a moment, and nothing ran |
 //! | `EXECABORT` | as its causes | sent again if each is one of the above, else handed out as the server's error | as by its causes | nothing of the transaction ran |
 //! | any of these for a part of a pipeline | partly executed | handed out as redis-rs gives it: `Ambiguous`. Sent again if all parts are refused | as by the refusal | the other parts ran |
@@ -100,8 +101,8 @@
 //!
 //! Handed out with the others, on purpose: `MISCONF`, `NOREPLICAS`, `OOM` and `BUSY` (the primary says so, and no other server is
 //! one; somebody must act first), `NOPERM`, `NOAUTH` and `WRONGPASS` (a live connection keeps its user until that is removed, and
-//! then it is closed; what a new one is told is in the failed dials), `MOVED`, `ASK` and `CROSSSLOT` (this endpoint is a node of a
-//! cluster), `UNBLOCKED` by `CLIENT UNBLOCK`, `NOSCRIPT` (`redis::Script` goes by it), `WRONGTYPE`, `BUSYGROUP`, `NOGROUP`, `BUSYKEY`,
+//! then it is closed; what a new one is told is in the failed dials), other `MOVED`, `ASK` and `CROSSSLOT` (this endpoint is a node of a
+//! cluster; of `MOVED` the error says what to use instead), `UNBLOCKED` by `CLIENT UNBLOCK`, `NOSCRIPT` (`redis::Script` goes by it), `WRONGTYPE`, `BUSYGROUP`, `NOGROUP`, `BUSYKEY`,
 //! `NOTBUSY`, `UNKILLABLE`.
 //!
 //! A script may answer with any error that it likes (`redis.error_reply`). Under the codes above it is handed out and not taken
@@ -247,10 +248,14 @@
 //!   nodes may be replaced behind it.
 //! - Nodes that disagree: one that takes its cluster for healthy counts for more than others, then most, then the latest epoch.
 //! - [`ClusterHandle`] says what goes where, and what is made of several answers.
-//! - A node that has not had a slot yet is in no answer of its cluster's: a command that is sent there by `ASK` waits until it has.
-//! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name), else for the first
-//!   name among the seeds, as those of managed services are; seeds that are addresses have certificates for addresses.
-//! - A [`Tether`] that is given a node of a cluster takes it for a server of its own, and hands `MOVED` out.
+//! - A node that has no slot yet is in no answer of its cluster's: a command that is sent there by `ASK` makes it a shard without slots.
+//! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name) where that is set;
+//!   else for what its cluster announces it as, name or address, or for a name among the seeds, as those of managed services are.
+//!   What the configuration endpoint leads to must be for its name.
+//! - A [`Tether`] that is given a node of a cluster refuses it, and its status says what to use instead, unless all slots are that
+//!   node's own (a cluster of one shard, a serverless endpoint) or [`Config::cluster_node`] accepts it. Where `HELLO` or
+//!   `CLUSTER SLOTS` is not answered it cannot know before, and hands `MOVED` out with the same advice.
+//! - One address as the only seed works, and is warned of in the log: once all nodes are replaced nothing leads to the new ones.
 //!
 //! The user needs `+cluster|slots`; without `+cluster|info` numbers decide alone.
 //!
@@ -351,12 +356,13 @@ mod tls;
 mod transport;
 
 pub use cluster::{
-    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStatus, ClusterTether, ClusterTetherBuilder, Shard,
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStats, ClusterStatus, ClusterTether, ClusterTetherBuilder,
+    Shard,
 };
 pub use config::{
-    ClusterEndpoint, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT,
-    DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol,
-    ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
+    ClusterEndpoint, ClusterNode, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT,
+    DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password,
+    Protocol, ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
 };
 pub use credentials::{CredentialSource, Credentials, CredentialsError, Occasion, credentials_fn};
 pub use dedicated::{Dedicated, Loss, Lost};

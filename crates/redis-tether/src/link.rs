@@ -8,6 +8,7 @@ use redis_tether_core::{Address, Epoch, Role};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::credentials::keyring::{Issued, SignedIn};
+use crate::dial::cluster::Membership;
 use crate::dial::verify::{Verdict, VerifyLevel};
 use crate::ledger::{Ledger, LinkEnd};
 use crate::multiplexer::Multiplexer;
@@ -19,6 +20,7 @@ pub(crate) struct Link {
     address: Address,
     role: Role,
     level: VerifyLevel,
+    membership: Membership,
     ledger: Arc<Ledger>,
     multiplexer: Multiplexer,
     driver: AbortOnDropHandle<()>,
@@ -37,6 +39,7 @@ impl Link {
             address,
             role: verdict.role,
             level: verdict.level,
+            membership: Membership::Unknown,
             ledger,
             multiplexer,
             driver,
@@ -47,6 +50,12 @@ impl Link {
     /// The same, signed in like this.
     pub(crate) fn signed_in_with(mut self, issued: Option<Arc<Issued>>) -> Link {
         self.signed_in = SignedIn::with(issued);
+        self
+    }
+
+    /// The same, to a server that is this to a cluster.
+    pub(crate) fn in_cluster(mut self, membership: Membership) -> Link {
+        self.membership = membership;
         self
     }
 
@@ -66,6 +75,11 @@ impl Link {
     /// What the peer was found to answer: a probe asks no more than that.
     pub(crate) fn verify_level(&self) -> VerifyLevel {
         self.level
+    }
+
+    /// What its `MOVED` means.
+    pub(crate) fn membership(&self) -> Membership {
+        self.membership
     }
 
     /// What it is signed in with, which may be renewed.

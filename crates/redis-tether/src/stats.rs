@@ -113,4 +113,24 @@ impl Stats {
             lookups: counters.lookups.value(),
         }
     }
+
+    /// These and those, number by number.
+    pub(crate) fn joined_by(self, other: &Stats, join: impl Fn(u64, u64) -> u64) -> Stats {
+        Stats {
+            held: join(self.held, other.held),
+            held_now: join(self.held_now, other.held_now),
+            released: join(self.released, other.released),
+            resent: join(self.resent, other.resent),
+            retried: join(self.retried, other.retried),
+            refusals: join(self.refusals, other.refusals),
+            not_sent: join(self.not_sent, other.not_sent),
+            refused: join(self.refused, other.refused),
+            ambiguous: join(self.ambiguous, other.ambiguous),
+            late_deadlines: join(self.late_deadlines, other.late_deadlines),
+            dials: join(self.dials, other.dials),
+            links: join(self.links, other.links),
+            restarts: join(self.restarts, other.restarts),
+            lookups: join(self.lookups, other.lookups),
+        }
+    }
 }

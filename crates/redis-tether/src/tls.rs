@@ -10,18 +10,18 @@ mod material;
 mod overheard;
 mod reload;
 mod stream;
+mod whom;
 
 #[cfg(all(test, feature = "tls"))]
 mod tests;
 
-use std::net::IpAddr;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 
 use redis_tether_core::Address;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 pub use self::error::TlsError;
 pub(crate) use self::failure::TlsFailure;
@@ -31,8 +31,10 @@ use self::material::Sources;
 use self::overheard::Overheard;
 use self::reload::Reloaded;
 use self::stream::TlsLinkStream;
-use crate::config::{Config, Endpoint, TlsSettings, TlsVerify};
+use self::whom::Whom;
+use crate::config::{Config, TlsSettings, TlsVerify};
 use crate::dial::Rejection;
+use crate::lock::lock;
 use crate::transport::BoxedStream;
 
 /// What a builder was given beside the configuration, which is plain data.
@@ -44,8 +46,7 @@ pub(crate) struct TlsParts {
 
 /// Makes TLS streams of plain ones.
 pub(crate) struct TlsStage {
-    /// Whom the certificate must be for. `None` where neither the settings nor the endpoint have a name: then the address.
-    name: Option<ServerName<'static>>,
+    whom: Mutex<Whom>,
     material: Reloaded,
     facts: Arc<Facts>,
 }
@@ -54,27 +55,22 @@ impl TlsStage {
     /// The stage that `config` asks for, if it does. Reads the files: may block.
     pub(crate) fn of(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, TlsError> {
         let Some(settings) = &config.tls else { return Ok(None) };
-        let name = settings.server_name.as_deref().or(match &config.endpoint {
-            Endpoint::Tcp { host, .. } => Some(host),
-            // Managed services have one certificate for the configuration endpoint and all nodes.
-            Endpoint::Cluster(cluster) => {
-                let named = cluster.seeds.iter().find(|seed| seed.host.parse::<IpAddr>().is_err());
-                named.map(|seed| &*seed.host)
-            }
-            // Sentinels and the servers that they name have no name in common.
-            Endpoint::Unix { .. } | Endpoint::Sentinel(_) => None,
-        });
-        TlsStage::new(settings, name, parts).map(Some)
+        let whom = Whom::of(config, settings.server_name.as_deref())?;
+        TlsStage::new(settings, whom, parts).map(Some)
     }
 
-    fn new(settings: &TlsSettings, name: Option<&str>, parts: TlsParts) -> Result<TlsStage, TlsError> {
-        let name = name.map(server_name).transpose()?;
+    fn new(settings: &TlsSettings, whom: Whom, parts: TlsParts) -> Result<TlsStage, TlsError> {
         if settings.verify == TlsVerify::Insecure {
             tracing::warn!("tls.verify is insecure: any certificate is accepted, and nothing protects what is sent");
         }
         let facts = Arc::new(Facts::new(settings, parts.roots.is_some()));
-        let material = Reloaded::load(Sources::new(settings.clone(), parts)?)?;
-        Ok(TlsStage { name, material, facts })
+        let material = Reloaded::load(Sources::new(settings.clone(), parts, whom.others())?)?;
+        Ok(TlsStage { whom: Mutex::new(whom), material, facts })
+    }
+
+    /// The node of a cluster that is at this address is called so there.
+    pub(crate) fn announce(&self, address: SocketAddr, host: &str) {
+        lock(&self.whom).announce(address, host);
     }
 
     /// Shakes hands over `stream`, for as long as the peer takes.
@@ -82,10 +78,8 @@ impl TlsStage {
     /// Cancel safe: dropping the future closes the stream.
     pub(crate) async fn shake_hands(&self, stream: BoxedStream, address: &Address) -> Result<BoxedStream, Rejection> {
         let config = self.material.current().await;
-        let name = match (&self.name, address) {
-            (Some(name), _) => name.clone(),
-            (None, Address::Tcp(address)) => ServerName::from(address.ip()),
-            (None, _) => return Err(Rejection::by_tls("a unix socket has no name to verify: set tls.server_name")),
+        let Some(name) = lock(&self.whom).at(address) else {
+            return Err(Rejection::by_tls("a unix socket has no name to verify: set tls.server_name"));
         };
         let (stream, heard) = Overheard::new(stream);
         match TlsConnector::from(config).connect(name.clone(), stream).await {
@@ -103,12 +97,3 @@ impl TlsStage {
 /// What is told of a peer that answers as a plain server does.
 pub(crate) const NOT_TLS: &str =
     "the server does not speak TLS at this port: use redis://, or the port at which it does";
-
-/// Certificates have names without the dot that makes one absolute in DNS.
-fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
-    if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(ServerName::from(ip));
-    }
-    let name = text.strip_suffix('.').unwrap_or(text);
-    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name)
-}

@@ -38,7 +38,7 @@ async fn nothing_is_executed_twice(kind: ServerKind) {
         let missing: Vec<_> = tally.done.iter().filter(|value| !held.contains_key(*value)).collect();
         assert!(missing.is_empty(), "confirmed and not there: {missing:?}, among {faults:?}");
     }
-    assert!(tether.redirections() > 0, "nobody was sent elsewhere among {faults:?}");
+    assert!(tether.stats().redirections > 0, "nobody was sent elsewhere among {faults:?}");
     tether.shutdown().await;
 }
 

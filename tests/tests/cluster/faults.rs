@@ -37,7 +37,7 @@ impl Client for Bystander {
 }
 
 /// Of two tethers, one for each version of the protocol, what the caller of the failed shard met.
-async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Vec<Tally> {
+pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Vec<Tally> {
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
     let (mut loads, mut bystanders) = (Vec::new(), Vec::new());
     for (number, tether) in tethers.iter().enumerate() {
@@ -80,7 +80,7 @@ fn assert_unaffected(operations: &[Operation]) {
 }
 
 /// Each caller has one command in flight.
-fn assert_only_in_flight_failed(seen: &[Tally]) {
+pub(crate) fn assert_only_in_flight_failed(seen: &[Tally]) {
     for tally in seen {
         assert!(tally.failed.len() <= 1, "{} failed: {:?}", tally.failed.len(), tally.failed);
         for (_, error) in &tally.failed {

@@ -48,7 +48,7 @@ async fn half_of_the_slots(kind: ServerKind) {
             assert_eq!(held.len(), tally.done.len(), "what was confirmed is there");
         }
     }
-    assert!(tethers[0].redirections() > 0, "nothing moved under the load");
+    assert!(tethers[0].stats().redirections > 0, "nothing moved under the load");
     for tether in tethers {
         tether.shutdown().await;
     }

@@ -1,13 +1,15 @@
 //! A cluster behind a name, handles to it, and callers on each shard.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, RedisError};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
-use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
+use redis_tether_testkit::server::Announced;
+use redis_tether_testkit::{ClusterDeployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{PATIENCE, within};
@@ -30,37 +32,70 @@ pub(crate) fn allowance(debug: Duration) -> Duration {
 pub(crate) struct World {
     pub(crate) cluster: ClusterDeployment,
     pub(crate) dns: Dns,
+    seeds: Vec<ClusterSeed>,
 }
 
 impl World {
     pub(crate) async fn new(kind: ServerKind) -> World {
-        let cluster = ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster");
-        let world = World { cluster, dns: Dns::new() };
+        World::of(ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster"))
+    }
+
+    /// One whose nodes speak TLS, each with a certificate of its own.
+    pub(crate) async fn over_tls(kind: ServerKind, announced: Announced) -> World {
+        let cluster = ClusterDeployment::start_over_tls(&server_binary(kind), announced).await.expect("a cluster");
+        let mut world = World::of(cluster);
+        // The nodes of one shard: what the others have certificates for, only the cluster says.
+        let port = client_addr(world.cluster.primary(1)).port();
+        let seed = |number: usize| match announced {
+            Announced::Names => ClusterDeployment::hostname(number),
+            _ => world.cluster.nodes[number].addr().ip().to_string(),
+        };
+        world.seeds = [1, 1 + ClusterDeployment::SHARDS].map(|number| ClusterSeed::new(seed(number), port)).into();
+        for (number, node) in world.cluster.nodes.iter().enumerate() {
+            let at = node.tls_addr().expect("it speaks TLS");
+            world.dns.set(&ClusterDeployment::hostname(number), vec![at.ip()]);
+        }
+        world
+    }
+
+    fn of(cluster: ClusterDeployment) -> World {
+        let seeds = vec![ClusterSeed::new(NAME, client_addr(&cluster.nodes[0]).port())];
+        let world = World { cluster, dns: Dns::new(), seeds };
         world.name(&world.cluster);
         world
     }
 
     /// The name means these nodes from now on.
     pub(crate) fn name(&self, cluster: &ClusterDeployment) {
-        self.dns.set(NAME, cluster.nodes.iter().map(|node| node.addr().ip()).collect());
+        self.dns.set(NAME, cluster.nodes.iter().map(|node| client_addr(node).ip()).collect());
     }
 
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
-        let mut config = Config::cluster([ClusterSeed::new(NAME, self.cluster.nodes[0].addr().port())]);
+        let mut config = Config::cluster(self.seeds.clone());
         config.protocol = protocol;
+        config.tls = self.cluster.tls_files(0).map(redis_tether_tests::tls::settings);
         // Replicas wait for a majority that takes the primary for down, and are elected; that is not what is measured.
         config.commands.hold_window = Duration::from_secs(30);
         config.commands.deadline = Duration::from_secs(30);
         config
     }
 
+    /// One that may not get ready.
+    pub(crate) async fn start(&self, protocol: Protocol) -> ClusterTether {
+        let builder = ClusterTether::builder(self.config(protocol)).resolver(rig::resolver(&self.dns));
+        builder.start().await.expect("a valid configuration")
+    }
+
     pub(crate) async fn tether(&self, protocol: Protocol) -> ClusterTether {
-        let config = self.config(protocol);
-        let tether = ClusterTether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
-        let tether = tether.expect("a valid configuration");
+        let tether = self.start(protocol).await;
         tether.ready(PATIENCE).await.expect("the cluster is well");
         tether
     }
+}
+
+/// Where clients are to connect.
+fn client_addr(node: &Server) -> SocketAddr {
+    node.tls_addr().unwrap_or(node.addr())
 }
 
 /// Between two writes of one caller.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis_tether::redis::{self, Value};
-use redis_tether::{Outcome, OutcomeExt};
+use redis_tether::{ClusterNode, Config, Outcome, OutcomeExt};
 use redis_tether_testkit::{Reply, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
@@ -59,7 +59,7 @@ async fn a_cluster_that_stays_down(kind: ServerKind) {
 /// A slot that is being moved has some of its keys here and some there.
 async fn keys_on_two_nodes_for_a_moment(kind: ServerKind) {
     let (here, there) = cluster(kind).await;
-    let mut beside = Beside::at(here.addr()).await;
+    let mut beside = Beside::with(node(&here), &format!("redis://{}", here.addr())).await;
     at(&here, &["SET", "{b}1", "v"]).await;
     let Reply::Int(slot) = at(&here, &["CLUSTER", "KEYSLOT", "{b}"]).await else { panic!("CLUSTER KEYSLOT") };
     let slot = slot.to_string();
@@ -113,7 +113,7 @@ async fn keys_that_stay_on_two_nodes() {
 
 async fn what_another_node_has(kind: ServerKind) {
     let (here, _there) = cluster(kind).await;
-    let mut beside = Beside::at(here.addr()).await;
+    let mut beside = Beside::with(node(&here), &format!("redis://{}", here.addr())).await;
     // The slots of these two are 15495 and 3300.
     beside.hands_out("MOVED", &words(&["GET", "a"])).await;
     beside.hands_out("CROSSSLOT", &words(&["MGET", "a", "b"])).await;
@@ -124,8 +124,15 @@ async fn what_another_node_has(kind: ServerKind) {
     beside.tether.shutdown().await;
 }
 
+/// It is known to be one of several.
+fn node(server: &Server) -> Config {
+    let mut config = config(server.addr());
+    config.cluster_node = ClusterNode::Accept;
+    config
+}
+
 /// Two nodes, the first of which has the first half of the slots.
-async fn cluster(kind: ServerKind) -> (Server, Server) {
+pub(super) async fn cluster(kind: ServerKind) -> (Server, Server) {
     let lines = ["cluster-enabled yes"];
     let (here, there) = (started(kind, &lines).await, started(kind, &lines).await);
     at(&here, &["CLUSTER", "ADDSLOTSRANGE", "0", "8191"]).await;
@@ -141,6 +148,6 @@ async fn cluster(kind: ServerKind) -> (Server, Server) {
     (here, there)
 }
 
-async fn id(node: &Server) -> String {
+pub(super) async fn id(node: &Server) -> String {
     at(node, &["CLUSTER", "MYID"]).await.text().expect("an id")
 }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod clusters;
+mod nodes;
 mod permissions;
 mod pipelines;
 mod proxies;

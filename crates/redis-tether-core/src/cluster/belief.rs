@@ -1,7 +1,7 @@
 //! Whom to believe about the slots. Nodes that are cut off, frozen or behind tell what was. The word of a node that takes its
 //! cluster for healthy counts for more than that of one which does not; then the word of most; and where there is no majority,
 //! the one with the latest configuration epoch. Epochs come last on purpose: a replica that is cut off raises its own with
-//! every election that it loses.
+//! every election that it loses. Where most do not say so, nobody is believed who tells what was before that which is known.
 
 use super::Group;
 
@@ -50,6 +50,15 @@ pub fn has_majority(testimonies: &[Testimony], of: usize) -> bool {
     testimonies.iter().filter(|other| other.agrees(best)).count() * 2 > of
 }
 
+/// Whether this is what was before that which is known: of the same cluster, which was in an earlier epoch then. A cluster that has
+/// taken another one's place has other nodes, and numbers of its own.
+#[must_use]
+pub fn is_of_the_past(testimony: &Testimony, known: &[Group], epoch: u64) -> bool {
+    let mut nodes = known.iter().flat_map(Group::nodes);
+    let is_the_same = nodes.any(|node| testimony.groups.iter().flat_map(Group::nodes).any(|other| other.is(node)));
+    is_the_same && testimony.epoch > 0 && testimony.epoch < epoch
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +98,14 @@ mod tests {
         assert!(has_majority(&two, 3) && !has_majority(&two, 4) && !has_majority(&[], 0));
         let cut_off = Testimony { is_healthy: Some(false), ..says("old", 9) };
         assert!(!has_majority(&[cut_off.clone(), cut_off], 3), "others may know better");
+    }
+
+    #[test]
+    fn what_was_before_is_told_from_what_is_new() {
+        let known = says("one", 5).groups;
+        assert!(is_of_the_past(&says("one", 4), &known, 5));
+        assert!(!is_of_the_past(&says("one", 5), &known, 5) && !is_of_the_past(&says("one", 0), &known, 5), "not told");
+        assert!(!is_of_the_past(&says("another cluster", 1), &known, 5));
     }
 
     #[test]

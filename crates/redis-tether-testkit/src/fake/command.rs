@@ -30,6 +30,11 @@ impl State {
         if matches(&self.faults.closing, &name, &request) {
             return Step::Close(None);
         }
+        if spec::find(&name).is_none()
+            && let Some(reply) = self.scripted(&name, &request[1..])
+        {
+            return Step::Reply(reply.clone());
+        }
         let spec = match self.admit(session, &name, &request) {
             Ok(spec) => spec,
             Err(refusal) => return Step::Reply(refuse(session, &name, refusal)),
@@ -70,7 +75,7 @@ impl State {
             let command = spec.name.to_lowercase();
             return Some(format!("NOPERM this user has no permissions to run the '{command}' command"));
         }
-        if let Some(Reply::Error(text)) = self.scripted(spec, &request[1..]) {
+        if let Some(Reply::Error(text)) = self.scripted(spec.name, &request[1..]) {
             return Some(text.clone());
         }
         let classes = classes(session, spec);
@@ -90,17 +95,17 @@ impl State {
     }
 
     /// What the test has it answer in place of what it would.
-    fn scripted(&self, spec: &Spec, args: &[Vec<u8>]) -> Option<&Reply> {
+    fn scripted(&self, name: &str, args: &[Vec<u8>]) -> Option<&Reply> {
         let answers = &self.faults.answers;
         if answers.is_empty() {
             return None;
         }
-        let subcommand = args.first().and_then(|sub| answers.get(&format!("{}|{}", spec.name, upper(sub))));
-        subcommand.or_else(|| answers.get(spec.name))
+        let subcommand = args.first().and_then(|sub| answers.get(&format!("{name}|{}", upper(sub))));
+        subcommand.or_else(|| answers.get(name))
     }
 
     fn execute(&mut self, session: &mut Session, spec: &Spec, args: &[Vec<u8>]) -> Step {
-        if let Some(reply) = self.scripted(spec, args) {
+        if let Some(reply) = self.scripted(spec.name, args) {
             return Step::Reply(reply.clone());
         }
         match spec.name {

@@ -119,7 +119,7 @@ impl FakeServer {
     }
 
     /// From now on `command`, named as for [`deny`](Self::deny), is answered with this and not executed: what other products
-    /// say of themselves upon `HELLO`, `ROLE` or `INFO`. `None` ends it.
+    /// say of themselves upon `HELLO`, `ROLE` or `INFO`, and what no fake knows (`CLUSTER|SLOTS`). `None` ends it.
     pub fn answer(&self, command: &str, reply: Option<Reply>) {
         let command = command.to_uppercase();
         self.script(|faults| {

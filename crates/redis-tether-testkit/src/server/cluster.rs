@@ -2,14 +2,17 @@
 //!
 //! The node timeout is far below what anybody would run it with, so that a failover takes a second or two.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::address::{allocate_addresses, allocate_at_port};
+use super::address::{allocate_addresses, allocate_at_port, free_common_port};
+use super::process::ServerBuilder;
 use super::{Server, ServerBinary, ServerError};
 use crate::resp::Reply;
+use crate::tls::TlsFiles;
 use crate::wait::{TimedOut, WAIT_LIMIT};
 
 const SHARDS: usize = 3;
@@ -30,6 +33,18 @@ pub struct ClusterDeployment {
     /// The nodes: those that were started as primaries, and then the replica of each, in the same order.
     pub nodes: Vec<Server>,
     ids: Vec<String>,
+    /// Of each node, where they speak TLS.
+    files: Vec<TlsFiles>,
+}
+
+/// What nodes that speak TLS announce themselves as, and have certificates for: each for itself and nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Announced {
+    /// Names: [`ClusterDeployment::hostname`].
+    Names,
+    /// Their addresses. Needs servers that speak TLS themselves.
+    Addresses,
 }
 
 impl ClusterDeployment {
@@ -48,6 +63,16 @@ impl ClusterDeployment {
         Self::start_at(binary, addresses).await
     }
 
+    /// The same, where clients speak TLS and have to show a certificate; so do the nodes among themselves, if they can.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_over_tls(binary: &ServerBinary, announced: Announced) -> Result<Self, ServerError> {
+        let machine = ServerError::machine("make room for a cluster that speaks TLS");
+        let (plans, files) = plans_over_tls(binary, announced).map_err(machine)?;
+        Self::start_planned(binary, plans, files).await
+    }
+
     /// Another one at other addresses, with the same port: what one name may come to mean.
     ///
     /// # Errors
@@ -60,28 +85,30 @@ impl ClusterDeployment {
     }
 
     async fn start_at(binary: &ServerBinary, addresses: Vec<SocketAddr>) -> Result<Self, ServerError> {
+        let plans = addresses.into_iter().map(|addr| plan(binary, addr)).collect();
+        Self::start_planned(binary, plans, Vec::new()).await
+    }
+
+    async fn start_planned(
+        binary: &ServerBinary,
+        plans: Vec<ServerBuilder>,
+        files: Vec<TlsFiles>,
+    ) -> Result<Self, ServerError> {
         let mut nodes = Vec::new();
-        for addr in addresses {
-            let node = Server::builder(binary)
-                .on(addr)
-                .config_line("cluster-enabled yes")
-                .config_line("cluster-require-full-coverage no")
-                .config_line("cluster-replica-validity-factor 0")
-                .config_line("cluster-allow-replica-migration no")
-                .config_line(&format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
-                .config_line(&format!("cluster-announce-ip {}", addr.ip()));
-            nodes.push(node.start().await?);
+        for plan in plans {
+            nodes.push(plan.start().await?);
         }
         let mut ids = Vec::new();
         for node in &nodes {
             ids.push(node.command(&["CLUSTER", "MYID"]).await?.text().unwrap_or_default());
         }
-        let cluster = Self { nodes, ids };
-        cluster.assign().await?;
+        let bus_speaks_tls = !files.is_empty() && binary.speaks_tls();
+        let cluster = Self { nodes, ids, files };
+        cluster.assign(bus_speaks_tls).await?;
         Ok(cluster)
     }
 
-    async fn assign(&self) -> Result<(), ServerError> {
+    async fn assign(&self, bus_speaks_tls: bool) -> Result<(), ServerError> {
         for shard in 0..SHARDS {
             let (first, last) = (SLOTS * shard / SHARDS, SLOTS * (shard + 1) / SHARDS - 1);
             let range = ["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()];
@@ -90,7 +117,8 @@ impl ClusterDeployment {
             self.nodes[shard].command(&["CLUSTER", "SET-CONFIG-EPOCH", &(shard + 1).to_string()]).await?;
         }
         for node in &self.nodes[1..] {
-            let (ip, port) = (node.addr().ip().to_string(), node.addr().port().to_string());
+            let at = node.tls_addr().filter(|_| bus_speaks_tls).unwrap_or(node.addr());
+            let (ip, port) = (at.ip().to_string(), at.port().to_string());
             self.nodes[0].command(&["CLUSTER", "MEET", &ip, &port]).await?;
         }
         let all = format!("cluster_known_nodes:{}", 2 * SHARDS);
@@ -130,6 +158,18 @@ impl ClusterDeployment {
     /// The node that was started as the replica of this shard.
     pub fn replica(&self, shard: usize) -> &Server {
         &self.nodes[SHARDS + shard]
+    }
+
+    /// What the node with this number announces itself as, where nodes announce names.
+    #[must_use]
+    pub fn hostname(node: usize) -> String {
+        format!("node-{node}.cluster.test")
+    }
+
+    /// What the node with this number shows, where nodes speak TLS; clients are given the authority of any, and its client's pair.
+    #[must_use]
+    pub fn tls_files(&self, node: usize) -> Option<&TlsFiles> {
+        self.files.get(node)
     }
 
     /// A key that this shard had when the cluster was started, made of a tag and `name`: keys of one shard are all in one slot.
@@ -192,6 +232,49 @@ impl ClusterDeployment {
         source.command(&migrate).await?;
         Ok(true)
     }
+}
+
+/// A node at this address.
+fn plan(binary: &ServerBinary, addr: SocketAddr) -> ServerBuilder {
+    Server::builder(binary)
+        .on(addr)
+        .config_line("cluster-enabled yes")
+        .config_line("cluster-require-full-coverage no")
+        .config_line("cluster-replica-validity-factor 0")
+        .config_line("cluster-allow-replica-migration no")
+        .config_line(&format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
+        .config_line(&format!("cluster-announce-ip {}", addr.ip()))
+}
+
+/// Servers that cannot speak TLS announce their plain port. What speaks TLS for them is at that port of another address, to which
+/// only their names lead.
+fn plans_over_tls(binary: &ServerBinary, announced: Announced) -> io::Result<(Vec<ServerBuilder>, Vec<TlsFiles>)> {
+    let addresses = allocate_addresses(2 * SHARDS)?;
+    let tls_port = free_common_port(&addresses)?;
+    let fronts = allocate_at_port(2 * SHARDS, addresses[0].port())?;
+    let speaks_tls = binary.speaks_tls();
+    let (mut plans, mut files): (Vec<_>, Vec<TlsFiles>) = Default::default();
+    for (node, addr) in addresses.into_iter().enumerate() {
+        let name = match announced {
+            Announced::Names => ClusterDeployment::hostname(node),
+            Announced::Addresses => addr.ip().to_string(),
+        };
+        let own = match files.first() {
+            None => TlsFiles::create(&[&name])?,
+            Some(first) => first.of_another(&[&name])?,
+        };
+        let mut plan = plan(binary, addr).tls_or_front(tls_port, fronts[node], &own);
+        if speaks_tls {
+            plan = plan.config_line("tls-cluster yes").config_line("tls-replication yes");
+        }
+        if announced == Announced::Names {
+            plan = plan.config_line(&format!("cluster-announce-hostname {name}"));
+            plan = plan.config_line("cluster-preferred-endpoint-type hostname");
+        }
+        plans.push(plan);
+        files.push(own);
+    }
+    Ok((plans, files))
 }
 
 /// Valkey has its replicas confirm this, and refuses where one is late. To say it twice does no harm.

@@ -103,6 +103,12 @@ impl ServerBuilder {
         self.on(addr)
     }
 
+    /// The same, with the front, if there has to be one, at an address of its own: for servers that tell clients their plain port.
+    pub(super) fn tls_or_front(mut self, port: u16, front: SocketAddr, files: &TlsFiles) -> Self {
+        self.tls = Some(Wanted::new(port, files.server(), ClientCertificates::Required).or_front_at(front));
+        self
+    }
+
     /// Starts the server and waits until it answers, at most 10 s.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use crate::tls::{ClientCertificates, ServerFiles, TlsFront};
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     port: u16,
+    /// Where a front is, if it is not beside the server.
+    front: Option<SocketAddr>,
     files: ServerFiles,
     clients: ClientCertificates,
     pub(super) plain: Plain,
@@ -27,12 +29,17 @@ pub(super) enum Plain {
 
 impl Wanted {
     pub(super) fn new(port: u16, files: ServerFiles, clients: ClientCertificates) -> Self {
-        Self { port, files, clients, plain: Plain::Stays }
+        Self { port, front: None, files, clients, plain: Plain::Stays }
+    }
+
+    /// With a front, if there has to be one, at this address.
+    pub(super) fn or_front_at(self, front: SocketAddr) -> Self {
+        Self { front: Some(front), ..self }
     }
 
     /// At the port of the server's address, and nothing else.
     pub(super) fn alone(addr: SocketAddr, files: ServerFiles) -> Self {
-        Self { port: addr.port(), files, clients: ClientCertificates::Required, plain: Plain::Closed }
+        Self { plain: Plain::Closed, ..Self::new(addr.port(), files, ClientCertificates::Required) }
     }
 
     /// The lines of the configuration of a server that speaks TLS itself.
@@ -71,7 +78,7 @@ impl Secure {
             let lines = wanted.lines();
             return (Self::Itself(wanted), lines);
         }
-        let at = SocketAddr::new(addr.ip(), wanted.port);
+        let at = wanted.front.unwrap_or(SocketAddr::new(addr.ip(), wanted.port));
         (Self::Front(TlsFront::closed(at, addr, wanted.files, wanted.clients)), Vec::new())
     }
 
@@ -93,10 +100,10 @@ impl Secure {
         matches!(self, Self::Itself(Wanted { plain: Plain::Closed, .. }))
     }
 
-    fn port(&self) -> u16 {
+    fn addr(&self, server: SocketAddr) -> SocketAddr {
         match self {
-            Self::Itself(wanted) => wanted.port,
-            Self::Front(front) => front.addr().port(),
+            Self::Itself(wanted) => SocketAddr::new(server.ip(), wanted.port),
+            Self::Front(front) => front.addr(),
         }
     }
 }
@@ -105,7 +112,7 @@ impl Secure {
 impl Server {
     /// Where it speaks TLS, if it does.
     pub fn tls_addr(&self) -> Option<SocketAddr> {
-        self.secure().map(|secure| SocketAddr::new(self.addr().ip(), secure.port()))
+        self.secure().map(|secure| secure.addr(self.addr()))
     }
 
     /// Has it read its certificate, key and authority again; connections that exist stay.

@@ -1,6 +1,7 @@
 //! What a server and a client show each other, in files, as deployments have it: made once, and renewed under whoever uses it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use super::authority::{Authority, Issued};
@@ -10,7 +11,7 @@ use crate::directory::Dir;
 #[derive(Debug)]
 pub struct TlsFiles {
     dir: Dir,
-    authority: Authority,
+    authority: Arc<Authority>,
     names: Vec<String>,
 }
 
@@ -28,8 +29,20 @@ impl TlsFiles {
     /// # Errors
     /// As [`Authority::issue`], and where files cannot be written.
     pub fn create(names: &[&str]) -> io::Result<Self> {
+        Self::by(Arc::new(Authority::new()?), names)
+    }
+
+    /// Those of another server, whose certificate is for these names, by the same authority.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn of_another(&self, names: &[&str]) -> io::Result<Self> {
+        Self::by(Arc::clone(&self.authority), names)
+    }
+
+    fn by(authority: Arc<Authority>, names: &[&str]) -> io::Result<Self> {
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        let files = Self { dir: Dir::create()?, authority: Authority::new()?, names };
+        let files = Self { dir: Dir::create()?, authority, names };
         files.put(&files.ca_file(), &files.authority.pem())?;
         files.renew_server()?;
         files.renew_client()?;
@@ -98,7 +111,7 @@ impl TlsFiles {
     /// # Errors
     /// As [`create`](Self::create).
     pub fn renew_authority(&mut self) -> io::Result<()> {
-        self.authority = Authority::new()?;
+        self.authority = Arc::new(Authority::new()?);
         self.put(&self.ca_file(), &self.authority.pem())?;
         self.renew_server()?;
         self.renew_client()

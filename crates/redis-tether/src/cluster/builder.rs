@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use ractor::{Actor, ActorCell};
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::roster::Roster;
+use super::stats::Counts;
 use super::supervisor::{ClusterMsg, ClusterSupervisor};
 use super::survey::Surveyor;
 use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
@@ -20,7 +20,6 @@ use crate::config::{Config, ConfigError, Endpoint};
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
 use crate::resolve::Resolve;
-use crate::stats::Counter;
 use crate::tether::StartError;
 use crate::tether::means::Means;
 use crate::transport::Transport;
@@ -101,6 +100,13 @@ impl ClusterTetherBuilder {
         let Endpoint::Cluster(endpoint) = &self.config.endpoint else {
             return Err(ConfigError::no_cluster().into());
         };
+        if endpoint.is_one_address() {
+            tracing::warn!(
+                endpoint = %self.config.endpoint,
+                "one address is all that leads to the cluster: name its configuration endpoint, or several nodes, \
+                 or it is not found again once all nodes are replaced"
+            );
+        }
         let (endpoint, pacing) = (endpoint.clone(), self.config.recovery_settings()?.pacing);
         let brought = self.means.bring(&self.config).await?;
         let seed = brought.seed.unwrap_or_else(|| RandomState::new().hash_one(()));
@@ -122,8 +128,7 @@ impl ClusterTetherBuilder {
             tasks,
             ended,
             rng: Mutex::new(rng),
-            held: AtomicUsize::new(0),
-            redirections: Counter::default(),
+            counts: Counts::default(),
         });
         let spawned = match self.supervisor {
             Some(above) => Actor::spawn_linked(None, ClusterSupervisor, common.clone(), above).await,

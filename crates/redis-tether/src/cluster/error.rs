@@ -24,6 +24,9 @@ pub(crate) enum SurveyError {
     /// None of several could say it; here is what one of them met.
     #[error("none of {asked} nodes says who has which slots; {one}")]
     None { asked: usize, one: Box<SurveyError> },
+    /// Those who answered have missed what happened since.
+    #[error("those nodes that answer tell what was before")]
+    Outdated,
     /// The shard has handed all its slots over.
     #[error("the shard has no slots any more")]
     Dissolved,
@@ -42,7 +45,11 @@ impl SurveyError {
             SurveyError::NotACluster { .. } | SurveyError::NoSlots { .. } => true,
             SurveyError::Failed(error) => error.is_for_people(),
             SurveyError::None { one, .. } => one.is_for_people(),
-            SurveyError::NotFound(_) | SurveyError::Dissolved | SurveyError::TimedOut | SurveyError::Panicked => false,
+            SurveyError::NotFound(_)
+            | SurveyError::Outdated
+            | SurveyError::Dissolved
+            | SurveyError::TimedOut
+            | SurveyError::Panicked => false,
         }
     }
 

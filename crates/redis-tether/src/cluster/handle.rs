@@ -2,6 +2,8 @@
 //! and fails it as any handle does. What is left to do here is what only a cluster does: it sends commands elsewhere, and some of
 //! them go to several shards (`cluster/pieces.rs`).
 
+mod elsewhere;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Common;
 use super::journey::Journey;
-use super::redirection::{Place, Redirection};
+use super::redirection::Redirection;
 use super::roster::Roster;
 use crate::config::HoldMode;
 use crate::handle::command::{Demand, demand_of};
@@ -114,12 +116,19 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &journey).await?;
+            let place = self.place(next, &journey, || One(cmd).bytes()).await?;
             let handle = self.handle_at(place, &journey)?;
             let reply = match next {
                 To::Asked(_) => handle.run(Asking(cmd)).await,
                 To::Slot(_) | To::Shard(_) | To::Any => handle.run(One(cmd)).await,
             };
+            if let Err(error) = &reply
+                && self.is_of_a_shard_that_is_gone(error)
+                && journey.hop().await
+            {
+                next = to;
+                continue;
+            }
             let Some(redirection) = Redirection::of_reply(&reply) else { return reply };
             match self.redirected(place, to, &redirection, &mut journey).await {
                 Some(there) => next = there,
@@ -133,8 +142,15 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &journey).await?;
+            let place = self.place(next, &journey, || request.bytes()).await?;
             let reply = self.handle_at(place, &journey)?.run(request).await;
+            if let Err(error) = &reply
+                && self.is_of_a_shard_that_is_gone(error)
+                && journey.hop().await
+            {
+                next = to;
+                continue;
+            }
             let Some(redirection) = reply.as_ref().err().and_then(Redirection::of_transaction) else { return reply };
             let there = match redirection {
                 // `ASKING` allows one command and no transaction: the slot is on its way.
@@ -148,60 +164,13 @@ impl ClusterHandle {
         }
     }
 
-    /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
-    pub(super) async fn redirected(
+    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link; so many bytes wait with it.
+    pub(super) async fn place(
         &mut self,
-        from: usize,
         to: To,
-        redirection: &Redirection,
-        journey: &mut Journey,
-    ) -> Option<To> {
-        self.common.redirections.increment();
-        if !journey.hop().await {
-            return None;
-        }
-        let roster = Arc::clone(&self.roster);
-        let group = roster.layout.shards().get(from).map(|shard| &shard.group);
-        let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
-        let host = match (host.as_str(), group) {
-            ("", Some(group)) => &group.primary.host,
-            (host, _) => host,
-        };
-        let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
-        if let Redirection::Ask(_) = redirection {
-            // A node without slots of its own is in no layout: then the slot's move is waited for.
-            return match target {
-                Some(target) => Some(To::Asked(target)),
-                None => journey.wait().await.then_some(to),
-            };
-        }
-        self.common.surveyor.doubt();
-        match target {
-            Some(target) if target != from => return Some(To::Shard(target)),
-            Some(_) => self.demoted(from),
-            None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
-                self.demoted(from);
-            }
-            None => {
-                let surveyed = self.common.surveyor.fresh(Instant::now());
-                if let Some(due) = journey.due() {
-                    // Whatever comes of it, the command is sent by what is known then.
-                    let _ = timeout_at(due, surveyed).await;
-                }
-            }
-        }
-        Some(to)
-    }
-
-    /// The shard's link leads to a node that one of its own has succeeded.
-    fn demoted(&self, place: usize) {
-        if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
-            handle.report_moved();
-        }
-    }
-
-    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link.
-    pub(super) async fn place(&mut self, to: To, journey: &Journey) -> RedisResult<usize> {
+        journey: &Journey,
+        bytes: impl Fn() -> usize + Send,
+    ) -> RedisResult<usize> {
         let mut held = None;
         loop {
             self.refresh();
@@ -215,7 +184,7 @@ impl ClusterHandle {
             let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
             let reason = match self.policy_reason(over_at, journey) {
                 Some(reason) => reason,
-                None if held.is_none() => match self.common.hold() {
+                None if held.is_none() => match self.common.hold(bytes()) {
                     Some(place) => {
                         held = Some(place);
                         continue;
@@ -224,11 +193,7 @@ impl ClusterHandle {
                 },
                 None => {
                     let until = [over_at, journey.due()].into_iter().flatten().min();
-                    let changed = self.rosters.changed();
-                    let _ = match until {
-                        Some(until) => timeout_at(until, changed).await.is_ok(),
-                        None => changed.await.is_ok(),
-                    };
+                    self.news(until).await;
                     continue;
                 }
             };
@@ -289,11 +254,28 @@ impl ClusterHandle {
         }
     }
 
-    /// Takes over what the supervisor shows; handles of shards that stay are kept.
+    /// Takes over what the supervisor shows, if that is news.
     pub(super) fn refresh(&mut self) {
-        if !self.rosters.has_changed().unwrap_or(false) {
-            return;
+        if self.rosters.has_changed().unwrap_or(false) {
+            self.take_over();
         }
+    }
+
+    /// Waits for news and takes it over, or for that moment.
+    async fn news(&mut self, until: Option<Instant>) {
+        let changed = self.rosters.changed();
+        let is_news = match until {
+            Some(until) => timeout_at(until, changed).await.is_ok(),
+            None => changed.await.is_ok(),
+        };
+        // It counts as seen from now on.
+        if is_news {
+            self.take_over();
+        }
+    }
+
+    /// Handles of shards that stay are kept.
+    fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.handles);
         let shards = self.roster.layout.shards().iter().zip(&self.roster.tethers);
@@ -327,6 +309,7 @@ impl Common {
     }
 
     pub(super) fn fail_with(&self, outcome: Outcome, reason: Reason, cause: Option<String>) -> RedisError {
+        self.counts.failed(outcome);
         let facts = Facts { cause, ..Facts::new(outcome, reason, &self.endpoint) };
         crate::outcome::CommandError::new(facts).into()
     }

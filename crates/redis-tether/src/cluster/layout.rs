@@ -54,6 +54,11 @@ impl Layout {
         &self.shards
     }
 
+    /// Those of the shards that have any.
+    pub(crate) fn groups_with_slots(&self) -> impl Iterator<Item = &Group> {
+        self.shards.iter().map(|shard| &shard.group).filter(|group| !group.ranges.is_empty())
+    }
+
     /// The shard that has this slot, by its place among the shards.
     pub(crate) fn owner(&self, slot: Slot) -> Option<usize> {
         let place = self.table[usize::from(slot.number())];

@@ -13,8 +13,9 @@ use super::handle::{ClusterHandle, To, words};
 use super::journey::Journey;
 use super::merging::merge;
 use super::redirection::Redirection;
+use super::scan;
 use crate::handle::Asking;
-use crate::handle::request::Many;
+use crate::handle::request::{Many, One, Request};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 use crate::question::Fan;
 
@@ -73,7 +74,7 @@ impl ClusterHandle {
     pub(super) async fn scan(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let Some((cursor, words)) = scan::parse(cmd) else { return self.send(cmd, To::Any).await };
         let journey = Journey::new(self.policy);
-        self.place(To::Any, &journey).await?;
+        self.place(To::Any, &journey, || One(cmd).bytes()).await?;
         let (shards, at) = (self.roster.tethers.len(), scan::shard(cursor));
         if at >= shards {
             // There were more of them when it was begun.
@@ -121,13 +122,13 @@ impl ClusterHandle {
     ) -> RedisResult<Whole> {
         let journey = Journey::new(self.policy);
         // Until something is known, nobody can say who all of them are.
-        self.place(To::Any, &journey).await?;
-        let shards = self.roster.layout.shards();
-        let names = shards.iter().map(|shard| format!("{}:{}", shard.group.primary.host, shard.group.primary.port));
+        self.place(To::Any, &journey, || One(&cmd).bytes()).await?;
+        let shards = || self.roster.layout.groups_with_slots();
+        let names = shards().map(|group| format!("{}:{}", group.primary.host, group.primary.port));
         let names: Vec<String> = names.collect();
-        for shard in shards {
-            // By a slot of its own, so that it is followed wherever that goes; without any it would not be a shard.
-            let slot = shard.group.ranges.first().and_then(|(first, _)| Slot::new(*first));
+        for group in shards() {
+            // By a slot of its own, so that it is followed wherever that goes.
+            let slot = group.ranges.first().and_then(|(first, _)| Slot::new(*first));
             pieces.push(Piece::new(cmd.clone(), slot.map_or(To::Any, To::Slot)));
         }
         Ok(Whole::Merged { how, count: names.len(), places: vec![Vec::new(); names.len()], names })
@@ -161,7 +162,8 @@ impl ClusterHandle {
         for index in 0..pieces.len() {
             if pieces[index].answer.is_none() {
                 let to = pieces[index].to;
-                let place = self.place(to, journey).await.map_err(|error| self.told_of(error, pieces))?;
+                let bytes = || pieces.iter().map(|piece| One(&piece.cmd).bytes()).fold(0, usize::saturating_add);
+                let place = self.place(to, journey, bytes).await.map_err(|error| self.told_of(error, pieces))?;
                 let alone = matches!(to, To::Asked(_)).then_some(index);
                 batches.entry((place, alone)).or_default().push(index);
             }
@@ -186,7 +188,7 @@ impl ClusterHandle {
                 (place, indices, reply)
             });
         }
-        let mut failed: Option<RedisError> = None;
+        let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
         let mut elsewhere = Vec::new();
         while let Some((place, indices, reply)) = fan.next().await {
             match reply {
@@ -201,6 +203,10 @@ impl ClusterHandle {
                         pieces[index].answer = Some(value);
                     }
                 }
+                Err(error) if self.is_of_a_shard_that_is_gone(&error) => {
+                    indices.into_iter().for_each(|index| pieces[index].to = pieces[index].home);
+                    gone = Some(error);
+                }
                 // What may have been executed counts for more than what has not.
                 Err(error) if error.outcome() == Some(Outcome::Ambiguous) => failed = Some(error),
                 Err(error) => failed = failed.or(Some(error)),
@@ -212,6 +218,12 @@ impl ClusterHandle {
             return Err(self.told_of(error, pieces));
         }
         let mut round = Round::Answered;
+        if let Some(error) = gone {
+            if !journey.hop().await {
+                return Err(self.told_of(error, pieces));
+            }
+            round = Round::GoesOn;
+        }
         for (index, place, redirection) in elsewhere {
             let home = pieces[index].home;
             let there = match redirection {
@@ -312,91 +324,5 @@ fn cross_slot() -> RedisError {
         Ok(Value::ServerError(error)) => error.into(),
         Ok(_) => RedisError::from((redis::ErrorKind::Client, "keys in several slots")),
         Err(error) => error,
-    }
-}
-
-/// Cursors that know which shard they are at.
-mod scan {
-    use redis::{Cmd, Value};
-
-    /// Of a cursor, these bits are the server's own: more than its tables have buckets, the slot that some versions put in included.
-    const OWN_BITS: u32 = 52;
-
-    pub(super) fn shard(cursor: u64) -> usize {
-        usize::try_from(cursor >> OWN_BITS).unwrap_or(usize::MAX)
-    }
-
-    /// The cursor and all words of a command that has one. redis-rs's iterators keep theirs out of the arguments, so it is read from
-    /// what would be sent.
-    pub(super) fn parse(cmd: &Cmd) -> Option<(u64, Vec<Vec<u8>>)> {
-        let Ok(Value::Array(parts)) = redis::parse_redis_value(&cmd.get_packed_command()) else { return None };
-        let word = |part| match part {
-            Value::BulkString(word) => Some(word),
-            _ => None,
-        };
-        let words: Vec<Vec<u8>> = parts.into_iter().map(word).collect::<Option<_>>()?;
-        let cursor = std::str::from_utf8(words.get(1)?).ok()?.parse().ok()?;
-        Some((cursor, words))
-    }
-
-    /// The command as the server knows it.
-    pub(super) fn command(words: &[Vec<u8>], cursor: u64) -> Cmd {
-        let mut own = Cmd::new();
-        for (index, word) in words.iter().enumerate() {
-            match index {
-                1 => own.arg(cursor & ((1 << OWN_BITS) - 1)),
-                _ => own.arg(word),
-            };
-        }
-        own
-    }
-
-    /// Its answer, with the cursor that leads on, at the next shard where this one is through.
-    pub(super) fn read(reply: Value, shard: usize, shards: usize) -> Result<Value, &'static str> {
-        let Value::Array(parts) = reply else { return Ok(reply) };
-        let Ok([cursor, keys]) = <[Value; 2]>::try_from(parts) else { return Err("its answer is none of SCAN") };
-        let own = match &cursor {
-            Value::BulkString(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<u64>().ok()),
-            _ => None,
-        };
-        let own = own.filter(|own| own >> OWN_BITS == 0).ok_or("its cursor leaves no room for the shard")?;
-        let place = |shard: usize| (shard as u64) << OWN_BITS;
-        let next = match own {
-            0 if shard + 1 < shards => place(shard + 1),
-            0 => 0,
-            own => place(shard) | own,
-        };
-        Ok(self::reply(next, keys))
-    }
-
-    pub(super) fn reply(cursor: u64, keys: Value) -> Value {
-        Value::Array(vec![Value::BulkString(cursor.to_string().into_bytes()), keys])
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        fn next(own: u64, shard: usize) -> Option<u64> {
-            let Ok(Value::Array(parts)) = read(reply(own, Value::Array(vec![])), shard, 3) else { return None };
-            let Value::BulkString(text) = &parts[0] else { return None };
-            std::str::from_utf8(text).ok()?.parse().ok()
-        }
-
-        #[test]
-        fn cursors_lead_through_every_shard_and_end() {
-            let second = next(0, 0).expect("a cursor");
-            assert_eq!((shard(second), second != 0), (1, true));
-            let inside = next(77, 1).expect("a cursor");
-            assert_eq!(shard(inside), 1);
-            let mut cmd = redis::cmd("SCAN");
-            cmd.cursor_arg(inside).arg("COUNT").arg(5);
-            let (cursor, words) = parse(&cmd).expect("a cursor");
-            assert_eq!(cursor, inside);
-            let own = command(&words, cursor).get_packed_command();
-            assert_eq!(own, redis::cmd("SCAN").arg(77).arg("COUNT").arg(5).get_packed_command());
-            assert_eq!(next(0, 2), Some(0));
-            assert_eq!(next(1 << OWN_BITS, 0), None, "there is no room for it");
-        }
     }
 }

@@ -50,7 +50,7 @@ impl ShardSource {
         let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
         let primary = &group.primary;
         let query = Query::new(&primary.host, primary.port).with_max_age(max_age).with_lifetime(lifetime);
-        let places = self.surveyor.locate(query).await?;
+        let places = self.surveyor.locate_node(query).await?;
         let before = lock(&self.told).replace(primary.clone());
         let addresses = places.into_iter().map(Address::Tcp).collect();
         Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })

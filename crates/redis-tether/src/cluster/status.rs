@@ -16,7 +16,7 @@ use crate::tether::Tether;
 pub struct Shard {
     /// Its number, which it keeps through failovers and replacements of nodes.
     pub number: u32,
-    /// The slots that it has.
+    /// The slots that it has; none, if some are on their way to it.
     pub slots: Vec<RangeInclusive<u16>>,
     /// What keeps its link. Shut down, it is started again.
     pub tether: Tether,

@@ -113,7 +113,9 @@ impl Actor for ClusterSupervisor {
         let ended = state.tethers.iter().find(|(_, tether)| tether.actor().get_id() == who.get_id());
         if let Some(number) = ended.map(|(number, _)| *number).filter(|_| !state.is_ending) {
             tracing::warn!(shard = number, "the tether of a shard ended, and is started again");
-            state.tethers.remove(&number);
+            if let Some(ended) = state.tethers.remove(&number) {
+                state.common.counts.keep(&ended);
+            }
             state.mend_later(&myself);
         }
         Ok(())
@@ -192,7 +194,8 @@ impl ClusterState {
         for number in gone {
             if let Some(tether) = self.tethers.remove(&number) {
                 self.common.send(ClusterEvent::ShardRemoved { shard: number });
-                self.tasks.spawn(async move { tether.shutdown().await });
+                let common = self.common.clone();
+                self.tasks.spawn(async move { common.counts.see_off(tether).await });
             }
         }
     }
@@ -236,10 +239,11 @@ impl ClusterState {
         }
         self.common.end_commands();
         (self.surveys, self.news, self.mending) = (None, None, None);
-        let (tethers, myself) = (std::mem::take(&mut self.tethers), myself.clone());
+        let (tethers, myself, common) = (std::mem::take(&mut self.tethers), myself.clone(), self.common.clone());
         let mut shutdowns = tokio::task::JoinSet::new();
         for tether in tethers.into_values() {
-            shutdowns.spawn(async move { tether.shutdown().await });
+            let common = common.clone();
+            shutdowns.spawn(async move { common.counts.see_off(tether).await });
         }
         self.tasks.spawn(async move {
             while shutdowns.join_next().await.is_some() {}

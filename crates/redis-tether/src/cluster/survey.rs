@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis_tether_core::cluster::{Testimony, believed, has_majority};
+use redis_tether_core::cluster::{Group, Testimony, believed, has_majority, is_of_the_past};
 use redis_tether_core::pacing::{Pacing, PacingSettings};
 use redis_tether_core::{FailureKind, Lane};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::error::SurveyError;
+use super::guests::Guests;
 use super::layout::Layout;
 use super::testimony;
 use crate::config::{ClusterEndpoint, Config};
@@ -24,6 +25,7 @@ use crate::credentials::keyring::{Issued, Keyring};
 use crate::dial::{Connector, DialError};
 use crate::question::{Fan, Line, failed};
 use crate::resolve::{Query, Resolve, ResolveError};
+use crate::stats::Counter;
 
 /// After the first answer the others are waited for no longer than this: a node that is frozen is to hold up nobody.
 const GRACE: Duration = Duration::from_millis(50);
@@ -50,6 +52,8 @@ pub(crate) struct Surveyor {
     found: watch::Sender<Found>,
     wanted: Notify,
     is_doubted: AtomicBool,
+    guests: Guests,
+    surveys: Counter,
     /// Whose turn it is to be asked.
     turn: AtomicUsize,
 }
@@ -58,6 +62,8 @@ pub(crate) struct Surveyor {
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) layout: Arc<Layout>,
+    /// The latest configuration epoch of whoever said so.
+    epoch: u64,
     /// When the last survey began.
     begun: Option<Instant>,
     /// Why it told nothing.
@@ -81,7 +87,7 @@ impl Surveyor {
         turn: usize,
     ) -> Surveyor {
         let (connector, resolver) = (brought.connector.clone(), brought.resolver.clone());
-        let found = Found { layout: Arc::new(Layout::unknown()), begun: None, error: None };
+        let found = Found { layout: Arc::new(Layout::unknown()), epoch: 0, begun: None, error: None };
         Surveyor {
             config,
             endpoint,
@@ -91,12 +97,19 @@ impl Surveyor {
             found: watch::Sender::new(found),
             wanted: Notify::new(),
             is_doubted: AtomicBool::new(true),
+            guests: Guests::default(),
+            surveys: Counter::default(),
             turn: AtomicUsize::new(turn),
         }
     }
 
     pub(crate) fn found(&self) -> watch::Receiver<Found> {
         self.found.subscribe()
+    }
+
+    /// How many there were.
+    pub(crate) fn surveys(&self) -> u64 {
+        self.surveys.value()
     }
 
     pub(crate) fn layout(&self) -> Arc<Layout> {
@@ -107,6 +120,31 @@ impl Surveyor {
     pub(crate) fn doubt(&self) {
         self.is_doubted.store(true, Ordering::Relaxed);
         self.wanted.notify_one();
+    }
+
+    /// A command was sent to the node that is announced there, which may have no slot yet: it has a place in the layout from now on.
+    pub(crate) fn invite(&self, host: &str, port: u16) {
+        if self.guests.invite(host, port) {
+            self.found.send_if_modified(|found| self.learn(found, None));
+        }
+    }
+
+    /// Takes over who has which slots, or what stands, with those who have none. `false` if that is no news.
+    fn learn(&self, found: &mut Found, groups: Option<&[Group]>) -> bool {
+        let standing: Vec<Group>;
+        let groups = match groups {
+            Some(groups) => groups,
+            None => {
+                standing = found.layout.groups_with_slots().cloned().collect();
+                &standing
+            }
+        };
+        let news = found.layout.succeeded_by(&self.guests.beside(groups));
+        let is_news = news.is_some();
+        if let Some(layout) = news {
+            found.layout = Arc::new(layout);
+        }
+        is_news
     }
 
     /// What a survey tells that began no earlier than this. Its caller bounds the waiting. Cancel safe.
@@ -126,8 +164,16 @@ impl Surveyor {
         }
     }
 
+    /// Where the node is now that a cluster announces so.
+    pub(crate) async fn locate_node(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
+        let host = query.host.clone();
+        let places = self.locate(query).await?;
+        places.iter().for_each(|place| self.connector.announce(*place, &host));
+        Ok(places)
+    }
+
     /// Where a host is now.
-    pub(crate) async fn locate(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
+    async fn locate(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
         if let Ok(ip) = query.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(ip, query.port)]);
         }
@@ -146,6 +192,7 @@ impl Surveyor {
         let mut doubted_since = None;
         loop {
             let begun = Instant::now();
+            self.surveys.increment();
             let is_doubted = self.is_doubted.swap(false, Ordering::Relaxed);
             let outcome = self.survey(&mut lines, is_doubted).await;
             let earliest = match &outcome {
@@ -194,10 +241,8 @@ impl Surveyor {
             match outcome {
                 Ok(testimony) => {
                     found.error = None;
-                    let news = testimony.and_then(|testimony| found.layout.succeeded_by(&testimony.groups));
-                    if let Some(layout) = news {
-                        found.layout = Arc::new(layout);
-                    }
+                    self.learn(found, testimony.as_ref().map(|testimony| &*testimony.groups));
+                    found.epoch = testimony.map_or(found.epoch, |testimony| testimony.epoch);
                 }
                 Err(error) => found.error = Some(error),
             }
@@ -218,17 +263,19 @@ impl Surveyor {
         let Ok((testimony, line)) = self.question(at, Some(line)).await else { return false };
         lines.insert(at, line);
         let layout = self.layout();
-        layout.shards().iter().map(|shard| &shard.group).eq(&testimony.groups)
+        layout.groups_with_slots().eq(&testimony.groups)
     }
 
     async fn ask_around(&self, lines: &mut Lines) -> Result<Testimony, SurveyError> {
         let max_age = self.config.resolve.fast_interval;
         let mut fan = Fan::new();
         for (host, port) in self.nodes_to_ask() {
-            fan.add(async move { Report::Located(self.find(&host, port, 1, max_age).await) });
+            let places = self.locate_node(Query::new(&host, port).with_max_age(max_age));
+            fan.add(async move { Report::Located(self.some_of(places, 1).await) });
         }
         for seed in &self.endpoint.seeds {
-            fan.add(async { Report::Located(self.find(&seed.host, seed.port, ADDRESSES_ASKED, max_age).await) });
+            let places = self.locate(Query::new(&seed.host, seed.port).with_max_age(max_age));
+            fan.add(async move { Report::Located(self.some_of(places, ADDRESSES_ASKED).await) });
         }
         let (mut asked, mut testimonies, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         let mut until = None;
@@ -261,7 +308,21 @@ impl Surveyor {
         }
         drop(fan);
         lines.retain(|at, _| asked.contains(at));
-        believed(&testimonies).cloned().ok_or_else(|| SurveyError::of_all(errors))
+        let best = believed(&testimonies).cloned().ok_or_else(|| SurveyError::of_all(errors))?;
+        let is_told_by_most = has_majority(&testimonies, asked.len());
+        if !is_told_by_most && self.is_of_the_past(&best) {
+            return Err(SurveyError::Outdated);
+        }
+        Ok(best)
+    }
+
+    fn is_of_the_past(&self, testimony: &Testimony) -> bool {
+        let (layout, epoch) = {
+            let found = self.found.borrow();
+            (found.layout.clone(), found.epoch)
+        };
+        let known: Vec<Group> = layout.groups_with_slots().cloned().collect();
+        is_of_the_past(testimony, &known, epoch)
     }
 
     /// Some of the nodes that are known, others each time.
@@ -277,19 +338,13 @@ impl Surveyor {
         nodes
     }
 
-    /// Some of the places of this host, others each time.
-    async fn find(
+    /// Some of these places of a host, others each time.
+    async fn some_of(
         &self,
-        host: &str,
-        port: u16,
+        places: impl Future<Output = Result<Vec<SocketAddr>, SurveyError>>,
         most: usize,
-        max_age: Duration,
     ) -> Result<Vec<SocketAddr>, SurveyError> {
-        let mut places = match timeout(LOOKUP_PATIENCE, self.locate(Query::new(host, port).with_max_age(max_age))).await
-        {
-            Ok(places) => places?,
-            Err(_) => return Err(ResolveError::TimedOut { host: host.to_owned() }.into()),
-        };
+        let mut places = timeout(LOOKUP_PATIENCE, places).await.map_err(|_| SurveyError::TimedOut)??;
         if places.len() > most {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % places.len();
             places.rotate_left(turn);

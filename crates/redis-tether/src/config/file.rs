@@ -9,7 +9,7 @@ use super::draft::parse_db;
 use super::error::ConfigError;
 use super::password::Password;
 use super::settings::{
-    CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
+    ClusterNode, CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
 use super::table::{SETTINGS, Setting};
 use super::tls::{TlsSettings, TlsVerify};
@@ -134,6 +134,7 @@ read_in_place! {
     Endpoint: "endpoint", endpoint;
     Protocol: "protocol", protocol;
     Verify: "verify", verify;
+    ClusterNode: "cluster_node", cluster_node;
     HoldMode: "commands.hold", commands.hold;
     Retry: "commands.retry", commands.retry;
     CommandSettings: "commands", commands;

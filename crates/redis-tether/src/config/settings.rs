@@ -37,6 +37,20 @@ pub enum Verify {
     None,
 }
 
+/// What a [`Tether`](crate::Tether) makes of a server that turns out to be a node of a cluster whose slots are on several shards. One
+/// that has all slots to itself (a cluster of one shard, a serverless endpoint) is taken in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ClusterNode {
+    /// It is refused, with an error that says what to use instead. Shows only where `verify` has `HELLO` asked, and the user may
+    /// ask `+cluster|slots`; else `MOVED` is handed out, with the same advice. The default.
+    #[default]
+    Refuse,
+    /// It is taken as any server, and `MOVED` is handed out as it comes: for tools that mean this very node.
+    Accept,
+}
+
 /// What happens to a command that is issued while there is no link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]

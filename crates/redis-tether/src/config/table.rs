@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Config;
 use super::error::ConfigError;
 use super::secret_file::SecretFile;
-use super::settings::{HoldMode, Protocol, Retry, Verify};
+use super::settings::{ClusterNode, HoldMode, Protocol, Retry, Verify};
 use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
 
 /// A row of the table.
@@ -259,6 +259,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     secret_file!("password_file", password_file),
     word!("protocol", "protocol", protocol: Protocol),
     word!("verify", "verify", verify: Verify),
+    word!("cluster_node", "cluster_node", cluster_node: ClusterNode),
     span!("commands.deadline", "deadline", commands.deadline),
     word!("commands.hold", "hold", commands.hold: HoldMode),
     span!("commands.hold_window", "hold_window", commands.hold_window),

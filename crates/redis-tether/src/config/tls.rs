@@ -26,7 +26,8 @@ use super::error::ConfigError;
 #[non_exhaustive]
 pub struct TlsSettings {
     /// The name, or IP address, that the server's certificate must be for, and that the server is asked for (SNI); what
-    /// StackExchange.Redis calls `sslHost`. Default: the endpoint's host, without a trailing dot.
+    /// StackExchange.Redis calls `sslHost`. Default: the endpoint's host, without a trailing dot; of a node of a cluster the name or
+    /// address that it announces, or a name among the seeds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 

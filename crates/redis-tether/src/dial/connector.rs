@@ -3,6 +3,7 @@
 //! makes one connection, within bounds, and knows no commands. Where a peer will not speak as it should, it can find out
 //! whether that is because it speaks TLS, or because it does not.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +97,13 @@ impl Connector {
 
 #[cfg(feature = "tls-no-provider")]
 impl Connector {
+    /// A cluster calls the node at this address so, and its certificate may be for that.
+    pub(crate) fn announce(&self, address: SocketAddr, host: &str) {
+        if let Some(tls) = &self.tls {
+            tls.announce(address, host);
+        }
+    }
+
     fn speaks_tls(&self) -> bool {
         self.tls.is_some()
     }
@@ -129,6 +137,8 @@ impl Connector {
 
 #[cfg(not(feature = "tls-no-provider"))]
 impl Connector {
+    pub(crate) fn announce(&self, _: SocketAddr, _: &str) {}
+
     fn speaks_tls(&self) -> bool {
         false
     }

@@ -30,6 +30,8 @@ pub(crate) struct Verdict {
     pub(crate) role_word: Option<String>,
     /// It is reading its dataset and serves nothing yet.
     pub(crate) loading: bool,
+    /// It said that it is a node of a cluster.
+    pub(crate) is_of_cluster: bool,
     pub(crate) version: Option<String>,
     /// What it answered: at most what it was asked.
     pub(crate) level: VerifyLevel,
@@ -85,6 +87,7 @@ enum Account {
     Given {
         word: String,
         version: Option<String>,
+        is_of_cluster: bool,
     },
     /// Not now: a script keeps it busy, or the like. The same question may be answered the next time.
     NotNow,
@@ -128,9 +131,9 @@ impl Answers {
             Account::Given { .. } | Account::NotNow | Account::Loading => self.asked,
         };
         let loading = matches!(self.pong, Pong::Loading) || self.account == Account::Loading;
-        let (role_word, version) = match self.account {
-            Account::Given { word, version } => (Some(word), version),
-            Account::NotNow | Account::Loading | Account::Withheld => (None, None),
+        let (role_word, version, is_of_cluster) = match self.account {
+            Account::Given { word, version, is_of_cluster } => (Some(word), version, is_of_cluster),
+            Account::NotNow | Account::Loading | Account::Withheld => (None, None, false),
         };
         let said = role_word.as_deref().map_or(Role::Unknown, role_of);
         if role_word.as_deref() == Some("sentinel") {
@@ -143,13 +146,20 @@ impl Answers {
             Pong::Primary if said == Role::Unknown => Role::Primary,
             Pong::Primary | Pong::Fine | Pong::Loading => said,
         };
-        Ok(Verdict { role, role_word, loading, version, level })
+        Ok(Verdict { role, role_word, loading, is_of_cluster, version, level })
     }
 }
 
 impl Verdict {
     fn unasked() -> Verdict {
-        Verdict { role: Role::Unknown, role_word: None, loading: false, version: None, level: VerifyLevel::None }
+        Verdict {
+            role: Role::Unknown,
+            role_word: None,
+            loading: false,
+            is_of_cluster: false,
+            version: None,
+            level: VerifyLevel::None,
+        }
     }
 }
 
@@ -184,7 +194,7 @@ impl Account {
         match items.first().and_then(text) {
             None => Account::of_several(items),
             Some("server") => Account::of_hello(items.chunks_exact(2).map(|pair| (&pair[0], &pair[1]))),
-            Some(role) => Account::Given { word: role.to_owned(), version: None },
+            Some(role) => Account::Given { word: role.to_owned(), version: None, is_of_cluster: false },
         }
     }
 
@@ -197,7 +207,7 @@ impl Account {
         });
         match words.next().flatten() {
             Some(word) if words.all(|other| other == Some(word)) => {
-                Account::Given { word: word.to_owned(), version: None }
+                Account::Given { word: word.to_owned(), version: None, is_of_cluster: false }
             }
             _ => Account::Withheld,
         }
@@ -215,7 +225,10 @@ impl Account {
         }
         // A sentinel gives no role.
         match role.or(mode.filter(|mode| *mode == "sentinel")) {
-            Some(word) => Account::Given { word: word.to_owned(), version: version.map(str::to_owned) },
+            Some(word) => {
+                let is_of_cluster = mode == Some("cluster");
+                Account::Given { word: word.to_owned(), version: version.map(str::to_owned), is_of_cluster }
+            }
             None => Account::Withheld,
         }
     }

@@ -8,6 +8,7 @@ use redis::{Cmd, RedisResult, Value};
 use super::command::Demand;
 use super::flags::Words;
 use super::request::{Judgement, One, Request};
+use crate::dial::cluster::Membership;
 use crate::multiplexer::Wants;
 
 const ASKING: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
@@ -44,12 +45,12 @@ impl Request for Asking<'_> {
         }
     }
 
-    fn judge(self, reply: &RedisResult<Value>) -> Judgement {
-        One(self.0).judge(reply)
+    fn judge(self, reply: &RedisResult<Value>, from: Membership) -> Judgement {
+        One(self.0).judge(reply, from)
     }
 
-    fn handed_out(self, reply: RedisResult<Value>) -> RedisResult<Value> {
-        One(self.0).handed_out(reply)
+    fn handed_out(self, reply: RedisResult<Value>, from: Membership) -> RedisResult<Value> {
+        One(self.0).handed_out(reply, from)
     }
 
     fn words(&self) -> impl Iterator<Item = Words<'_>> {

@@ -8,6 +8,8 @@ use redis_tether_core::reply::{Asked, ErrorClass, Refusal, classify_for};
 
 use super::command::{Demand, MISCOUNTED, demand_of, demand_of_all};
 use super::flags::Words;
+use super::moved;
+use crate::dial::cluster::Membership;
 use crate::multiplexer::{Wants, encode_all};
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
@@ -31,10 +33,10 @@ pub(crate) trait Request: Copy + Send + Sync {
     /// Those replies, put together.
     fn reply(self, value: Value) -> Self::Reply;
 
-    fn judge(self, reply: &RedisResult<Self::Reply>) -> Judgement;
+    fn judge(self, reply: &RedisResult<Self::Reply>, from: Membership) -> Judgement;
 
     /// The reply as the caller gets it.
-    fn handed_out(self, reply: RedisResult<Self::Reply>) -> RedisResult<Self::Reply>;
+    fn handed_out(self, reply: RedisResult<Self::Reply>, from: Membership) -> RedisResult<Self::Reply>;
 
     /// What the commands are called.
     fn words(&self) -> impl Iterator<Item = Words<'_>>;
@@ -89,17 +91,20 @@ impl Request for One<'_> {
     }
 
     #[inline]
-    fn judge(self, reply: &RedisResult<Value>) -> Judgement {
+    fn judge(self, reply: &RedisResult<Value>, from: Membership) -> Judgement {
         match reply {
-            Ok(Value::ServerError(error)) => judge_error(asked(self.0), error),
+            Ok(Value::ServerError(error)) => judge_error(asked(self.0), error, from),
             Ok(_) => Judgement::Answer,
             Err(_) => Judgement::Answer,
         }
     }
 
     #[inline]
-    fn handed_out(self, reply: RedisResult<Value>) -> RedisResult<Value> {
-        reply
+    fn handed_out(self, reply: RedisResult<Value>, from: Membership) -> RedisResult<Value> {
+        match reply {
+            Ok(Value::ServerError(error)) => Ok(Value::ServerError(moved::explained(error, from))),
+            reply => reply,
+        }
     }
 
     fn words(&self) -> impl Iterator<Item = Words<'_>> {
@@ -145,27 +150,31 @@ impl Request for Many<'_> {
         }
     }
 
-    fn judge(self, reply: &RedisResult<Vec<Value>>) -> Judgement {
+    fn judge(self, reply: &RedisResult<Vec<Value>>, from: Membership) -> Judgement {
         match reply {
             // What runs of a transaction runs as a whole, so one refusal speaks for all.
             Ok(values) if self.pipeline.is_transaction() => match values.as_slice() {
-                [Value::ServerError(error)] => judge_error(Asked::Command, error),
+                [Value::ServerError(error)] => judge_error(Asked::Command, error, from),
                 [Value::Array(replies)] => judge_run(replies),
                 _ => Judgement::Answer,
             },
             // Replies that the caller did not want are not seen, and what they answered may have run.
             Ok(values) => {
                 let answered = self.pipeline.cmd_iter().skip(self.offset).zip(values);
-                judge_all(self.pipeline.len(), answered.filter_map(|(cmd, value)| Some((asked(cmd), error_of(value)?))))
+                let errors = answered.filter_map(|(cmd, value)| Some((asked(cmd), error_of(value)?)));
+                judge_all(self.pipeline.len(), errors, from)
             }
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => Self::judge_aborted(error),
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::ExecAbort) => {
+                Self::judge_aborted(error, from)
+            }
             Err(_) => Judgement::Answer,
         }
     }
 
     /// Where `EXEC` itself is refused, redis-rs would say of its answer that it is none.
-    fn handed_out(self, reply: RedisResult<Vec<Value>>) -> RedisResult<Vec<Value>> {
-        let values = reply?;
+    fn handed_out(self, reply: RedisResult<Vec<Value>>, from: Membership) -> RedisResult<Vec<Value>> {
+        let mut values = reply?;
+        moved::explain_all(&mut values, from);
         match values.as_slice() {
             [Value::ServerError(error)] if self.pipeline.is_transaction() => Err(error.clone().into()),
             _ => Ok(values),
@@ -188,18 +197,18 @@ impl Many<'_> {
     }
 
     /// The queueing of some commands was refused, so that nothing of the transaction ran.
-    fn judge_aborted(error: &RedisError) -> Judgement {
+    fn judge_aborted(error: &RedisError, from: Membership) -> Judgement {
         let Some(causes) = error.clone().into_server_errors() else { return Judgement::Answer };
         // Nothing ran yet, no script either.
-        judge_all(causes.len(), causes.iter().map(|(_, error)| (Asked::Command, error)))
+        judge_all(causes.len(), causes.iter().map(|(_, error)| (Asked::Command, error)), from)
     }
 }
 
 /// Sent again only if each of the `count` commands was refused.
-fn judge_all<'e>(count: usize, errors: impl Iterator<Item = (Asked, &'e ServerError)>) -> Judgement {
+fn judge_all<'e>(count: usize, errors: impl Iterator<Item = (Asked, &'e ServerError)>, from: Membership) -> Judgement {
     let (mut refused, mut refusal) = (0, None);
     for (asked, error) in errors {
-        let class = class_of(asked, error);
+        let class = class_from(from, asked, error);
         refused += usize::from(matches!(class, ErrorClass::Elsewhere(_) | ErrorClass::Shortly));
         refusal = refusal.or(class.refusal());
     }
@@ -217,8 +226,8 @@ fn judge_run(replies: &[Value]) -> Judgement {
     refusal.map_or(Judgement::Answer, Judgement::AnswerOfWrongServer)
 }
 
-fn judge_error(asked: Asked, error: &ServerError) -> Judgement {
-    match class_of(asked, error) {
+fn judge_error(asked: Asked, error: &ServerError, from: Membership) -> Judgement {
+    match class_from(from, asked, error) {
         ErrorClass::Elsewhere(refusal) => Judgement::Elsewhere(refusal),
         ErrorClass::Shortly => Judgement::Shortly,
         ErrorClass::Partial(Some(refusal)) => Judgement::HalfRun(refusal, words_of(error)),
@@ -229,6 +238,14 @@ fn judge_error(asked: Asked, error: &ServerError) -> Judgement {
 /// What the refusal of a transaction's `MULTI` says of the link, and its words.
 pub(super) fn judge_unbegun(error: &ServerError) -> (Option<Refusal>, String) {
     (class_of(Asked::Command, error).refusal(), words_of(error))
+}
+
+/// As [`class_of`], where `MOVED` may mean that another node has taken over.
+fn class_from(from: Membership, asked: Asked, error: &ServerError) -> ErrorClass {
+    if moved::means_a_successor(from, asked, error) {
+        return ErrorClass::Elsewhere(Refusal::Moved);
+    }
+    class_of(asked, error)
 }
 
 fn class_of(asked: Asked, error: &ServerError) -> ErrorClass {

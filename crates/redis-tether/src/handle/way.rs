@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, End};
 use super::request::{Judgement, Request, judge_unbegun};
+use crate::dial::cluster::Membership;
 use crate::dial::verify::VerifyLevel;
 use crate::gate::Baton;
 use crate::ledger::{Flight, Ledger};
@@ -25,6 +26,7 @@ pub(crate) struct Way {
     pub(crate) ledger: Arc<Ledger>,
     /// What the peer was found to answer.
     pub(crate) level: VerifyLevel,
+    membership: Membership,
     multiplexer: Multiplexer,
 }
 
@@ -74,8 +76,8 @@ pub(crate) struct LinkFacts {
 
 impl Way {
     pub(crate) fn over(link: &Link) -> Way {
-        let (ledger, level) = (Arc::clone(link.ledger()), link.verify_level());
-        Way { epoch: link.epoch(), ledger, level, multiplexer: link.multiplexer() }
+        let (ledger, level, membership) = (Arc::clone(link.ledger()), link.verify_level(), link.membership());
+        Way { epoch: link.epoch(), ledger, level, membership, multiplexer: link.multiplexer() }
     }
 
     /// Sends once, and hands the baton on as soon as the command is queued for the link. The flight is struck out when the reply
@@ -115,8 +117,8 @@ impl Way {
     #[inline]
     fn answered<R: Request>(&self, request: R, flight: &mut Flight, reply: RedisResult<R::Reply>) -> Carried<R::Reply> {
         flight.answered();
-        let judgement = request.judge(&reply);
-        let reply = request.handed_out(reply);
+        let judgement = request.judge(&reply, self.membership);
+        let reply = request.handed_out(reply, self.membership);
         match judgement {
             Judgement::Answer => Carried::Answer(reply),
             Judgement::AnswerOfWrongServer(refusal) => self.trouble(What::WrongServer(refusal, reply)),

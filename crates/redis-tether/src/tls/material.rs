@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::{fs, io};
 
-use tokio_rustls::rustls::client::Resumption;
 use tokio_rustls::rustls::client::danger::ServerCertVerifier;
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
 use super::anyone::AcceptAnyone;
+use super::whom::OrOneOf;
 use super::{TlsError, TlsParts};
 use crate::config::{TlsSettings, TlsVerify};
 
@@ -29,6 +30,8 @@ pub(super) struct Sources {
     /// As PEM, in place of a file.
     roots: Option<Vec<u8>>,
     provider: Arc<CryptoProvider>,
+    /// Names that a certificate may be for, beside the one that was asked for.
+    others: Vec<ServerName<'static>>,
 }
 
 /// What the files hold.
@@ -39,10 +42,14 @@ pub(super) struct Contents {
 }
 
 impl Sources {
-    pub(super) fn new(settings: TlsSettings, parts: TlsParts) -> Result<Sources, TlsError> {
+    pub(super) fn new(
+        settings: TlsSettings,
+        parts: TlsParts,
+        others: Vec<ServerName<'static>>,
+    ) -> Result<Sources, TlsError> {
         let default = || CryptoProvider::get_default().cloned().or_else(own_provider);
         let provider = parts.provider.or_else(default).ok_or(TlsError::NoProvider)?;
-        Ok(Sources { settings, roots: parts.roots, provider })
+        Ok(Sources { settings, roots: parts.roots, provider, others })
     }
 
     /// The files that may change.
@@ -72,7 +79,8 @@ impl Sources {
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider { problem: error.to_string() })?;
         let builder = match self.settings.verify {
-            TlsVerify::Full => builder.with_root_certificates(self.roots(contents)?),
+            TlsVerify::Full if self.others.is_empty() => builder.with_root_certificates(self.roots(contents)?),
+            TlsVerify::Full => builder.dangerous().with_custom_certificate_verifier(self.verifier(contents)?),
             TlsVerify::Insecure => {
                 let anyone: Arc<dyn ServerCertVerifier> = Arc::new(AcceptAnyone::new(Arc::clone(&self.provider)));
                 builder.dangerous().with_custom_certificate_verifier(anyone)
@@ -88,6 +96,13 @@ impl Sources {
         };
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(config)
+    }
+
+    /// The one that there would be by default, asked for several names.
+    fn verifier(&self, contents: &Contents) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
+        let builder = WebPkiServerVerifier::builder_with_provider(self.roots(contents)?, Arc::clone(&self.provider));
+        let verifier = builder.build().map_err(|error| TlsError::Provider { problem: error.to_string() })?;
+        Ok(Arc::new(OrOneOf::new(verifier, self.others.clone())))
     }
 
     fn roots(&self, contents: &Contents) -> Result<Arc<RootCertStore>, TlsError> {

@@ -8,6 +8,7 @@ use redis_tether_testkit::tls::{Authority, TlsFiles};
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::whom::{Whom, server_name};
 use super::{TlsError, TlsParts, TlsStage};
 use crate::config::TlsSettings;
 
@@ -22,8 +23,12 @@ fn settings(files: &TlsFiles) -> TlsSettings {
     settings.with_client_certificate(files.client_cert_file(), files.client_key_file())
 }
 
+fn redis() -> Whom {
+    Whom::Named(server_name("redis").expect("a name"))
+}
+
 fn stage(settings: &TlsSettings) -> Result<TlsStage, TlsError> {
-    TlsStage::new(settings, Some("redis"), TlsParts::default())
+    TlsStage::new(settings, redis(), TlsParts::default())
 }
 
 fn refusal(settings: &TlsSettings) -> TlsError {
@@ -83,8 +88,8 @@ fn roots_that_are_handed_in_go_before_the_file() {
     let roots = |pem: &str| TlsParts { roots: Some(pem.as_bytes().to_vec()), provider: None };
     let pem = Authority::new().expect("an authority").pem();
     let settings = TlsSettings::new().with_ca_file("/does/not/exist.pem");
-    assert!(TlsStage::new(&settings, None, roots(&pem)).is_ok());
-    let error = TlsStage::new(&settings, None, roots("nothing")).err();
+    assert!(TlsStage::new(&settings, Whom::TheAddress, roots(&pem)).is_ok());
+    let error = TlsStage::new(&settings, Whom::TheAddress, roots("nothing")).err();
     assert!(matches!(error, Some(TlsError::Roots { .. })), "{error:?}");
 }
 

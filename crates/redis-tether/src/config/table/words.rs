@@ -1,6 +1,6 @@
 //! The words of those settings that are one of a few: how each is written, and what is understood.
 
-use crate::config::settings::{HoldMode, Protocol, Retry, Verify};
+use crate::config::settings::{ClusterNode, HoldMode, Protocol, Retry, Verify};
 use crate::config::tls::TlsVerify;
 
 impl Protocol {
@@ -37,6 +37,21 @@ impl Verify {
 
     pub(in crate::config) fn from_word(word: &str) -> Option<Self> {
         [Self::Auto, Self::Hello, Self::Role, Self::Ping, Self::None].into_iter().find(|verify| verify.word() == word)
+    }
+}
+
+impl ClusterNode {
+    pub(in crate::config) const WORDS: &'static str = "refuse or accept";
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Refuse => "refuse",
+            Self::Accept => "accept",
+        }
+    }
+
+    pub(in crate::config) fn from_word(word: &str) -> Option<Self> {
+        [Self::Refuse, Self::Accept].into_iter().find(|wanted| wanted.word() == word)
     }
 }
 

@@ -239,7 +239,7 @@ fn each_row_of_the_table_is_its_own_field() {
     for setting in SETTINGS {
         let mut config = Config::default();
         let path = if setting.name.ends_with("_file") { "/7m" } else { "7m" };
-        let candidates = [path, "77", "resp3", "ping", "fail_fast", "read_only", "insecure"];
+        let candidates = [path, "77", "resp3", "ping", "fail_fast", "read_only", "insecure", "accept"];
         let set = candidates.iter().any(|text| setting.parse(&mut config, text).is_ok());
         assert!(set, "{} takes none of the candidates", setting.name);
         let changed = serde_json::to_value(&config).expect("plain data");

@@ -1,0 +1,90 @@
+//! Where a command goes next that a shard would not run: where the node says, to whoever has the slot by what is known then, or to the
+//! heir of a shard that is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::RedisError;
+use tokio::time::{Instant, timeout_at};
+
+use super::{ClusterHandle, To};
+use crate::cluster::journey::Journey;
+use crate::cluster::redirection::{Place, Redirection};
+use crate::outcome::{Outcome, OutcomeExt, Reason};
+
+/// How long it takes at most until a node that is new has a tether, if it gets one.
+const INVITATION: Duration = Duration::from_millis(100);
+
+impl ClusterHandle {
+    /// It was held by a shard that has handed all its slots over meanwhile, and ended.
+    pub(in crate::cluster) fn is_of_a_shard_that_is_gone(&self, error: &RedisError) -> bool {
+        let told = error.command_error().map(|error| (error.outcome(), error.reason()));
+        told == Some((Outcome::NotSent, Reason::Stopped)) && !self.common.rosters.borrow().has_ended
+    }
+
+    /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
+    pub(in crate::cluster) async fn redirected(
+        &mut self,
+        from: usize,
+        to: To,
+        redirection: &Redirection,
+        journey: &mut Journey,
+    ) -> Option<To> {
+        self.common.counts.redirections.increment();
+        if !journey.hop().await {
+            return None;
+        }
+        let roster = Arc::clone(&self.roster);
+        let group = roster.layout.shards().get(from).map(|shard| &shard.group);
+        let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
+        let host = match (host.as_str(), group) {
+            ("", Some(group)) => &group.primary.host,
+            (host, _) => host,
+        };
+        let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
+        if let Redirection::Ask(_) = redirection {
+            return match target {
+                Some(target) => Some(To::Asked(target)),
+                None => self.invite(host, *port, to, journey).await,
+            };
+        }
+        self.common.surveyor.doubt();
+        match target {
+            Some(target) if target != from => return Some(To::Shard(target)),
+            Some(_) => self.demoted(from),
+            None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
+                self.demoted(from);
+            }
+            None => {
+                let surveyed = self.common.surveyor.fresh(Instant::now());
+                if let Some(due) = journey.due() {
+                    // Whatever comes of it, the command is sent by what is known then.
+                    let _ = timeout_at(due, surveyed).await;
+                }
+            }
+        }
+        Some(to)
+    }
+
+    /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
+    async fn invite(&mut self, host: &str, port: u16, to: To, journey: &mut Journey) -> Option<To> {
+        self.common.surveyor.invite(host, port);
+        let until = Instant::now() + INVITATION;
+        let until = journey.due().map_or(until, |due| due.min(until));
+        while Instant::now() < until {
+            let target = self.roster.layout.led_from(host, port);
+            if let Some(target) = target.filter(|target| self.roster.tethers[*target].is_some()) {
+                return Some(To::Asked(target));
+            }
+            self.news(Some(until)).await;
+        }
+        journey.wait().await.then_some(to)
+    }
+
+    /// The shard's link leads to a node that one of its own has succeeded.
+    fn demoted(&self, place: usize) {
+        if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
+            handle.report_moved();
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! What is counted of a cluster: what its shards count, those that are gone included, and what happens between them. Pure
+//! bookkeeping; nothing is decided by a count.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::config::CommandSettings;
+use crate::lock::lock;
+use crate::outcome::Outcome;
+use crate::stats::{Counter, Counters, Stats};
+use crate::tether::Tether;
+
+/// What has been counted since the cluster was started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct ClusterStats {
+    /// The sum over all shards, with the commands that were held or failed before they came to any. A command that is sent
+    /// elsewhere may be counted at each shard that it came to.
+    pub total: Stats,
+    /// Times that a node has sent a command elsewhere (`MOVED`, `ASK`).
+    pub redirections: u64,
+    /// Surveys of the slots.
+    pub surveys: u64,
+}
+
+/// What is counted outside of the shards.
+#[derive(Default)]
+pub(super) struct Counts {
+    own: Counters,
+    pub(super) redirections: Counter,
+    /// Of tethers that have ended.
+    past: Mutex<Option<Stats>>,
+    /// Those that are ending, by the order in which they began to.
+    ending: Mutex<BTreeMap<u64, Tether>>,
+    held: AtomicUsize,
+    held_bytes: AtomicUsize,
+}
+
+impl Counts {
+    pub(super) fn stats(&self, shards: impl Iterator<Item = Stats>, surveys: u64) -> ClusterStats {
+        let mut total = Stats::of(&self.own);
+        total.held_now = self.held.load(Ordering::Relaxed) as u64;
+        let ending: Vec<Stats> = lock(&self.ending).values().map(Tether::stats).collect();
+        let past = *lock(&self.past);
+        for stats in shards.chain(ending).chain(past) {
+            total = total.joined_by(&stats, u64::saturating_add);
+        }
+        ClusterStats { total, redirections: self.redirections.value(), surveys }
+    }
+
+    /// Sees the tether of a shard that is gone to its end.
+    pub(super) async fn see_off(&self, tether: Tether) {
+        let place = {
+            let mut ending = lock(&self.ending);
+            let place = ending.last_key_value().map_or(0, |(last, _)| last + 1);
+            ending.insert(place, tether.clone());
+            place
+        };
+        tether.shutdown().await;
+        lock(&self.ending).remove(&place);
+        self.keep(&tether);
+    }
+
+    /// Keeps the counts of a tether that has ended.
+    pub(super) fn keep(&self, tether: &Tether) {
+        let ended = Stats { held_now: 0, ..tether.stats() };
+        let mut past = lock(&self.past);
+        *past = Some(past.map_or(ended, |past| past.joined_by(&ended, u64::saturating_add)));
+    }
+
+    pub(super) fn failed(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::NotSent => self.own.not_sent.increment(),
+            Outcome::Refused => self.own.refused.increment(),
+            Outcome::Ambiguous => self.own.ambiguous.increment(),
+        }
+    }
+
+    /// Room for a command of this size that has to wait for somebody to have its slot, if there is any. To be given back.
+    pub(super) fn hold(&self, bytes: usize, most: &CommandSettings) -> bool {
+        let held = self.held.fetch_add(1, Ordering::Relaxed);
+        let held_bytes = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = held < most.max_held && held_bytes.saturating_add(bytes) <= most.max_held_bytes;
+        if has_room {
+            self.own.held.increment();
+        } else {
+            self.give_back(bytes);
+        }
+        has_room
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(1, Ordering::Relaxed);
+        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn held_commands_are_bounded_in_number_and_in_bytes() {
+        let (counts, mut most) = (Counts::default(), CommandSettings::default());
+        (most.max_held, most.max_held_bytes) = (2, 10);
+        assert!(counts.hold(6, &most));
+        assert!(!counts.hold(5, &most), "bytes");
+        assert!(counts.hold(4, &most));
+        assert!(!counts.hold(0, &most), "number");
+        counts.give_back(6);
+        assert!(counts.hold(6, &most), "leaving makes room");
+        let stats = counts.stats(std::iter::empty(), 3);
+        assert_eq!(
+            (stats.total.held, stats.total.held_now, stats.surveys),
+            (3, 2, 3),
+            "who found no room was not held"
+        );
+    }
+}

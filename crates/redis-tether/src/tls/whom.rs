@@ -1,0 +1,195 @@
+//! Whom a certificate must be for. Most endpoints have one name. The nodes of a cluster may each have a certificate for the name or
+//! the address that they announce, or one for the configuration endpoint in common, as managed services do; which of the two it
+//! is nobody says, so either will do.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use redis_tether_core::Address;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+use super::TlsError;
+use crate::config::{Config, Endpoint};
+
+/// So many nodes are remembered: more than a cluster has. What is forgotten is announced again before the next dial.
+const CAPACITY: usize = 4096;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) enum Whom {
+    /// For this name, whoever is dialled.
+    Named(ServerName<'static>),
+    /// For the address that is dialled.
+    TheAddress,
+    /// For what the node was announced as, or one of the names through which the cluster is found.
+    Announced { names: BTreeMap<SocketAddr, ServerName<'static>>, seeds: Vec<ServerName<'static>> },
+}
+
+impl Whom {
+    pub(super) fn of(config: &Config, settled: Option<&str>) -> Result<Whom, TlsError> {
+        Ok(match (settled, &config.endpoint) {
+            (Some(name), _) => Whom::Named(server_name(name)?),
+            (None, Endpoint::Tcp { host, .. }) => Whom::Named(server_name(host)?),
+            (None, Endpoint::Cluster(cluster)) => {
+                let named = cluster.seeds.iter().filter(|seed| seed.host.parse::<IpAddr>().is_err());
+                let seeds = named.map(|seed| server_name(&seed.host)).collect::<Result<_, _>>()?;
+                Whom::Announced { names: BTreeMap::new(), seeds }
+            }
+            // Sentinels and the servers that they name have no name in common.
+            (None, Endpoint::Unix { .. } | Endpoint::Sentinel(_)) => Whom::TheAddress,
+        })
+    }
+
+    /// The names that a certificate may be for in place of the one that was asked for.
+    pub(super) fn others(&self) -> Vec<ServerName<'static>> {
+        match self {
+            Whom::Announced { seeds, .. } => seeds.clone(),
+            Whom::Named(_) | Whom::TheAddress => Vec::new(),
+        }
+    }
+
+    /// The node at this address is called so by its cluster.
+    pub(super) fn announce(&mut self, address: SocketAddr, host: &str) {
+        let Whom::Announced { names, .. } = self else { return };
+        // One that no certificate can have is none.
+        let Ok(name) = server_name(host) else { return };
+        if names.len() >= CAPACITY && !names.contains_key(&address) {
+            names.clear();
+        }
+        names.insert(address, name);
+    }
+
+    /// The name to ask the peer at this address for; `None` if there is none.
+    pub(super) fn at(&self, address: &Address) -> Option<ServerName<'static>> {
+        match (self, address) {
+            (Whom::Named(name), _) => Some(name.clone()),
+            (Whom::Announced { names, seeds }, Address::Tcp(address)) => {
+                let known = names.get(address).or(seeds.first()).cloned();
+                Some(known.unwrap_or_else(|| ServerName::from(address.ip())))
+            }
+            (Whom::TheAddress, Address::Tcp(address)) => Some(ServerName::from(address.ip())),
+            (Whom::TheAddress | Whom::Announced { .. }, _) => None,
+        }
+    }
+}
+
+/// Certificates have names without the dot that makes one absolute in DNS.
+pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(ServerName::from(ip));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name)
+}
+
+/// Verifies as another verifier does, and takes a certificate that is for one of these names in place of the one asked for.
+#[derive(Debug)]
+pub(super) struct OrOneOf {
+    verifier: Arc<dyn ServerCertVerifier>,
+    others: Vec<ServerName<'static>>,
+}
+
+impl OrOneOf {
+    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>, others: Vec<ServerName<'static>>) -> OrOneOf {
+        OrOneOf { verifier, others }
+    }
+}
+
+impl ServerCertVerifier for OrOneOf {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verify = |name: &ServerName<'_>| {
+            self.verifier.verify_server_cert(certificate, intermediates, name, ocsp_response, now)
+        };
+        let outcome = verify(name);
+        let Err(Error::InvalidCertificate(problem)) = &outcome else { return outcome };
+        if !matches!(problem, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) {
+            return outcome;
+        }
+        self.others.iter().find_map(|other| verify(other).ok()).map_or(outcome, Ok)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ClusterSeed;
+
+    fn asked(whom: &Whom, address: &str) -> String {
+        let address = Address::Tcp(address.parse().expect("an address"));
+        whom.at(&address).expect("a name").to_str().into_owned()
+    }
+
+    fn cluster(seeds: &[&str], settled: Option<&str>) -> Whom {
+        let config = Config::cluster(seeds.iter().map(|host| ClusterSeed::new(*host, 6379)));
+        Whom::of(&config, settled).expect("names")
+    }
+
+    #[test]
+    fn a_node_is_asked_for_what_it_is_announced_as() {
+        let mut whom = cluster(&["10.0.0.9", "clustercfg.example.", "other.example"], None);
+        let node = "10.0.0.1:6379".parse().expect("an address");
+        assert_eq!(asked(&whom, "10.0.0.1:6379"), "clustercfg.example");
+        whom.announce(node, "node-1.example");
+        assert_eq!(
+            (asked(&whom, "10.0.0.1:6379"), asked(&whom, "10.0.0.1:6380")),
+            ("node-1.example".into(), "clustercfg.example".into())
+        );
+        whom.announce(node, "10.0.0.1");
+        assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
+        whom.announce(node, "no name at all");
+        assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
+        assert_eq!(whom.others().len(), 2, "the names among the seeds will do as well");
+    }
+
+    #[test]
+    fn a_name_that_is_set_goes_before_everything() {
+        let mut whom = cluster(&["clustercfg.example"], Some("common.example"));
+        whom.announce("10.0.0.1:6379".parse().expect("an address"), "node-1.example");
+        assert_eq!(asked(&whom, "10.0.0.1:6379"), "common.example");
+        assert!(whom.others().is_empty());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut whom = cluster(&["10.0.0.9"], None);
+        for number in 0..=CAPACITY {
+            let place = SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 6379));
+            whom.announce(place, "node.example");
+        }
+        let Whom::Announced { names, .. } = &whom else { panic!("a cluster") };
+        assert!(names.len() <= CAPACITY, "{}", names.len());
+        assert_eq!(asked(&whom, "10.0.0.9:6379"), "10.0.0.9", "an address has no other name");
+    }
+}

@@ -1,0 +1,81 @@
+//! Nodes that say who has which slots, and should not be believed, or not in everything.
+
+use redis_tether::ClusterTether;
+use redis_tether::redis::AsyncCommands;
+use redis_tether_testkit::Reply;
+use tokio::time::sleep;
+
+use super::world::{Entry, FIRST, HALVES, SECOND, World, addr, announced, ms};
+
+/// Which node is asked for a key.
+async fn asked(world: &World, tether: &ClusterTether, key: &str) -> Vec<usize> {
+    let before: Vec<u64> = world.nodes.iter().map(|node| node.commands("GET")).collect();
+    tether.handle().get::<_, Option<u32>>(key).await.expect("an answer");
+    (0..before.len()).filter(|node| world.nodes[*node].commands("GET") > before[*node]).collect()
+}
+
+fn entry(first: i64, last: i64, node: Reply) -> Reply {
+    Reply::Array(vec![Reply::Int(first), Reply::Int(last), node])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_not_told_is_that_of_whoever_was_asked() {
+    let world = World::new(2);
+    let other = announced(&addr(1).ip().to_string(), "id1");
+    world.says_raw(0, vec![entry(0, 8191, announced("", "id0")), entry(8192, 16383, other)], "ok", 1);
+    world.nodes[1].crash();
+    world.name(&[0]);
+    let tether = world.start(world.config()).await;
+    assert_eq!(asked(&world, &tether, FIRST).await, [0]);
+    world.nodes[1].restart();
+    assert_eq!(asked(&world, &tether, SECOND).await, [1]);
+    tether.shutdown().await;
+}
+
+/// It has just met the others and does not know yet what one of them is called: the others do.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_one_node_does_not_know() {
+    let world = World::new(3);
+    let known = announced(&addr(0).ip().to_string(), "id0");
+    world.says_raw(2, vec![entry(0, 8191, known), entry(8192, 16383, announced("?", "id1"))], "ok", 1);
+    let tether = world.serving().await;
+    assert_eq!((asked(&world, &tether, FIRST).await, asked(&world, &tether, SECOND).await), (vec![0], vec![1]));
+    tether.shutdown().await;
+}
+
+/// No cluster has that for long; whoever is asked in vain sends on.
+#[tokio::test(start_paused = true)]
+async fn slots_that_two_have() {
+    let world = World::new(2);
+    world.all_say(&[Entry(0, 16383, 0, None), Entry(8192, 16383, 1, None), Entry(9000, 8000, 0, None)], 1);
+    let tether = world.serving().await;
+    assert_eq!(asked(&world, &tether, FIRST).await, [0]);
+    assert_eq!(asked(&world, &tether, SECOND).await.len(), 1);
+    tether.shutdown().await;
+}
+
+/// The others are frozen, and the one that answers has missed what happened: what is known stays.
+#[tokio::test(start_paused = true)]
+async fn a_map_that_is_older_than_what_is_known() {
+    let world = World::new(4);
+    let swapped = [Entry(0, 8191, 2, Some(0)), Entry(8192, 16383, 1, None)];
+    world.all_say(&swapped, 5);
+    let tether = world.serving().await;
+    assert_eq!(asked(&world, &tether, FIRST).await, [2]);
+    world.says(3, &HALVES, 4);
+    for node in 0..3 {
+        world.nodes[node].answer("CLUSTER", Some(Reply::error("ERR not now")));
+    }
+    let surveys = tether.stats().surveys;
+    sleep(ms(10_000)).await;
+    assert!(tether.stats().surveys > surveys + 2, "it went on asking");
+    assert_eq!(asked(&world, &tether, FIRST).await, [2], "node 0 was before that");
+    // What most say counts, whatever its number.
+    for node in 0..3 {
+        world.nodes[node].answer("CLUSTER", None);
+    }
+    world.all_say(&HALVES, 4);
+    sleep(ms(10_000)).await;
+    assert_eq!(asked(&world, &tether, FIRST).await, [0]);
+    tether.shutdown().await;
+}
