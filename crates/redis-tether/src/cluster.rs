@@ -36,6 +36,7 @@ pub use self::handle::ClusterHandle;
 pub use self::status::{ClusterNotReady, ClusterStatus, Shard};
 
 pub(crate) use self::error::SurveyError;
+pub(crate) use self::layout::Layout;
 pub(crate) use self::shard::{ShardSource, Whereabouts};
 
 use self::roster::Roster;

@@ -338,6 +338,7 @@ mod multiplexer;
 mod outcome;
 mod patience;
 mod question;
+mod replicas;
 mod resolve;
 mod sentinel;
 mod shared;
@@ -353,8 +354,9 @@ pub use cluster::{
 };
 pub use config::{
     ClusterEndpoint, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT,
-    DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password, Protocol,
-    ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
+    DetectionSettings, DialSettings, Endpoint, Fallback, HoldMode, LaneSettings, PacingSettings, Password, Protocol,
+    ReplicaSettings, ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify,
+    Verify,
 };
 pub use credentials::{CredentialSource, Credentials, CredentialsError, Occasion, credentials_fn};
 pub use dedicated::{Dedicated, Loss, Lost};
@@ -363,6 +365,7 @@ pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
 pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};
+pub use replicas::{NoReplica, Replica, ReplicaHandle};
 #[cfg(feature = "hickory")]
 pub use resolve::HickoryResolver;
 pub use resolve::{Query, Resolve, ResolveError, StaticResolver, SystemResolver, resolve_fn};

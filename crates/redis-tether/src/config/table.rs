@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::error::ConfigError;
+use super::replicas::Fallback;
 use super::secret_file::SecretFile;
 use super::settings::{HoldMode, Protocol, Retry, Verify};
 use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
@@ -301,6 +302,18 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     },
     span!("drain_timeout", "drain_timeout", drain_timeout),
+    word!("replicas.fallback", "replica_fallback", replicas.fallback: Fallback),
+    Setting {
+        name: "replicas.host",
+        short: "replica_host",
+        value: Value::Text {
+            read: |config| config.replicas.shown_host(),
+            write: |config, host| config.replicas.set_host(host),
+            problem: |config| config.replicas.problem(),
+            expected: "a host name or an IP address",
+        },
+    },
+    count!("replicas.port", "replica_port", replicas.port: u16, 1, 65_535),
     Setting {
         name: "tls.server_name",
         short: "tls_server_name",

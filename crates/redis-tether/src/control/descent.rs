@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::Control;
 use crate::dial::verify::VerifyLevel;
+use crate::dial::wanted::Wanted;
 use crate::event::Event;
 use crate::ledger::FlightKind;
 use crate::lineage::Lineage;
@@ -51,7 +52,8 @@ impl Descent {
 /// Asks the server of `link`, if it stands such questions, and tells what follows.
 pub(super) async fn look(control: &Control, link: &Link) {
     // The proxies that lower levels are for hang up on what they do not know.
-    if link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
+    // A replica takes over the history of whoever it follows, and loses nothing of an application's by that.
+    if control.wanted != Wanted::Primary || link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
         return;
     }
     let Some(lineage) = ask(control, link).await else { return };

@@ -1,4 +1,4 @@
-//! The ping-probe child of one live link: it asks the server every few seconds whether it still is the primary, and
+//! The ping-probe child of one live link: it asks the server every few seconds whether it still is what is wanted, and
 //! watches over silence in between. It reports to its `Connection`, decides nothing, and dies with the link. A peer that
 //! stands no question at all is not asked, and then silence is all that it watches.
 
@@ -21,7 +21,8 @@ use super::renewal;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
-use crate::dial::verify::{Verdict, VerifyError, VerifyLevel, verify};
+use crate::dial::verify::{Verdict, VerifyError, VerifyLevel};
+use crate::dial::wanted::Wanted;
 use crate::event::Detector;
 use crate::gate::Gate;
 use crate::ledger::FlightKind;
@@ -142,7 +143,7 @@ async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
             continue;
         }
         // Boxed, since it is large, and there but for a moment.
-        let message = Box::pin(probe(link, detection)).await;
+        let message = Box::pin(probe(link, args.control.wanted, detection)).await;
         bells.answered.notify_waiters();
         // Whoever asked meanwhile gets this answer. Before the look at the gate: it is closed before anybody asks because of
         // that, so whoever is missed here is either told or asks once more.
@@ -174,17 +175,17 @@ fn may_ask(link: &Link) -> bool {
 /// Asks once. No answer in time is a suspicion, if nothing else was read for as long as silence must last. While the peer goes
 /// on with other replies, or a blocking command explains why it does not, or it was us who slept, the probe waits on; but
 /// not for longer than until the next one.
-async fn probe(link: &Link, detection: &DetectionSettings) -> Option<ConnectionMsg> {
+async fn probe(link: &Link, wanted: Wanted, detection: &DetectionSettings) -> Option<ConnectionMsg> {
     let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
     let mut multiplexer = link.multiplexer();
-    let mut answer = pin!(verify(&mut multiplexer, link.verify_level()));
+    let mut answer = pin!(wanted.verify(&mut multiplexer, link.verify_level()));
     let mut due = asked + detection.probe_timeout;
     while due <= asked + detection.probe_interval {
         if let Ok(answer) = timeout_at(due, answer.as_mut()).await {
             flight.answered();
             drop(flight);
             link.ledger().vouch();
-            return answered(link.epoch(), answer);
+            return answered(link.epoch(), wanted, answer);
         }
         if due.elapsed() < Settings::STALL
             && let Some(silent_for) = link.ledger().found_unanswered(asked, detection.suspect_after)
@@ -205,14 +206,13 @@ fn later(link: &Link, asked: Instant, window: Duration) -> Instant {
     }
 }
 
-fn answered(epoch: Epoch, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
+fn answered(epoch: Epoch, wanted: Wanted, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
     // A link that ended says so itself, and what the peer did not understand it did at least answer.
     let verdict = answer.ok()?;
-    Some(match (verdict.role, verdict.loading) {
-        (Role::Replica, _) => unfit(epoch, "the server says that it is a replica"),
-        (_, true) => unfit(epoch, "the server is loading its dataset"),
-        (Role::Primary, false) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
-        (Role::Unknown, false) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },
+    Some(match (wanted.unfit(&verdict), verdict.role) {
+        (Some(reason), _) => unfit(epoch, reason),
+        (None, Role::Primary | Role::Replica) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
+        (None, Role::Unknown) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },
     })
 }
 

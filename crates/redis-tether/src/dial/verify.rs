@@ -29,6 +29,8 @@ pub(crate) struct Verdict {
     pub(crate) role_word: Option<String>,
     /// It is reading its dataset and serves nothing yet.
     pub(crate) loading: bool,
+    /// Of a replica: whether it has its primary. `None` where it did not say.
+    pub(crate) in_sync: Option<bool>,
     pub(crate) version: Option<String>,
     /// What it answered: at most what it was asked.
     pub(crate) level: VerifyLevel,
@@ -98,6 +100,8 @@ enum Pong {
     /// It refuses writes for a reason that only a primary has.
     Primary,
     Replica,
+    /// A replica without its primary, which may not serve what it has.
+    Orphan,
 }
 
 impl Answers {
@@ -135,17 +139,19 @@ impl Answers {
             return Err(VerifyError::Failed(Rejection { kind: FailureKind::Config, detail }));
         }
         let role = match self.pong {
-            Pong::Replica => Role::Replica,
+            Pong::Replica | Pong::Orphan => Role::Replica,
             Pong::Primary if said == Role::Unknown => Role::Primary,
             Pong::Primary | Pong::Fine | Pong::Loading => said,
         };
-        Ok(Verdict { role, role_word, loading: matches!(self.pong, Pong::Loading), version, level })
+        let in_sync = matches!(self.pong, Pong::Orphan).then_some(false);
+        Ok(Verdict { role, role_word, loading: matches!(self.pong, Pong::Loading), in_sync, version, level })
     }
 }
 
 impl Verdict {
     fn unasked() -> Verdict {
-        Verdict { role: Role::Unknown, role_word: None, loading: false, version: None, level: VerifyLevel::None }
+        let (role, level) = (Role::Unknown, VerifyLevel::None);
+        Verdict { role, role_word: None, loading: false, in_sync: None, version: None, level }
     }
 }
 
@@ -216,6 +222,7 @@ impl Pong {
         match (rejection.kind, error.code()) {
             (FailureKind::Auth | FailureKind::MaxClients, _) => Err(VerifyError::Failed(rejection)),
             (FailureKind::Loading, _) => Ok(Pong::Loading),
+            (FailureKind::NotPrimary, "MASTERDOWN") => Ok(Pong::Orphan),
             (FailureKind::NotPrimary, _) => Ok(Pong::Replica),
             // It cannot save, or has too few replicas; both are looked at on primaries only. Another one is not to be had.
             (_, "MISCONF" | "NOREPLICAS") => Ok(Pong::Primary),

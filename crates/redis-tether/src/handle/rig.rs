@@ -113,7 +113,8 @@ impl Rig {
         let ledger = Ledger::new(epoch(number), Arc::clone(self.gate()), self.recorder.clone());
         let stream = LedgerStream::new(Box::new(ours), Arc::clone(&ledger));
         let (multiplexer, driver) = Multiplexer::start(stream, &TaskTracker::new());
-        let verdict = Verdict { role: Role::Primary, role_word: None, loading: false, version: None, level };
+        let verdict =
+            Verdict { role: Role::Primary, role_word: None, loading: false, in_sync: None, version: None, level };
         let address = Address::Unix(PathBuf::from("/rig"));
         Arc::new(Link::new(address, &verdict, ledger, multiplexer, driver))
     }
