@@ -221,7 +221,7 @@ impl Control {
         let mut is_first = false;
         let replicas = self.replicas.get_or_init(|| {
             is_first = true;
-            Arc::new(ReplicaSet::new(self.config.clone(), &self.shared))
+            Arc::new(ReplicaSet::new(self.config.clone(), self.shared.clone()))
         });
         if self.gate().has_stopped() {
             // The end may have passed them by.

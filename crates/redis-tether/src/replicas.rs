@@ -21,14 +21,13 @@ use self::source::Place;
 use crate::config::Config;
 use crate::lock::lock;
 use crate::shared::Shared;
-use crate::stats::Counters;
 use crate::tether::Tether;
 
 /// The replicas of one tether. Its control side keeps it, handles look at its [`Roster`].
 pub(crate) struct ReplicaSet {
     config: Arc<Config>,
-    endpoint: Arc<str>,
-    counters: Arc<Counters>,
+    /// Of the tether whose replicas they are.
+    of: Arc<Shared>,
     members: Mutex<Members>,
     rosters: watch::Sender<Arc<Roster>>,
     /// Something gives cause to ask who the replicas are.
@@ -75,15 +74,19 @@ impl Seat {
     fn serves(&self) -> bool {
         self.shared.gate.is_open()
     }
+
+    /// What it has grows old.
+    fn is_stale(&self) -> bool {
+        self.shared.is_stale.load(Ordering::Relaxed)
+    }
 }
 
 impl ReplicaSet {
-    pub(crate) fn new(config: Arc<Config>, shared: &Shared) -> ReplicaSet {
+    pub(crate) fn new(config: Arc<Config>, of: Arc<Shared>) -> ReplicaSet {
         let roster = Roster { seats: Vec::new(), none_since: Some(Instant::now()), error: None, has_ended: false };
         ReplicaSet {
             config,
-            endpoint: shared.endpoint.clone(),
-            counters: shared.counters.clone(),
+            of,
             members: Mutex::new(Members::default()),
             rosters: watch::Sender::new(Arc::new(roster)),
             doubted: Notify::new(),

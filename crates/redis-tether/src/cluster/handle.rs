@@ -225,10 +225,14 @@ impl ClusterHandle {
                 None => {
                     let until = [over_at, journey.due()].into_iter().flatten().min();
                     let changed = self.rosters.changed();
-                    let _ = match until {
+                    let has_changed = match until {
                         Some(until) => timeout_at(until, changed).await.is_ok(),
                         None => changed.await.is_ok(),
                     };
+                    if has_changed {
+                        // Waiting has marked as seen what it saw.
+                        self.take_over();
+                    }
                     continue;
                 }
             };
@@ -289,11 +293,14 @@ impl ClusterHandle {
         }
     }
 
-    /// Takes over what the supervisor shows; handles of shards that stay are kept.
     pub(super) fn refresh(&mut self) {
-        if !self.rosters.has_changed().unwrap_or(false) {
-            return;
+        if self.rosters.has_changed().unwrap_or(false) {
+            self.take_over();
         }
+    }
+
+    /// Takes over what the supervisor shows; handles of shards that stay are kept.
+    fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.handles);
         let shards = self.roster.layout.shards().iter().zip(&self.roster.tethers);

@@ -4,6 +4,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -21,7 +22,7 @@ use super::renewal;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
-use crate::dial::verify::{Verdict, VerifyError, VerifyLevel};
+use crate::dial::verify::{Sync, Verdict, VerifyError, VerifyLevel};
 use crate::dial::wanted::Wanted;
 use crate::event::Detector;
 use crate::gate::Gate;
@@ -131,7 +132,7 @@ async fn beside(args: &ProbeArgs) {
 
 /// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.
 async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
-    let (link, detection) = (&args.link, &args.control.config.detection);
+    let link = &args.link;
     while !link.ledger().is_dead() {
         tokio::select! {
             biased;
@@ -143,7 +144,7 @@ async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
             continue;
         }
         // Boxed, since it is large, and there but for a moment.
-        let message = Box::pin(probe(link, args.control.wanted, detection)).await;
+        let message = Box::pin(probe(link, Terms::of(&args.control))).await;
         bells.answered.notify_waiters();
         // Whoever asked meanwhile gets this answer. Before the look at the gate: it is closed before anybody asks because of
         // that, so whoever is missed here is either told or asks once more.
@@ -172,10 +173,27 @@ fn may_ask(link: &Link) -> bool {
     link.verify_level() > VerifyLevel::None
 }
 
+/// What a probe goes by.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    wanted: Wanted,
+    detection: &'a DetectionSettings,
+    /// Where it is noted that a replica has lost its primary.
+    is_stale: &'a AtomicBool,
+}
+
+impl Terms<'_> {
+    fn of(control: &Control) -> Terms<'_> {
+        let (detection, is_stale) = (&control.config.detection, &control.shared.is_stale);
+        Terms { wanted: control.wanted, detection, is_stale }
+    }
+}
+
 /// Asks once. No answer in time is a suspicion, if nothing else was read for as long as silence must last. While the peer goes
 /// on with other replies, or a blocking command explains why it does not, or it was us who slept, the probe waits on; but
 /// not for longer than until the next one.
-async fn probe(link: &Link, wanted: Wanted, detection: &DetectionSettings) -> Option<ConnectionMsg> {
+async fn probe(link: &Link, terms: Terms<'_>) -> Option<ConnectionMsg> {
+    let Terms { wanted, detection, .. } = terms;
     let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
     let mut multiplexer = link.multiplexer();
     let mut answer = pin!(wanted.verify(&mut multiplexer, link.verify_level()));
@@ -185,7 +203,7 @@ async fn probe(link: &Link, wanted: Wanted, detection: &DetectionSettings) -> Op
             flight.answered();
             drop(flight);
             link.ledger().vouch();
-            return answered(link.epoch(), wanted, answer);
+            return answered(link.epoch(), terms, answer);
         }
         if due.elapsed() < Settings::STALL
             && let Some(silent_for) = link.ledger().found_unanswered(asked, detection.suspect_after)
@@ -206,10 +224,13 @@ fn later(link: &Link, asked: Instant, window: Duration) -> Instant {
     }
 }
 
-fn answered(epoch: Epoch, wanted: Wanted, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
+fn answered(epoch: Epoch, terms: Terms<'_>, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
     // A link that ended says so itself, and what the peer did not understand it did at least answer.
     let verdict = answer.ok()?;
-    Some(match (wanted.unfit(&verdict), verdict.role) {
+    if terms.wanted != Wanted::Primary {
+        terms.is_stale.store(verdict.sync == Some(Sync::Down), Ordering::Relaxed);
+    }
+    Some(match (terms.wanted.unfit(&verdict), verdict.role) {
         (Some(reason), _) => unfit(epoch, reason),
         (None, Role::Primary | Role::Replica) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
         (None, Role::Unknown) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },

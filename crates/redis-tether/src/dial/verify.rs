@@ -29,11 +29,22 @@ pub(crate) struct Verdict {
     pub(crate) role_word: Option<String>,
     /// It is reading its dataset and serves nothing yet.
     pub(crate) loading: bool,
-    /// Of a replica: whether it has its primary. `None` where it did not say.
-    pub(crate) in_sync: Option<bool>,
+    /// Of a replica: how it is with its primary. `None` where it did not say.
+    pub(crate) sync: Option<Sync>,
     pub(crate) version: Option<String>,
     /// What it answered: at most what it was asked.
     pub(crate) level: VerifyLevel,
+}
+
+/// How a replica is with its primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sync {
+    /// It follows it.
+    Up,
+    /// It has lost it, or is still catching up: what it has grows old.
+    Down,
+    /// It has lost it, and serves nothing until it has it again.
+    Refusing,
 }
 
 /// Why a server could not be asked.
@@ -143,15 +154,15 @@ impl Answers {
             Pong::Primary if said == Role::Unknown => Role::Primary,
             Pong::Primary | Pong::Fine | Pong::Loading => said,
         };
-        let in_sync = matches!(self.pong, Pong::Orphan).then_some(false);
-        Ok(Verdict { role, role_word, loading: matches!(self.pong, Pong::Loading), in_sync, version, level })
+        let sync = matches!(self.pong, Pong::Orphan).then_some(Sync::Refusing);
+        Ok(Verdict { role, role_word, loading: matches!(self.pong, Pong::Loading), sync, version, level })
     }
 }
 
 impl Verdict {
     fn unasked() -> Verdict {
         let (role, level) = (Role::Unknown, VerifyLevel::None);
-        Verdict { role, role_word: None, loading: false, in_sync: None, version: None, level }
+        Verdict { role, role_word: None, loading: false, sync: None, version: None, level }
     }
 }
 

@@ -5,7 +5,7 @@ use redis::{Pipeline, Value};
 use redis_tether_core::{Address, FailureKind, Role};
 
 use super::DialError;
-use super::verify::{Verdict, VerifyError, VerifyLevel, verify};
+use super::verify::{Sync, Verdict, VerifyError, VerifyLevel, verify};
 use crate::multiplexer::Multiplexer;
 use crate::question::text;
 
@@ -32,9 +32,9 @@ impl Wanted {
         level: VerifyLevel,
     ) -> Result<Verdict, VerifyError> {
         let mut verdict = verify(multiplexer, level).await?;
-        let is_open = self != Wanted::Primary && verdict.role == Role::Replica && verdict.in_sync.is_none();
+        let is_open = self != Wanted::Primary && verdict.role == Role::Replica && verdict.sync.is_none();
         if is_open && verdict.level > VerifyLevel::Ping {
-            verdict.in_sync = is_in_sync(multiplexer).await?;
+            verdict.sync = sync(multiplexer).await?;
         }
         Ok(verdict)
     }
@@ -59,31 +59,36 @@ impl Wanted {
                 Some((FailureKind::NotReplica, role("primary")))
             }
             _ if verdict.loading => Some((FailureKind::Loading, String::new())),
-            (Wanted::Replica | Wanted::ReplicaOfShard, _) if verdict.in_sync == Some(false) => {
+            (Wanted::Replica | Wanted::ReplicaOfShard, _)
+                if matches!(verdict.sync, Some(Sync::Down | Sync::Refusing)) =>
+            {
                 Some((FailureKind::OutOfSync, "its link to the primary is down".to_owned()))
             }
             _ => None,
         }
     }
 
-    /// What is against a peer that was fit before, in a few words.
+    /// What is against a peer that was fit before, in a few words. A replica that has lost its primary since is as good as any while
+    /// the primary is down, and that is not decided here.
     pub(crate) fn unfit(self, verdict: &Verdict) -> Option<&'static str> {
-        Some(match self.ruled_out_by(verdict)?.0 {
-            FailureKind::NotPrimary => "the server says that it is a replica",
-            FailureKind::NotReplica => "the server says that it is a primary",
-            FailureKind::OutOfSync => "the replica has lost its primary",
-            _ => "the server is loading its dataset",
-        })
+        match self.ruled_out_by(verdict)?.0 {
+            FailureKind::NotPrimary => Some("the server says that it is a replica"),
+            FailureKind::NotReplica => Some("the server says that it is a primary"),
+            FailureKind::OutOfSync if verdict.sync == Some(Sync::Down) => None,
+            FailureKind::OutOfSync => Some("the replica has lost its primary, and serves nothing without it"),
+            _ => Some("the server is loading its dataset"),
+        }
     }
 }
 
 /// `ROLE` tells it, and is answered by a replica that serves nothing else; where it is denied nothing is known.
-async fn is_in_sync(multiplexer: &mut Multiplexer) -> Result<Option<bool>, VerifyError> {
+async fn sync(multiplexer: &mut Multiplexer) -> Result<Option<Sync>, VerifyError> {
     let mut question = Pipeline::with_capacity(1);
     question.cmd("ROLE");
     let replies = multiplexer.ask(&question).await.ok_or(VerifyError::Closed)?;
     let Some(Value::Array(fields)) = replies.first() else { return Ok(None) };
-    Ok(fields.get(STATE).and_then(text).map(|state| state == "connected"))
+    let state = fields.get(STATE).and_then(text);
+    Ok(state.map(|state| if state == "connected" { Sync::Up } else { Sync::Down }))
 }
 
 #[cfg(test)]
@@ -92,7 +97,7 @@ mod tests {
 
     fn verdict(role: Role) -> Verdict {
         let level = VerifyLevel::Hello;
-        Verdict { role, role_word: None, loading: false, in_sync: None, version: None, level }
+        Verdict { role, role_word: None, loading: false, sync: None, version: None, level }
     }
 
     fn kind(wanted: Wanted, verdict: &Verdict) -> Option<FailureKind> {
@@ -116,11 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_without_its_primary_is_no_use() {
-        let orphan = Verdict { in_sync: Some(false), ..verdict(Role::Replica) };
-        assert_eq!(kind(Wanted::Replica, &orphan), Some(FailureKind::OutOfSync));
-        assert_eq!(Wanted::Replica.unfit(&orphan), Some("the replica has lost its primary"));
-        let fed = Verdict { in_sync: Some(true), ..verdict(Role::Replica) };
-        assert_eq!((kind(Wanted::Replica, &fed), Wanted::Replica.unfit(&fed)), (None, None));
+    fn a_replica_without_its_primary_is_not_begun_with_and_left_where_it_serves_nothing() {
+        let with = |sync| Verdict { sync: Some(sync), ..verdict(Role::Replica) };
+        let out = Some(FailureKind::OutOfSync);
+        let cases = [(Sync::Up, None, true), (Sync::Down, out, true), (Sync::Refusing, out, false)];
+        for (sync, refused, stays) in cases {
+            let verdict = with(sync);
+            assert_eq!(kind(Wanted::Replica, &verdict), refused, "{sync:?}");
+            assert_eq!(Wanted::Replica.unfit(&verdict).is_none(), stays, "{sync:?}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -84,6 +85,7 @@ impl Rig {
             endpoint: Arc::from("redis:6379"),
             refusals: recorder.clone(),
             flags: Flags::default(),
+            is_stale: AtomicBool::new(false),
         };
         Rig { shared: Arc::new(shared), recorder }
     }
@@ -114,7 +116,7 @@ impl Rig {
         let stream = LedgerStream::new(Box::new(ours), Arc::clone(&ledger));
         let (multiplexer, driver) = Multiplexer::start(stream, &TaskTracker::new());
         let verdict =
-            Verdict { role: Role::Primary, role_word: None, loading: false, in_sync: None, version: None, level };
+            Verdict { role: Role::Primary, role_word: None, loading: false, sync: None, version: None, level };
         let address = Address::Unix(PathBuf::from("/rig"));
         Arc::new(Link::new(address, &verdict, ledger, multiplexer, driver))
     }

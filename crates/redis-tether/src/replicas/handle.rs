@@ -37,8 +37,9 @@ use crate::shared::Shared;
 /// - The replicas are those that the primary itself tells of (`ROLE`, else `INFO replication`), that the sentinels or the cluster know
 ///   as well, or that a reader endpoint names ([`replicas.host`](crate::ReplicaSettings::host)).
 /// - Each has a link of its own, on which it is asked, when that is made and at every probe, whether it is a replica, is not loading its
-///   dataset, and has its primary. One that is promoted, falls out of sync, or is suspect or lost, gets no reads until that is
-///   over. How far behind it is, is not asked.
+///   dataset, and has its primary. One that is promoted, suspect or lost gets no reads until that is over. One that loses its
+///   primary gets none while another has it, or the primary itself serves: so reads go on through an outage of the primary, as old
+///   as that. How far behind a replica is that has its primary, is not asked.
 /// - A read that one of them refuses, or that provably did not reach it, goes to the next. One that was in flight when a replica was lost
 ///   fails as [`Ambiguous`](Outcome::Ambiguous), unless the policy has it sent again ([`Retry`]): then to the next.
 /// - Where none serves, the read goes to the primary, or is held until one does: within the hold window and the deadline, as
@@ -125,7 +126,7 @@ impl ReplicaHandle {
         let roster = self.set.rosters.borrow().clone();
         let member = |seat: &super::Seat| {
             let status = seat.board.status().borrow().clone();
-            Replica { name: seat.place.to_string().into(), status }
+            Replica { name: seat.place.to_string().into(), status, in_sync: !seat.is_stale() }
         };
         roster.seats.iter().map(member).collect()
     }
@@ -144,7 +145,7 @@ impl ReplicaHandle {
             Ok(Ok(roster)) if !roster.has_ended => {}
             _ => {
                 let reason = self.cause().unwrap_or_else(|| "the tether has ended, or knows of none".to_owned());
-                let (endpoint, waited) = (self.set.endpoint.clone(), begun.elapsed());
+                let (endpoint, waited) = (self.set.of.endpoint.clone(), begun.elapsed());
                 return Err(NoReplica { endpoint, waited, reason: reason.into() });
             }
         }
@@ -176,13 +177,13 @@ impl ReplicaHandle {
                         Some(error) if is_for_the_next(error) => {}
                         Some(error) if self.tries_again(error, retries) => {
                             retries += 1;
-                            self.set.counters.retried.increment();
+                            self.set.of.counters.retried.increment();
                         }
                         _ => return reply,
                     }
                 }
                 To::Primary => {
-                    self.set.counters.fallbacks.increment();
+                    self.set.of.counters.fallbacks.increment();
                     self.primary.set_policy(self.policy.deadline(left));
                     return self.primary.run(request).await;
                 }
@@ -222,14 +223,24 @@ impl ReplicaHandle {
         Ok(to)
     }
 
+    /// The freshest answer that is to be had: of a replica that has its primary, of the primary, of a replica that has lost it.
     fn next_in_turn(&self) -> To {
         let seats = &self.roster.seats;
         let turn = self.set.turn.fetch_add(1, Ordering::Relaxed);
-        let in_turn = (0..seats.len()).map(|step| turn.wrapping_add(step) % seats.len());
-        match (in_turn.into_iter().find(|place| seats[*place].serves()), self.set.config.replicas.fallback) {
-            (Some(place), _) => To::Replica(place),
-            (None, Fallback::Primary) => To::Primary,
-            (None, Fallback::None) => To::Nobody,
+        let mut stale = None;
+        for place in (0..seats.len()).map(|step| turn.wrapping_add(step) % seats.len()) {
+            let seat = &seats[place];
+            match (seat.serves(), seat.is_stale()) {
+                (true, false) => return To::Replica(place),
+                (true, true) => stale = stale.or(Some(place)),
+                (false, _) => {}
+            }
+        }
+        match (self.set.config.replicas.fallback, stale) {
+            (Fallback::Primary, _) if self.set.of.gate.is_open() => To::Primary,
+            (_, Some(place)) => To::Replica(place),
+            (Fallback::Primary, None) => To::Primary,
+            (Fallback::None, None) => To::Nobody,
         }
     }
 
@@ -252,7 +263,10 @@ impl ReplicaHandle {
             *held = held.take().or_else(|| self.set.hold());
             if held.is_some() {
                 let until = over_at.map_or(due, |over_at| over_at.min(due));
-                let _ = timeout_at(until, self.rosters.changed()).await;
+                // Waiting has marked as seen what it saw.
+                if timeout_at(until, self.rosters.changed()).await.is_ok() {
+                    self.take_over();
+                }
                 return Ok(());
             }
             Reason::HoldFull
@@ -260,11 +274,14 @@ impl ReplicaHandle {
         Err(self.fail(Outcome::NotSent, reason, self.cause()))
     }
 
-    /// Takes over what is shown; the handles of replicas that stay are kept.
     fn refresh(&mut self) {
-        if !self.rosters.has_changed().unwrap_or(false) {
-            return;
+        if self.rosters.has_changed().unwrap_or(false) {
+            self.take_over();
         }
+    }
+
+    /// Takes over what is shown; the handles of replicas that stay are kept.
+    fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.handles);
         let of_it = |seat: &super::Seat| {
@@ -289,8 +306,8 @@ impl ReplicaHandle {
             Reason::HoldWindowPassed | Reason::FailFast => self.roster.none_since.map(|since| since.elapsed()),
             _ => None,
         };
-        self.set.counters.not_sent.increment();
-        let facts = Facts { cause, down_for, ..Facts::new(outcome, reason, &self.set.endpoint) };
+        self.set.of.counters.not_sent.increment();
+        let facts = Facts { cause, down_for, ..Facts::new(outcome, reason, &self.set.of.endpoint) };
         CommandError::new(facts).into()
     }
 }
@@ -322,7 +339,7 @@ impl ConnectionLike for ReplicaHandle {
 impl fmt::Debug for ReplicaHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplicaHandle")
-            .field("endpoint", &self.set.endpoint)
+            .field("endpoint", &self.set.of.endpoint)
             .field("replicas", &self.roster.seats.len())
             .field("policy", &self.policy)
             .finish_non_exhaustive()

@@ -13,6 +13,8 @@ pub struct Replica {
     pub name: Arc<str>,
     /// How its link is. Reads go to it while the phase is [`Connected`](Phase::Connected).
     pub status: Status,
+    /// Whether it had its primary when it was asked last. Where it would not say, it is taken to have.
+    pub in_sync: bool,
 }
 
 impl Replica {

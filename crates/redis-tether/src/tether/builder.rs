@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ractor::{Actor, ActorCell};
 #[cfg(feature = "tls-no-provider")]
@@ -144,6 +145,7 @@ impl TetherBuilder {
             endpoint: name,
             refusals: reports.clone(),
             flags: Flags::default(),
+            is_stale: AtomicBool::new(false),
         });
         let (wanted, shard) = match whole {
             Some(Whole::Cluster(shard)) => (Wanted::Primary, Some(shard)),
