@@ -9,8 +9,10 @@ mod handle;
 mod journey;
 mod layout;
 mod merging;
+mod messenger;
 mod pieces;
 mod redirection;
+mod replicas;
 mod roster;
 mod shard;
 mod status;
@@ -33,6 +35,7 @@ use tokio_util::task::TaskTracker;
 pub use self::builder::ClusterTetherBuilder;
 pub use self::event::ClusterEvent;
 pub use self::handle::ClusterHandle;
+pub use self::replicas::ClusterReplicaHandle;
 pub use self::status::{ClusterNotReady, ClusterStatus, Shard};
 
 pub(crate) use self::error::SurveyError;
@@ -189,6 +192,13 @@ impl ClusterTether {
     #[must_use]
     pub fn handle(&self) -> ClusterHandle {
         ClusterHandle::new(self.common.clone(), self.lifeline.clone())
+    }
+
+    /// A handle for reads that go to the replicas of each shard, as [`Tether::replicas`] has them for one primary. The first one that is
+    /// asked for has them connected to.
+    #[must_use]
+    pub fn replicas(&self) -> ClusterReplicaHandle {
+        ClusterReplicaHandle::new(self.handle(), &self.shards())
     }
 
     /// The shards as they are now, each with its tether: for the status, the events and the counters of one shard, for a

@@ -350,7 +350,8 @@ mod tls;
 mod transport;
 
 pub use cluster::{
-    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStatus, ClusterTether, ClusterTetherBuilder, Shard,
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterReplicaHandle, ClusterStatus, ClusterTether,
+    ClusterTetherBuilder, Shard,
 };
 pub use config::{
     ClusterEndpoint, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT, DEFAULT_SENTINEL_PORT,

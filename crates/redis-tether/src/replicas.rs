@@ -17,6 +17,8 @@ use tokio::time::Instant;
 pub use self::handle::ReplicaHandle;
 pub use self::status::{NoReplica, Replica};
 
+pub(crate) use self::reads::written;
+
 use self::source::Place;
 use crate::config::Config;
 use crate::lock::lock;

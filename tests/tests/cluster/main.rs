@@ -7,4 +7,5 @@ mod credentials;
 mod faults;
 mod mistakes;
 mod moves;
+mod replicas;
 mod world;

@@ -13,7 +13,7 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::reads::{Scan, only_reads, scan, shown};
+use super::reads::{Scan, scan, written};
 use super::{Held, NoReplica, Replica, ReplicaSet, Roster};
 use crate::config::{Fallback, HoldMode, Retry};
 use crate::handle::command::Demand;
@@ -74,6 +74,8 @@ pub struct ReplicaHandle {
     handles: Vec<Option<Handle>>,
     primary: Handle,
     policy: Policy,
+    /// Who answered last, by its place; `None` for the primary.
+    answered: Option<usize>,
     /// Where the last scan began.
     scanned: Option<ScanAt>,
     // What must live as long as any handle does. It is lent to the handles above, and never looked at.
@@ -101,7 +103,7 @@ impl ReplicaHandle {
         let mut rosters = set.rosters.subscribe();
         let roster = rosters.borrow_and_update().clone();
         let (handles, policy) = (vec![None; roster.seats.len()], primary.policy());
-        ReplicaHandle { set, rosters, roster, handles, primary, policy, scanned: None, lifeline }
+        ReplicaHandle { set, rosters, roster, handles, primary, policy, answered: None, scanned: None, lifeline }
     }
 
     /// How this handle treats its commands.
@@ -118,6 +120,25 @@ impl ReplicaHandle {
 
     pub(crate) fn set_policy(&mut self, policy: Policy) {
         self.policy = policy;
+    }
+
+    /// What sends to the primary, for as long as the policy says.
+    pub(crate) fn at_primary(&mut self) -> &mut Handle {
+        self.primary.set_policy(self.policy);
+        &mut self.primary
+    }
+
+    /// The node that answered last is no replica of the slots' primary any more: nobody else is to be sent there.
+    pub(crate) fn report_moved(&self) {
+        match self.answered {
+            Some(place) => self.handles.get(place).and_then(Option::as_ref).into_iter().for_each(Handle::report_moved),
+            None => self.primary.report_moved(),
+        }
+    }
+
+    /// Whether it reads from the replicas of that tether.
+    pub(crate) fn is_of(&self, shared: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.set.of, shared)
     }
 
     /// The replicas that are known now, and how the link to each of them is.
@@ -156,8 +177,8 @@ impl ReplicaHandle {
         if let Demand::Unshareable(which) = request.demand() {
             return Err(self.primary.unshareable(which));
         }
-        if let Some(words) = request.words().find(|words| !only_reads(*words)) {
-            return Err(self.fail(Outcome::NotSent, Reason::NotForReplicas, Some(shown(words))));
+        if let Some(name) = written(request) {
+            return Err(self.fail(Outcome::NotSent, Reason::NotForReplicas, Some(name)));
         }
         let scan = request.words().find_map(scan);
         let (begun, mut retries, mut held) = (Instant::now(), 0, None);
@@ -184,6 +205,7 @@ impl ReplicaHandle {
                 }
                 To::Primary => {
                     self.set.of.counters.fallbacks.increment();
+                    self.answered = None;
                     self.primary.set_policy(self.policy.deadline(left));
                     return self.primary.run(request).await;
                 }
@@ -196,6 +218,7 @@ impl ReplicaHandle {
     async fn send_to<R: Request>(&mut self, place: usize, request: R, left: Duration) -> RedisResult<R::Reply> {
         let (seat, lifeline) = (&self.roster.seats[place], &self.lifeline);
         let handle = self.handles[place].get_or_insert_with(|| Handle::new(seat.shared.clone(), lifeline.clone()));
+        self.answered = Some(place);
         handle.set_policy(self.policy.deadline(left).fail_fast().retry(Retry::Never));
         handle.run(request).await
     }
@@ -283,6 +306,7 @@ impl ReplicaHandle {
     /// Takes over what is shown; the handles of replicas that stay are kept.
     fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
+        self.answered = None;
         let mut before = std::mem::take(&mut self.handles);
         let of_it = |seat: &super::Seat| {
             let known = before.iter_mut().find(|known| known.as_ref().is_some_and(|known| known.is_of(&seat.shared)));

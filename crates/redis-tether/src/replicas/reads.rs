@@ -2,6 +2,7 @@
 //! know may write. A list of our own, since the server's (`COMMAND INFO`) costs a round trip and a permission.
 
 use crate::handle::Words;
+use crate::handle::request::Request;
 
 /// Of the servers. Sorted, for a binary search.
 const READS: &[&str] = &[
@@ -158,8 +159,13 @@ const SUBCOMMANDS: &[(&str, &[&str])] = &[
 /// Longer names are none of those.
 const LONGEST: usize = 24;
 
+/// The name of the first command that is not known to change nothing, as an error may show it.
+pub(crate) fn written<R: Request>(request: R) -> Option<String> {
+    request.words().find(|words| !only_reads(*words)).map(shown)
+}
+
 /// Whether this command is known to change nothing.
-pub(super) fn only_reads(words: Words<'_>) -> bool {
+fn only_reads(words: Words<'_>) -> bool {
     let Some(name) = Upper::of(words.name()) else { return false };
     let is_listed = |list: &[&str]| list.binary_search(&name.text()).is_ok();
     if is_listed(READS) || is_listed(READS_OF_MODULES) {
@@ -188,7 +194,7 @@ pub(super) enum Scan {
 }
 
 /// The name as an error may show it: what looks like none may be a value.
-pub(super) fn shown(words: Words<'_>) -> String {
+fn shown(words: Words<'_>) -> String {
     match Upper::of(words.name()) {
         Some(name) => name.text().to_owned(),
         None => "a command".to_owned(),
