@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, RedisResult, Value, cmd, pipe};
-use redis_tether::{Config, Fallback, Outcome, OutcomeExt, Phase, Protocol, Reason, Retry};
+use redis_tether::{Fallback, Outcome, OutcomeExt, Phase, Protocol, Reason, Retry};
 use redis_tether_testkit::ServerKind;
-use redis_tether_tests::fakes::{connected, fake};
+use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
 
@@ -95,7 +95,7 @@ async fn a_scan_goes_on_where_it_began(kind: ServerKind) {
 #[tokio::test]
 async fn where_there_is_no_replica_the_primary_answers_or_nobody() {
     let (_server, listener) = fake().await;
-    let mut config = Config::new(listener.addr().ip().to_string(), listener.addr().port());
+    let mut config = config(listener.addr());
     let tether = connected(config.clone()).await;
     let mut replicas = tether.replicas();
     let missing: Option<String> = replicas.get(KEY).await.expect("the primary answers");
@@ -121,5 +121,17 @@ async fn where_there_is_no_replica_the_primary_answers_or_nobody() {
     assert_eq!(reason, Some(Reason::FailFast));
     assert_eq!(tether.stats().fallbacks, 0);
     assert_eq!(tether.status().borrow().phase, Phase::Connected, "the primary is well");
+    tether.shutdown().await;
+}
+
+/// And says nothing of whom it has.
+#[tokio::test]
+async fn a_user_who_may_not_ask_is_told_what_to_allow() {
+    let (server, listener) = fake().await;
+    server.deny(&["ROLE", "INFO"]);
+    let tether = connected(config(listener.addr())).await;
+    let replicas = tether.replicas();
+    let none = replicas.ready(Duration::from_millis(300)).await.expect_err("nobody tells");
+    assert!(none.to_string().contains("allow ROLE or INFO, or set replicas.host"), "{none}");
     tether.shutdown().await;
 }
