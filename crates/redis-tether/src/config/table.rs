@@ -313,7 +313,16 @@ pub(super) static SETTINGS: &[Setting] = &[
             expected: "a host name or an IP address",
         },
     },
-    count!("replicas.port", "replica_port", replicas.port: u16, 1, 65_535),
+    Setting {
+        name: "replicas.port",
+        short: "replica_port",
+        value: Value::Count {
+            read: |config| config.replicas.port.into(),
+            // The largest is a port like others, so what does not fit must become one that is none.
+            write: |config, count| config.replicas.port = u16::try_from(count).unwrap_or(0),
+            allowed: (1, 65_535),
+        },
+    },
     Setting {
         name: "tls.server_name",
         short: "tls_server_name",
