@@ -37,6 +37,10 @@ pub enum FailureKind {
     MaxClients,
     /// A server answered, and it is not the primary.
     NotPrimary,
+    /// A server answered that was to be a replica, and it is none.
+    NotReplica,
+    /// A replica answered that has lost its primary, or is still catching up with it.
+    OutOfSync,
     /// The peer does not speak the protocol.
     Protocol,
     /// The name could not be resolved.
@@ -63,6 +67,8 @@ impl FailureKind {
             | FailureKind::Loading
             | FailureKind::MaxClients
             | FailureKind::NotPrimary
+            | FailureKind::NotReplica
+            | FailureKind::OutOfSync
             | FailureKind::Protocol
             | FailureKind::Config
             | FailureKind::Other => Lane::Rejected,
@@ -84,6 +90,8 @@ impl fmt::Display for FailureKind {
             FailureKind::Loading => "server is loading its dataset",
             FailureKind::MaxClients => "server has no room for another client",
             FailureKind::NotPrimary => "not a primary",
+            FailureKind::NotReplica => "not a replica",
+            FailureKind::OutOfSync => "replica is out of sync",
             FailureKind::Protocol => "not the redis protocol",
             FailureKind::Resolve => "name not resolved",
             FailureKind::Config => "configuration does not fit the server",

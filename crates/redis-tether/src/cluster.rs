@@ -10,8 +10,10 @@ mod handle;
 mod journey;
 mod layout;
 mod merging;
+mod messenger;
 mod pieces;
 mod redirection;
+mod replicas;
 mod roster;
 mod scan;
 mod shard;
@@ -35,10 +37,12 @@ use tokio_util::task::TaskTracker;
 pub use self::builder::ClusterTetherBuilder;
 pub use self::event::ClusterEvent;
 pub use self::handle::ClusterHandle;
+pub use self::replicas::ClusterReplicaHandle;
 pub use self::stats::ClusterStats;
 pub use self::status::{ClusterNotReady, ClusterStatus, Shard};
 
 pub(crate) use self::error::SurveyError;
+pub(crate) use self::layout::Layout;
 pub(crate) use self::shard::{ShardSource, Whereabouts};
 
 use self::roster::Roster;
@@ -189,6 +193,13 @@ impl ClusterTether {
     #[must_use]
     pub fn handle(&self) -> ClusterHandle {
         ClusterHandle::new(self.common.clone(), self.lifeline.clone())
+    }
+
+    /// A handle for reads that go to the replicas of each shard, as [`Tether::replicas`] has them for one primary. The first one that is
+    /// asked for has them connected to.
+    #[must_use]
+    pub fn replicas(&self) -> ClusterReplicaHandle {
+        ClusterReplicaHandle::new(self.handle(), &self.shards())
     }
 
     /// The shards as they are now, each with its tether: for the status, the events and the counters of one shard, for a

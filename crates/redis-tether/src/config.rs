@@ -13,6 +13,7 @@ mod file;
 mod pacing;
 mod password;
 mod recovery;
+mod replicas;
 mod secret_file;
 mod sentinel;
 mod settings;
@@ -35,6 +36,7 @@ pub use endpoint::{DEFAULT_PORT, Endpoint};
 pub use error::ConfigError;
 pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
+pub use replicas::{Fallback, ReplicaSettings};
 pub use secret_file::SecretFile;
 pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
 pub use settings::{
@@ -148,6 +150,9 @@ pub struct Config {
 
     /// How often DNS is asked again.
     pub resolve: ResolveSettings,
+
+    /// Where reads go that may be answered by replicas.
+    pub replicas: ReplicaSettings,
 }
 
 impl Config {
@@ -243,6 +248,7 @@ impl Config {
             dial: DialSettings::default(),
             pacing: PacingSettings::default(),
             resolve: ResolveSettings::default(),
+            replicas: ReplicaSettings::default(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub(crate) mod task;
 pub(crate) mod watcher;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -36,6 +36,7 @@ use crate::cluster::ShardSource;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
+use crate::dial::wanted::Wanted;
 use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
@@ -43,6 +44,7 @@ use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
 use crate::link::Link;
 use crate::lock::lock;
+use crate::replicas::ReplicaSet;
 use crate::resolve::Resolve;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
@@ -50,6 +52,8 @@ use crate::status::Phase;
 pub(crate) struct Control {
     pub(crate) config: Arc<Config>,
     pub(crate) settings: Settings,
+    /// What its links lead to.
+    pub(crate) wanted: Wanted,
     pub(crate) shared: Arc<Shared>,
     pub(crate) board: Arc<Board>,
     pub(crate) keyring: Arc<Keyring>,
@@ -59,8 +63,14 @@ pub(crate) struct Control {
     pub(crate) resolver: Arc<dyn Resolve>,
     /// The shard that this is the tether of, if it is one of a cluster's.
     pub(crate) shard: Option<Arc<ShardSource>>,
+    /// Made when somebody reads from them first.
+    replicas: OnceLock<Arc<ReplicaSet>>,
     /// What the dialer connects through, for whoever asks sentinels.
     pub(crate) connector: Connector,
+    /// What the keyring asks, for the keyrings of replicas.
+    pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    /// What its random numbers begin with, if that was said.
+    pub(crate) seed: Option<u64>,
     pub(crate) reports: Arc<Reports>,
     /// Cancelled when the tether ends, however that comes about: a task that no actor owns must end with it.
     pub(crate) ended: CancellationToken,
@@ -100,6 +110,7 @@ impl Control {
     pub(crate) fn new(
         config: Arc<Config>,
         settings: Settings,
+        wanted: Wanted,
         shared: Arc<Shared>,
         reports: Arc<Reports>,
         Brought { connector, resolver, credentials, seed }: Brought,
@@ -108,9 +119,10 @@ impl Control {
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         let board = Arc::new(Board::new(shared.endpoint.clone()));
         let report = credentials_failed(&board);
-        let keyring = Arc::new(Keyring::new(&config, credentials, tasks.clone(), ended.clone(), report));
+        let keyring = Arc::new(Keyring::new(&config, credentials.clone(), tasks.clone(), ended.clone(), report));
         let (gate, link_tasks) = (shared.gate.clone(), tasks.clone());
-        let dialer = Dialer::new(config.clone(), connector.clone(), keyring.clone(), gate, observer, link_tasks);
+        let dialer =
+            Dialer::new(config.clone(), wanted, connector.clone(), keyring.clone(), gate, observer, link_tasks);
         Control {
             board,
             keyring,
@@ -118,12 +130,16 @@ impl Control {
             dialer,
             runtime: Handle::current(),
             saved: Mutex::new(Saved { memory: Memory::new(&settings), live: None }),
+            replicas: OnceLock::new(),
             config,
             settings,
+            wanted,
             shared,
             resolver,
             shard: None,
             connector,
+            credentials,
+            seed,
             reports,
             ended,
             stopped: CancellationToken::new(),
@@ -195,10 +211,30 @@ impl Control {
         (memory, None)
     }
 
+    /// The replicas of its primary, if somebody reads from them.
+    pub(crate) fn replicas(&self) -> Option<&Arc<ReplicaSet>> {
+        self.replicas.get()
+    }
+
+    /// The same for who wants to. `true` the first time: then somebody has to keep them.
+    pub(crate) fn want_replicas(&self) -> (Arc<ReplicaSet>, bool) {
+        let mut is_first = false;
+        let replicas = self.replicas.get_or_init(|| {
+            is_first = true;
+            Arc::new(ReplicaSet::new(self.config.clone(), self.shared.clone()))
+        });
+        if self.gate().has_stopped() {
+            // The end may have passed them by.
+            replicas.stop();
+        }
+        (replicas.clone(), is_first)
+    }
+
     /// Begins the end: new commands fail from now on, held ones at once; those in flight may go on.
     pub(crate) fn stop_commands(&self) {
         foreign::run("a waker", || self.board.update(|status| status.phase = Phase::Stopping));
         foreign::run("a waker", || self.gate().stop());
+        foreign::run("a waker", || self.replicas.get().map(|replicas| replicas.stop()));
     }
 
     /// Ends the rest: the link with all that is in flight, and every task. Each step may wake the application's tasks and
@@ -209,6 +245,8 @@ impl Control {
         let link = self.gate().link();
         foreign::run("a waker or a stream", || link.inspect(|link| link.abort(LinkEnd::Retired)));
         foreign::run("a waker or a stream", || self.gate().clear());
+        // Each ends with us, and is waited for among the tasks.
+        drop(self.replicas.get().map(|replicas| replicas.take()));
         self.drains.close();
         self.tasks.close();
         foreign::run("a waker", || self.ended.cancel());

@@ -9,6 +9,7 @@ mod levels;
 mod rejection;
 pub(crate) mod setup;
 pub(crate) mod verify;
+pub(crate) mod wanted;
 mod within;
 
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether_core::{Address, Epoch, FailureKind, Role};
+use redis_tether_core::{Address, Epoch, FailureKind};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +29,8 @@ pub(crate) use self::rejection::Rejection;
 use self::cluster::Membership;
 use self::levels::{Levels, Stage};
 use self::setup::{SetupError, demands, set_up};
-use self::verify::{Verdict, VerifyError, VerifyLevel, verify};
+use self::verify::{VerifyError, VerifyLevel};
+use self::wanted::Wanted;
 use self::within::within;
 use crate::config::Config;
 use crate::credentials::keyring::{Issued, Keyring};
@@ -44,6 +46,7 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 /// Makes links.
 pub(crate) struct Dialer {
     config: Arc<Config>,
+    wanted: Wanted,
     connector: Connector,
     keyring: Arc<Keyring>,
     books: Books,
@@ -64,6 +67,7 @@ impl Dialer {
     /// The drivers of its links run as tasks of `tasks`.
     pub(crate) fn new(
         config: Arc<Config>,
+        wanted: Wanted,
         connector: Connector,
         keyring: Arc<Keyring>,
         gate: Arc<Gate>,
@@ -71,14 +75,15 @@ impl Dialer {
         tasks: TaskTracker,
     ) -> Dialer {
         let levels = Arc::new(Levels::new(config.verify));
-        Dialer { config, connector, keyring, books: Books::Published(gate, observer), tasks, levels }
+        Dialer { config, wanted, connector, keyring, books: Books::Published(gate, observer), tasks, levels }
     }
 
     /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
     pub(crate) fn aside(&self) -> Dialer {
-        let Dialer { config, connector, keyring, tasks, levels, .. } = self;
-        let (config, connector, keyring) = (Arc::clone(config), connector.clone(), Arc::clone(keyring));
-        Dialer { config, connector, keyring, books: Books::Aside, tasks: tasks.clone(), levels: Arc::clone(levels) }
+        let Dialer { config, wanted, connector, keyring, tasks, levels, .. } = self;
+        let (config, wanted, connector) = (Arc::clone(config), *wanted, connector.clone());
+        let (keyring, tasks, levels) = (Arc::clone(keyring), tasks.clone(), Arc::clone(levels));
+        Dialer { config, wanted, connector, keyring, books: Books::Aside, tasks, levels }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -190,9 +195,9 @@ impl Dialer {
         let issued = attempt.issued.clone().flatten();
         let failure = |stage, error| self.explain(stage, error, address, &ledger, issued.as_deref());
         set_up.map_err(|error| failure(Stage::Setup, error.into()))?;
-        let verdict = verify(&mut multiplexer, level).await;
+        let verdict = self.wanted.verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
-        admit(address, &verdict)?;
+        self.wanted.admit(address, &verdict)?;
         let membership = match verdict.is_of_cluster {
             true => Membership::of_node(&mut multiplexer, &self.config, address).await?,
             false => Membership::Unknown,
@@ -225,12 +230,12 @@ impl Dialer {
     ) -> Result<(), SetupError> {
         let issued = attempt.issued.clone().flatten();
         let credentials = issued.as_deref().map(|issued| &issued.credentials);
-        let outcome = set_up(multiplexer, &self.config, level, credentials).await;
+        let outcome = set_up(multiplexer, &self.config, self.wanted, level, credentials).await;
         let is_refused =
             matches!(&outcome, Err(SetupError::Rejected(rejection)) if rejection.kind == FailureKind::Auth);
         let (true, Some(refused)) = (is_refused, &issued) else { return outcome };
         let Some(other) = self.keyring.in_place_of(refused).await else { return outcome };
-        match set_up(multiplexer, &self.config, level, Some(&other.credentials)).await {
+        match set_up(multiplexer, &self.config, self.wanted, level, Some(&other.credentials)).await {
             // It hung up on whoever was refused.
             Err(SetupError::Closed) => outcome,
             again => {
@@ -341,25 +346,4 @@ impl From<VerifyError> for Problem {
 async fn stays_open(ledger: &Ledger, patience: Duration) {
     // Nothing is sent yet, so the only thing that this waits for is the end.
     let _ = timeout(patience, ledger.busy()).await;
-}
-
-/// Whether a peer with this verdict may carry commands.
-fn admit(address: &Address, verdict: &Verdict) -> Result<(), DialError> {
-    let word = verdict.role_word.as_deref();
-    match verdict.role {
-        Role::Replica => {
-            let detail = format!("its role is {}", word.unwrap_or("replica"));
-            return Err(DialError::new(FailureKind::NotPrimary, address, detail));
-        }
-        Role::Unknown => {
-            if let Some(word) = word {
-                tracing::warn!(%address, role = word, "the server's role is none that we know; taking it for a primary");
-            }
-        }
-        Role::Primary => {}
-    }
-    if verdict.loading {
-        return Err(DialError::new(FailureKind::Loading, address, String::new()));
-    }
-    Ok(())
 }

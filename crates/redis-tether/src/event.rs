@@ -136,6 +136,33 @@ pub enum Event {
         /// What happened, in one line.
         error: Arc<str>,
     },
+    /// Reads may go to this replica from now on, once there is a link to it
+    /// ([`Tether::replicas`](crate::Tether::replicas)).
+    #[non_exhaustive]
+    ReplicaAdded {
+        /// Its host and port.
+        replica: Arc<str>,
+    },
+    /// It is no replica of the primary any more. What is in flight to it finishes.
+    #[non_exhaustive]
+    ReplicaRemoved {
+        /// Its host and port.
+        replica: Arc<str>,
+    },
+    /// It happened to the link to a replica.
+    #[non_exhaustive]
+    Replica {
+        /// Its host and port.
+        replica: Arc<str>,
+        /// What happened. Here `Connected` speaks of the replica.
+        event: Box<Event>,
+    },
+    /// It could not be found out which replicas there are. Those that are known stay; it is tried again.
+    #[non_exhaustive]
+    ReplicasUnknown {
+        /// What happened, in one line.
+        error: Arc<str>,
+    },
     /// The connection actor was replaced by a fresh one.
     #[non_exhaustive]
     Restarted {
@@ -192,6 +219,10 @@ impl fmt::Display for Event {
             Event::ReauthenticationFailed { epoch, error } => {
                 write!(f, "fresh credentials not taken, epoch {epoch}: {error}; the link goes on with the old ones")
             }
+            Event::ReplicaAdded { replica } => write!(f, "reads may go to the replica {replica}"),
+            Event::ReplicaRemoved { replica } => write!(f, "{replica} is no replica any more"),
+            Event::Replica { replica, event } => write!(f, "replica {replica}: {event}"),
+            Event::ReplicasUnknown { error } => write!(f, "replicas not found: {error}"),
             Event::Restarted { incarnation, reason } => {
                 write!(f, "connection actor restarted, incarnation {incarnation}: {reason}")
             }

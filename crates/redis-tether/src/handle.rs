@@ -23,7 +23,7 @@ use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 pub(crate) use self::asking::Asking;
 use self::clock::Clock;
 use self::command::Demand;
-pub(crate) use self::flags::Flags;
+pub(crate) use self::flags::{Flags, Words};
 pub use self::policy::Policy;
 use self::request::{Many, One, Request};
 use self::way::{Carried, Way};

@@ -135,6 +135,7 @@
 //! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 250 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
 //! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew: more than a hiccup, and soon enough that a stale address costs little |
 //! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | resolvers cache by TTL anyway, and one lookup serves all tethers of a process; a record that moves right after a crash is followed at once |
+//! | [`replicas.fallback`](ReplicaSettings::fallback) | the primary | an answer is worth more than the load |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
@@ -256,8 +257,37 @@
 //!   node's own (a cluster of one shard, a serverless endpoint) or [`Config::cluster_node`] accepts it. Where `HELLO` or
 //!   `CLUSTER SLOTS` is not answered it cannot know before, and hands `MOVED` out with the same advice.
 //! - One address as the only seed works, and is warned of in the log: once all nodes are replaced nothing leads to the new ones.
+//! - Reads may go to the replicas of each shard ([`ClusterTether::replicas`]).
 //!
 //! The user needs `+cluster|slots`; without `+cluster|info` numbers decide alone.
+//!
+//! # Replicas
+//!
+//! ```
+//! # use redis_tether::{Tether, redis::AsyncCommands};
+//! # async fn example(tether: Tether) -> redis_tether::redis::RedisResult<()> {
+//! let mut replicas = tether.replicas(); // or `ClusterTether::replicas()`
+//! let views: Option<u64> = replicas.get("views").await?;
+//! # let _ = views;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`ReplicaHandle`] sends reads to the replicas in turn, and refuses what is not known to only read. **What a replica answers may be
+//! old**: read from the primary what must see a write that was just done.
+//!
+//! - The replicas are those that the primary tells of (`ROLE`, else `INFO`), that the sentinels list as well (`SENTINEL REPLICAS`), or that
+//!   the cluster has in its slot map. A reader endpoint is named by [`replicas.host`](ReplicaSettings::host)
+//!   (`?replica_host=`, `REDIS_REPLICA_HOST`): each of its addresses is used that is a replica; one that it no longer names is left at
+//!   once if it does not serve, else after [`resolve.swap_budget`](ResolveSettings::swap_budget), since readers' names rotate.
+//! - Each has a link of its own, dialled, suspected, probed and recovered as the primary's is, and its role is verified: a
+//!   promoted one is left. [`ReplicaHandle::members`] shows them, [`Event::Replica`] and its kin tell of them.
+//! - Of those that serve, one that has its primary goes before the primary itself, and that before a replica that has lost it. Where
+//!   nobody serves, a read is held for the primary, or with [`Fallback::None`] for a replica.
+//! - Where they announce addresses that cannot be reached from here (a container's), set `replica-announce-ip`, or name a reader endpoint.
+//! - With TLS the certificate of each must be for [`tls.server_name`](TlsSettings::server_name), else for the name of the tether's endpoint.
+//!
+//! They are not connected to before somebody asks for such a handle, and stay connected until the tether ends.
 //!
 //! # Names and services
 //!
@@ -298,6 +328,9 @@
 //! ```text
 //! ACL SETUSER app on >password ~* -@all +get +set
 //! ```
+//!
+//! Where replicas are read from, the primary tells of them to a user who has `+role` or `+info`, the sentinels to one who has
+//! `+sentinel|replicas`, and a cluster's need `+readonly`. Whether a replica has its primary is only known with `+role`.
 //!
 //! [`Retry::ReadOnly`] asks the server which commands change nothing, and needs `+command|info` (before Redis 7: `+command`) for that;
 //! without it nothing is sent again. Transactions need `+multi +exec` as well. (Where `MULTI` alone is denied, the commands of a
@@ -345,6 +378,7 @@ mod multiplexer;
 mod outcome;
 mod patience;
 mod question;
+mod replicas;
 mod resolve;
 mod sentinel;
 mod shared;
@@ -356,13 +390,14 @@ mod tls;
 mod transport;
 
 pub use cluster::{
-    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterStats, ClusterStatus, ClusterTether, ClusterTetherBuilder,
-    Shard,
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterReplicaHandle, ClusterStats, ClusterStatus, ClusterTether,
+    ClusterTetherBuilder, Shard,
 };
 pub use config::{
     ClusterEndpoint, ClusterNode, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT,
-    DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings, Endpoint, HoldMode, LaneSettings, PacingSettings, Password,
-    Protocol, ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode, TlsSettings, TlsVerify, Verify,
+    DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings, Endpoint, Fallback, HoldMode, LaneSettings, PacingSettings,
+    Password, Protocol, ReplicaSettings, ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode,
+    TlsSettings, TlsVerify, Verify,
 };
 pub use credentials::{CredentialSource, Credentials, CredentialsError, Occasion, credentials_fn};
 pub use dedicated::{Dedicated, Loss, Lost};
@@ -371,6 +406,7 @@ pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
 pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};
+pub use replicas::{NoReplica, Replica, ReplicaHandle};
 #[cfg(feature = "hickory")]
 pub use resolve::HickoryResolver;
 pub use resolve::{Query, Resolve, ResolveError, StaticResolver, SystemResolver, resolve_fn};

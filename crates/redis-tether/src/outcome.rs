@@ -53,6 +53,11 @@ pub enum Reason {
     /// The link over which this handle's earlier commands went is not the live one any more, and the command speaks of
     /// those (`WAIT`, `WAITAOF`): over another link its answer would be wrong.
     LinkReplaced,
+    /// It is none of the commands that only read, and [replicas](crate::ReplicaHandle) take no others: its name is the
+    /// [`cause`](CommandError::cause).
+    NotForReplicas,
+    /// It goes on with a scan whose cursor means something to one replica alone, and that one does not serve now.
+    ScanLost,
     /// The server refused a command inside a script; what the script did before that has happened.
     RefusedInScript,
     /// The server refused `MULTI` itself, so that the commands behind it ran one by one, if they ran.
@@ -92,6 +97,10 @@ impl fmt::Display for Reason {
             Reason::DeadlinePassed => f.write_str("deadline passed"),
             Reason::LinkLost => f.write_str("link lost before the reply"),
             Reason::LinkReplaced => f.write_str("link was replaced since the writes it asks about"),
+            Reason::NotForReplicas => {
+                f.write_str("not known to only read, and replicas take nothing else: use Tether::handle()")
+            }
+            Reason::ScanLost => f.write_str("the replica that gave the cursor does not serve: begin the scan again"),
             Reason::RefusedInScript => f.write_str("refused inside a script"),
             Reason::MultiRefused => f.write_str("MULTI was refused, and what came behind it was no transaction"),
             Reason::PartlyDone => f.write_str("some shards have done their part, and not all"),
@@ -224,7 +233,7 @@ impl CommandError {
         self.facts.times_sent
     }
 
-    /// What the last attempt, the link or the server had to say.
+    /// What the last attempt, the link or the server had to say; for [`Reason::NotForReplicas`] the command.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.facts.cause.as_deref()

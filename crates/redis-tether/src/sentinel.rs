@@ -6,6 +6,7 @@ mod claims;
 mod error;
 mod inquiry;
 mod listener;
+mod replicas;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -79,6 +80,19 @@ impl Sentinels {
         let turn = memory.turn;
         memory.turn = turn.wrapping_add(1);
         (turn % self.nodes().len().max(1), turn)
+    }
+
+    /// Each address of each of them, those whose turn it is first.
+    async fn all_in_turn(&self, max_age: Duration) -> (Vec<SocketAddr>, Vec<SentinelError>) {
+        let (first, _) = self.take_turn();
+        let (mut places, mut errors) = (Vec::new(), Vec::new());
+        for step in 0..self.nodes().len() {
+            match self.find((first + step) % self.nodes().len(), max_age, Lifetime::Ignored).await {
+                Ok(found) => places.extend(found),
+                Err(error) => errors.push(error),
+            }
+        }
+        (places, errors)
     }
 
     /// Where this node is now. One name may stand for several sentinels.

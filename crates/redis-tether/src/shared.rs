@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::Refusal;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) endpoint: Arc<str>,
     pub(crate) refusals: Arc<dyn RefusalObserver>,
     pub(crate) flags: Flags,
+    /// The server is a replica that had lost its primary when it was asked last.
+    pub(crate) is_stale: AtomicBool,
 }
 
 impl Shared {

@@ -26,6 +26,8 @@ pub(crate) struct Counters {
     pub(crate) ambiguous: Counter,
     /// Deadlines that were found to have passed while this process stood still, and were put off.
     pub(crate) late_deadlines: Counter,
+    /// Reads that went to the primary, since no replica served.
+    pub(crate) fallbacks: Counter,
     /// Attempts to make a link.
     pub(crate) dials: Counter,
     /// Links that were published.
@@ -84,6 +86,8 @@ pub struct Stats {
     pub ambiguous: u64,
     /// Deadlines that were found to have passed while this process stood still, and were put off.
     pub late_deadlines: u64,
+    /// Reads that went to the primary, since no replica served ([`Tether::replicas`](crate::Tether::replicas)).
+    pub fallbacks: u64,
     /// Attempts to make a link.
     pub dials: u64,
     /// Links that were published.
@@ -107,6 +111,7 @@ impl Stats {
             refused: counters.refused.value(),
             ambiguous: counters.ambiguous.value(),
             late_deadlines: counters.late_deadlines.value(),
+            fallbacks: counters.fallbacks.value(),
             dials: counters.dials.value(),
             links: counters.links.value(),
             restarts: counters.restarts.value(),
@@ -127,6 +132,7 @@ impl Stats {
             refused: join(self.refused, other.refused),
             ambiguous: join(self.ambiguous, other.ambiguous),
             late_deadlines: join(self.late_deadlines, other.late_deadlines),
+            fallbacks: join(self.fallbacks, other.fallbacks),
             dials: join(self.dials, other.dials),
             links: join(self.links, other.links),
             restarts: join(self.restarts, other.restarts),

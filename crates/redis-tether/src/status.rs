@@ -82,6 +82,7 @@ impl Status {
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         match (self.phase, self.role) {
+            (Phase::Connected, Some(Role::Replica)) => Readiness::Reachable,
             (Phase::Connected, _) => Readiness::Writable,
             (Phase::Suspect, Some(_)) => Readiness::Reachable,
             _ => Readiness::Down,
@@ -125,7 +126,8 @@ impl fmt::Display for Status {
 pub enum Readiness {
     /// No link, or the tether is ending.
     Down,
-    /// There is a link; it takes no commands now (it is suspect, or not a primary).
+    /// There is a link; it takes no commands now (it is suspect, or not a primary), or reads alone, since it is one to a
+    /// [replica](crate::Replica).
     Reachable,
     /// Commands go through, writes included.
     Writable,

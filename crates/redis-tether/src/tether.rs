@@ -21,6 +21,7 @@ use crate::control::{Control, ending};
 use crate::event::Event;
 use crate::handle::Handle;
 use crate::lock::lock;
+use crate::replicas::ReplicaHandle;
 use crate::stats::Stats;
 use crate::status::{Phase, Status};
 #[cfg(feature = "tls-no-provider")]
@@ -102,6 +103,22 @@ impl Tether {
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(self.control.shared.clone(), self.lifeline.clone())
+    }
+
+    /// A handle for reads that go to the replicas of the primary, in turn to each that serves. The first one that is asked for has
+    /// them found and connected to; until then, and whenever none serves, reads go to the primary, or wait, as
+    /// [`replicas.fallback`](crate::ReplicaSettings::fallback) says.
+    ///
+    /// Replicas answer with what they have, which may be old: what must see a write that was just done is read through
+    /// [`handle`](Tether::handle). More is said at [`ReplicaHandle`].
+    #[must_use]
+    pub fn replicas(&self) -> ReplicaHandle {
+        let (replicas, is_first) = self.control.want_replicas();
+        if is_first {
+            // One that has ended has nobody to keep any.
+            let _ = self.tell(SupervisorMsg::KeepReplicas);
+        }
+        ReplicaHandle::new(replicas, self.handle(), self.lifeline.clone())
     }
 
     /// The status, now and whenever it changes.

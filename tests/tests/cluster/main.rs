@@ -7,5 +7,6 @@ mod credentials;
 mod faults;
 mod mistakes;
 mod moves;
+mod replicas;
 mod tls;
 mod world;

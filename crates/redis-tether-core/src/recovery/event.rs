@@ -88,7 +88,7 @@ pub enum Met {
 /// What a probe's answer shows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Sight {
-    /// A primary that serves.
+    /// A server that serves, in the role that is wanted: a primary, unless the link is one to a replica.
     Primary,
     /// A server that is not fit to serve now: a replica, or one that loads its dataset.
     Unfit,

@@ -16,18 +16,19 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Common;
 use super::journey::Journey;
+use super::messenger::{Messenger, Nodes};
 use super::redirection::Redirection;
 use super::roster::Roster;
 use crate::config::HoldMode;
+use crate::handle::Policy;
 use crate::handle::command::{Demand, demand_of};
 use crate::handle::request::{Many, One, Request};
-use crate::handle::{Asking, Handle, Policy};
 use crate::outcome::{Facts, Outcome, Reason};
 
 /// Sends commands to whichever shard of a cluster has their keys. Cheap to clone; one per task is usual.
 ///
 /// It is a [`ConnectionLike`]: `redis::AsyncCommands`, `Cmd::query_async`, pipelines and scripts work with it as they are. What a
-/// [`Handle`] says of holding, refusals, outcomes and cancel safety holds for each shard by itself.
+/// [`Handle`](crate::Handle) says of holding, refusals, outcomes and cancel safety holds for each shard by itself.
 ///
 /// # What goes where
 /// - A command with keys goes to the shard that has its first key. Keys of several slots are refused by the server (`CROSSSLOT`), but
@@ -36,7 +37,7 @@ use crate::outcome::{Facts, Outcome, Reason};
 /// - Commands without keys go to any shard, but for those that speak of all data, scripts or settings: `DBSIZE`, `FLUSHALL`,
 ///   `FLUSHDB`, `KEYS`, `RANDOMKEY`, `PING`, `INFO`, `SCRIPT` and `FUNCTION` with `LOAD` and the like, `CONFIG SET`, `ACL SETUSER`,
 ///   `SLOWLOG`, `LATENCY`, `PUBSUB`. They go to every primary, and their answers are put together as redis-rs does. (To no
-///   replica: there are links to primaries alone.)
+///   replica: for those there is [`ClusterTether::replicas`](crate::ClusterTether::replicas).)
 /// - `SCAN` goes through one shard after the other; its cursors mean something to this handle only.
 /// - A pipeline is taken apart by shard and its answers are put together in order. The commands of one shard keep their order,
 ///   and shards do not wait for each other; a command that is sent elsewhere comes after those that are not.
@@ -45,19 +46,20 @@ use crate::outcome::{Facts, Outcome, Reason};
 ///   (`TRYAGAIN`), wait for the end of the slot's move.
 ///
 /// # Errors
-/// As those of a [`Handle`], and: where some shards have done their part of a command or pipeline and others not, it is
+/// As those of a [`Handle`](crate::Handle), and: where some shards have done their part of a command or pipeline and others not, it is
 /// [`Ambiguous`](crate::Outcome::Ambiguous) by [`Reason::PartlyDone`]. What speaks of one node (`WAIT`, `REPLICAOF`,
 /// `SHUTDOWN`, `DEBUG`) is refused by [`Reason::OfOneNode`].
 ///
 /// # Panics
-/// As those of a [`Handle`].
+/// As those of a [`Handle`](crate::Handle).
 #[derive(Clone)]
 pub struct ClusterHandle {
     pub(super) common: Arc<Common>,
     rosters: watch::Receiver<Arc<Roster>>,
     pub(super) roster: Arc<Roster>,
     /// Of the roster's shards, by their place, each with the number of its shard.
-    handles: Vec<Option<(u32, Handle)>>,
+    handles: Vec<Option<(u32, Messenger)>>,
+    nodes: Nodes,
     pub(super) policy: Policy,
     // What must live as long as any handle does. It is kept, and never looked at.
     _lifeline: Arc<dyn Any + Send + Sync>,
@@ -80,7 +82,13 @@ impl ClusterHandle {
         let roster = rosters.borrow_and_update().clone();
         let policy = Policy::of(&common.config.commands);
         let handles = vec![None; roster.tethers.len()];
-        ClusterHandle { common, rosters, roster, handles, policy, _lifeline: lifeline }
+        let nodes = Nodes::Primaries;
+        ClusterHandle { common, rosters, roster, handles, nodes, policy, _lifeline: lifeline }
+    }
+
+    /// The same, for reads from replicas.
+    pub(super) fn of_replicas(self) -> ClusterHandle {
+        ClusterHandle { nodes: Nodes::Replicas, ..self }
     }
 
     /// How this handle treats its commands.
@@ -95,7 +103,7 @@ impl ClusterHandle {
         self
     }
 
-    async fn command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+    pub(super) async fn command(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         if let Demand::Unshareable(which) = demand_of(cmd) {
             let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
             return Err(self.common.fail(Outcome::NotSent, reason));
@@ -119,7 +127,7 @@ impl ClusterHandle {
             let place = self.place(next, &journey, || One(cmd).bytes()).await?;
             let handle = self.handle_at(place, &journey)?;
             let reply = match next {
-                To::Asked(_) => handle.run(Asking(cmd)).await,
+                To::Asked(_) => handle.asking(cmd).await,
                 To::Slot(_) | To::Shard(_) | To::Any => handle.run(One(cmd)).await,
             };
             if let Err(error) = &reply
@@ -229,14 +237,14 @@ impl ClusterHandle {
     }
 
     /// The handle of the shard at this place, for what is left of the time.
-    pub(super) fn handle_at(&mut self, place: usize, journey: &Journey) -> RedisResult<&mut Handle> {
+    pub(super) fn handle_at(&mut self, place: usize, journey: &Journey) -> RedisResult<&mut Messenger> {
         let Some(policy) = journey.rest() else {
             return Err(self.common.fail(Outcome::NotSent, Reason::DeadlinePassed));
         };
-        let roster = &self.roster;
+        let (roster, nodes) = (&self.roster, self.nodes);
         let made = || {
             let tether = roster.tethers.get(place)?.as_ref()?;
-            Some((roster.layout.shards()[place].number, tether.handle()))
+            Some((roster.layout.shards()[place].number, Messenger::of(tether, nodes)))
         };
         let slot = self.handles.get_mut(place);
         match slot.and_then(|slot| {
@@ -274,7 +282,7 @@ impl ClusterHandle {
         }
     }
 
-    /// Handles of shards that stay are kept.
+    /// Takes over what the supervisor shows; handles of shards that stay are kept.
     fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
         let mut before = std::mem::take(&mut self.handles);
@@ -335,7 +343,7 @@ impl ConnectionLike for ClusterHandle {
 }
 
 impl ClusterHandle {
-    async fn pipeline(&mut self, request: Many<'_>) -> RedisResult<Vec<Value>> {
+    pub(super) async fn pipeline(&mut self, request: Many<'_>) -> RedisResult<Vec<Value>> {
         if let Demand::Unshareable(which) = request.demand() {
             let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
             return Err(self.common.fail(Outcome::NotSent, reason));

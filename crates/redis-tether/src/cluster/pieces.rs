@@ -14,7 +14,6 @@ use super::journey::Journey;
 use super::merging::merge;
 use super::redirection::Redirection;
 use super::scan;
-use crate::handle::Asking;
 use crate::handle::request::{Many, One, Request};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 use crate::question::Fan;
@@ -175,7 +174,7 @@ impl ClusterHandle {
             let cmds: Vec<Cmd> = indices.iter().map(|index| (*pieces[*index].cmd).clone()).collect();
             fan.add(async move {
                 let reply = match (alone, cmds.first()) {
-                    (Some(_), Some(cmd)) => handle.run(Asking(cmd)).await.map(|value| vec![value]),
+                    (Some(_), Some(cmd)) => handle.asking(cmd).await.map(|value| vec![value]),
                     _ => {
                         let mut pipeline = Pipeline::with_capacity(cmds.len());
                         for cmd in cmds {

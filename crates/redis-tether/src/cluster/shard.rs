@@ -10,6 +10,7 @@ use redis_tether_core::recovery::ResolvePace;
 use tokio::time::Instant;
 
 use super::error::SurveyError;
+use super::layout::Layout;
 use super::survey::Surveyor;
 use crate::lock::lock;
 use crate::resolve::{Lifetime, Query};
@@ -54,6 +55,23 @@ impl ShardSource {
         let before = lock(&self.told).replace(primary.clone());
         let addresses = places.into_iter().map(Address::Tcp).collect();
         Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })
+    }
+
+    /// Host and port of each replica, as far as is known.
+    pub(crate) fn replicas(&self) -> Result<Vec<(String, u16)>, SurveyError> {
+        let layout = self.surveyor.layout();
+        let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
+        Ok(group.replicas.iter().map(|replica| (replica.host.clone(), replica.port)).collect())
+    }
+
+    /// Waits for a survey that tells something new of any shard. Cancel safe.
+    pub(crate) async fn surveyed(&self, known: &mut Option<Arc<Layout>>) {
+        let mut found = self.surveyor.found();
+        // Ends with the cluster alone, and whoever waits ends with it.
+        let _ = found
+            .wait_for(|found| known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &found.layout)))
+            .await
+            .map(|found| *known = Some(found.layout.clone()));
     }
 
     /// Says when the shard has another primary than was told last. Ends with the surveyor.

@@ -16,7 +16,7 @@ use super::shard::ShardSource;
 use crate::control::Brought;
 use crate::control::task;
 use crate::tether::Tether;
-use crate::tether::builder::Part;
+use crate::tether::builder::{Part, Whole};
 
 /// How long after its end a shard's tether is started again, where it should not have ended.
 const RESTART_AFTER: Duration = Duration::from_millis(100);
@@ -204,11 +204,11 @@ impl ClusterState {
         let common = &self.common;
         let seed = common.brought.seed.map(|seed| seed.wrapping_add(u64::from(number)));
         let part = Part {
-            shard: Arc::new(ShardSource::new(number, common.surveyor.clone())),
+            of: Whole::Cluster(Arc::new(ShardSource::new(number, common.surveyor.clone()))),
             name: format!("{} shard {number}", common.endpoint).into(),
             brought: Brought { seed, ..common.brought.clone() },
         };
-        let builder = Tether::builder((*common.config).clone()).part_of_cluster(part).supervisor(myself.get_cell());
+        let builder = Tether::builder((*common.config).clone()).part(part).supervisor(myself.get_cell());
         match builder.start().await {
             Ok(tether) => {
                 let events = common.clone();

@@ -3,9 +3,10 @@
 
 use super::Config;
 use super::draft::{Draft, parse_bool, parse_db};
-use super::endpoint::{DEFAULT_PORT, Endpoint, parse_port, split_host_port};
+use super::endpoint::{DEFAULT_PORT, Endpoint, canonical_host, parse_port, split_host_port};
 use super::error::ConfigError;
 use super::password::Password;
+use super::replicas::ReplicaSettings;
 use super::secret_file::SecretFile;
 use super::sentinel::SentinelNode;
 use super::table::SETTINGS;
@@ -25,6 +26,8 @@ const MASTER: &str = "REDIS_SENTINEL_MASTER";
 const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
 const SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 const TLS: &str = "REDIS_TLS";
+/// With its port: a variable of its own for that is what Kubernetes injects beside a service called `redis-replica`.
+const REPLICAS: &str = "REDIS_REPLICA_HOST";
 
 /// Each with the setting that it gives.
 const TLS_TEXTS: [(&str, &str); 4] = [
@@ -53,6 +56,8 @@ impl Config {
     /// - In place of a host, `REDIS_SENTINELS=host1:26379,host2:26379` with `REDIS_SENTINEL_MASTER=mymaster` names sentinels.
     ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels.
     ///
+    /// - `REDIS_REPLICA_HOST` is the reader endpoint, `host` or `host:port` ([`ReplicaSettings::host`](crate::ReplicaSettings::host)).
+    ///
     /// # Errors
     /// What is malformed or contradictory is refused, naming the variable; if neither a URL nor a host is given, the
     /// error says what to set.
@@ -61,7 +66,7 @@ impl Config {
         let sentinels = [SENTINELS, MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD];
         let files = [USERNAME_FILE, PASSWORD_FILE];
         let others = files.into_iter().chain(texts).chain(sentinels);
-        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS].into_iter().chain(others) {
+        for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS, REPLICAS].into_iter().chain(others) {
             if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
                 let cause = ConfigError::Unreadable {
                     field: "its value",
@@ -103,6 +108,7 @@ impl Config {
         add_secret_file(&mut draft, PASSWORD_FILE, given(&vars, PASSWORD_FILE))?;
         add_db(&mut draft, given(&vars, DB))?;
         add_tls(&mut draft, given(&vars, TLS))?;
+        add_replicas(&mut draft, given(&vars, REPLICAS))?;
         for (variable, setting) in TLS_TEXTS {
             if let Some(text) = given(&vars, variable) {
                 add_tls_text(&mut draft, variable, setting, &text)?;
@@ -307,6 +313,21 @@ fn add_db(draft: &mut Draft, db: Option<String>) -> Result<(), ConfigError> {
             Ok(())
         }
     }
+}
+
+fn add_replicas(draft: &mut Draft, text: Option<String>) -> Result<(), ConfigError> {
+    let Some(text) = text else { return Ok(()) };
+    let (host, port) = split_host_port(&text).map_err(|cause| cause.in_variable(REPLICAS))?;
+    let given = ReplicaSettings {
+        host: Some(canonical_host(host)),
+        port: port.unwrap_or(DEFAULT_PORT),
+        ..draft.config.replicas.clone()
+    };
+    if draft.config.replicas.host.is_some() && draft.config.replicas != given {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: REPLICAS });
+    }
+    draft.config.replicas = given;
+    Ok(())
 }
 
 fn add_tls(draft: &mut Draft, tls: Option<String>) -> Result<(), ConfigError> {

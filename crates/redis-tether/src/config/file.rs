@@ -8,6 +8,7 @@ use super::document::Document;
 use super::draft::parse_db;
 use super::error::ConfigError;
 use super::password::Password;
+use super::replicas::{Fallback, ReplicaSettings};
 use super::settings::{
     ClusterNode, CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
@@ -142,6 +143,8 @@ read_in_place! {
     DialSettings: "dial", dial;
     PacingSettings: "pacing", pacing;
     ResolveSettings: "resolve", resolve;
+    ReplicaSettings: "replicas", replicas;
+    Fallback: "replicas.fallback", replicas.fallback;
 }
 
 impl<'de> Deserialize<'de> for TlsSettings {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Config;
 use super::error::ConfigError;
+use super::replicas::Fallback;
 use super::secret_file::SecretFile;
 use super::settings::{ClusterNode, HoldMode, Protocol, Retry, Verify};
 use super::tls::{TlsSettings, TlsVerify, name_problem, path_problem, shown_name, shown_path};
@@ -302,6 +303,27 @@ pub(super) static SETTINGS: &[Setting] = &[
         },
     },
     span!("drain_timeout", "drain_timeout", drain_timeout),
+    word!("replicas.fallback", "replica_fallback", replicas.fallback: Fallback),
+    Setting {
+        name: "replicas.host",
+        short: "replica_host",
+        value: Value::Text {
+            read: |config| config.replicas.shown_host(),
+            write: |config, host| config.replicas.set_host(host),
+            problem: |config| config.replicas.problem(),
+            expected: "a host name or an IP address",
+        },
+    },
+    Setting {
+        name: "replicas.port",
+        short: "replica_port",
+        value: Value::Count {
+            read: |config| config.replicas.port.into(),
+            // The largest is a port like others, so what does not fit must become one that is none.
+            write: |config, count| config.replicas.port = u16::try_from(count).unwrap_or(0),
+            allowed: (1, 65_535),
+        },
+    },
     Setting {
         name: "tls.server_name",
         short: "tls_server_name",

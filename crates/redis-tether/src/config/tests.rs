@@ -5,6 +5,7 @@ mod cluster;
 mod env;
 mod file;
 mod properties;
+mod replicas;
 mod secret_files;
 mod sentinel;
 mod stackexchange;

@@ -53,6 +53,9 @@ impl Config {
     fn check_cluster(&self) -> Result<(), ConfigError> {
         let problem = match (&self.endpoint, self.db) {
             (Endpoint::Cluster(_), 1..) => "nodes have one database, number 0: leave db out",
+            (Endpoint::Cluster(_), _) if self.replicas.host.is_some() => {
+                "shards tell of their replicas themselves: leave replicas.host out"
+            }
             _ => return Ok(()),
         };
         Err(ConfigError::Cluster { problem })

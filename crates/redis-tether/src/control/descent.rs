@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Control;
 use crate::dial::verify::VerifyLevel;
+use crate::dial::wanted::Wanted;
 use crate::event::Event;
 use crate::ledger::FlightKind;
 use crate::lineage::Lineage;
@@ -83,7 +84,8 @@ impl Drop for Hearing<'_> {
 pub(super) async fn look<'a>(control: &'a Control, link: &'a Link) -> Hearing<'a> {
     let hearing = Hearing { descent: &control.descent, link };
     // The proxies that lower levels are for hang up on what they do not know.
-    if link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
+    // A replica takes over the history of whoever it follows, and loses nothing of an application's by that.
+    if control.wanted != Wanted::Primary || link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
         return hearing;
     }
     if let Some(lineage) = ask(control, link).await

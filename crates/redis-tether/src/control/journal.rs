@@ -39,7 +39,15 @@ impl Journal {
             Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } | Event::LineageChanged { .. } => {
                 tracing::warn!(endpoint, "{event}");
             }
-            Event::Connected { .. } | Event::Resumed { .. } | Event::AddressesChanged { .. } | Event::Stopped => {
+            // The link's own journal has it.
+            Event::Replica { .. } => {}
+            Event::ReplicasUnknown { .. } => tracing::warn!(endpoint, "{event}"),
+            Event::Connected { .. }
+            | Event::Resumed { .. }
+            | Event::AddressesChanged { .. }
+            | Event::ReplicaAdded { .. }
+            | Event::ReplicaRemoved { .. }
+            | Event::Stopped => {
                 tracing::info!(endpoint, "{event}");
             }
             Event::Dialling { .. }

@@ -1,9 +1,10 @@
-//! The ping-probe child of one live link: it asks the server every few seconds whether it still is the primary, and
+//! The ping-probe child of one live link: it asks the server every few seconds whether it still is what is wanted, and
 //! watches over silence in between. It reports to its `Connection`, decides nothing, and dies with the link. A peer that
 //! stands no question at all is not asked, and then silence is all that it watches.
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -21,7 +22,8 @@ use super::renewal;
 use super::silence;
 use super::task;
 use crate::config::DetectionSettings;
-use crate::dial::verify::{Verdict, VerifyError, VerifyLevel, verify};
+use crate::dial::verify::{Sync, Verdict, VerifyError, VerifyLevel};
+use crate::dial::wanted::Wanted;
 use crate::event::Detector;
 use crate::gate::Gate;
 use crate::ledger::FlightKind;
@@ -130,7 +132,7 @@ async fn beside(args: &ProbeArgs) {
 
 /// Probes every interval, from the end of a probe on, so that they never pile up; and whenever somebody wants to know.
 async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
-    let (link, detection) = (&args.link, &args.control.config.detection);
+    let link = &args.link;
     while !link.ledger().is_dead() {
         tokio::select! {
             biased;
@@ -142,7 +144,7 @@ async fn rounds(args: &ProbeArgs, bells: &Bells, mut rng: fastrand::Rng) {
             continue;
         }
         // Boxed, since it is large, and there but for a moment.
-        let message = Box::pin(probe(link, detection)).await;
+        let message = Box::pin(probe(link, Terms::of(&args.control))).await;
         bells.answered.notify_waiters();
         // Whoever asked meanwhile gets this answer. Before the look at the gate: it is closed before anybody asks because of
         // that, so whoever is missed here is either told or asks once more.
@@ -171,20 +173,37 @@ fn may_ask(link: &Link) -> bool {
     link.verify_level() > VerifyLevel::None
 }
 
+/// What a probe goes by.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    wanted: Wanted,
+    detection: &'a DetectionSettings,
+    /// Where it is noted that a replica has lost its primary.
+    is_stale: &'a AtomicBool,
+}
+
+impl Terms<'_> {
+    fn of(control: &Control) -> Terms<'_> {
+        let (detection, is_stale) = (&control.config.detection, &control.shared.is_stale);
+        Terms { wanted: control.wanted, detection, is_stale }
+    }
+}
+
 /// Asks once. No answer in time is a suspicion, if nothing else was read for as long as silence must last. While the peer goes
 /// on with other replies, or a blocking command explains why it does not, or it was us who slept, the probe waits on; but
 /// not for longer than until the next one.
-async fn probe(link: &Link, detection: &DetectionSettings) -> Option<ConnectionMsg> {
+async fn probe(link: &Link, terms: Terms<'_>) -> Option<ConnectionMsg> {
+    let Terms { wanted, detection, .. } = terms;
     let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
     let mut multiplexer = link.multiplexer();
-    let mut answer = pin!(verify(&mut multiplexer, link.verify_level()));
+    let mut answer = pin!(wanted.verify(&mut multiplexer, link.verify_level()));
     let mut due = asked + detection.probe_timeout;
     while due <= asked + detection.probe_interval {
         if let Ok(answer) = timeout_at(due, answer.as_mut()).await {
             flight.answered();
             drop(flight);
             link.ledger().vouch();
-            return answered(link.epoch(), answer);
+            return answered(link.epoch(), terms, answer);
         }
         if due.elapsed() < Settings::STALL
             && let Some(silent_for) = link.ledger().found_unanswered(asked, detection.suspect_after)
@@ -205,14 +224,16 @@ fn later(link: &Link, asked: Instant, window: Duration) -> Instant {
     }
 }
 
-fn answered(epoch: Epoch, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
+fn answered(epoch: Epoch, terms: Terms<'_>, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
     // A link that ended says so itself, and what the peer did not understand it did at least answer.
     let verdict = answer.ok()?;
-    Some(match (verdict.role, verdict.loading) {
-        (Role::Replica, _) => unfit(epoch, "the server says that it is a replica"),
-        (_, true) => unfit(epoch, "the server is loading its dataset"),
-        (Role::Primary, false) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
-        (Role::Unknown, false) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },
+    if terms.wanted != Wanted::Primary {
+        terms.is_stale.store(verdict.sync == Some(Sync::Down), Ordering::Relaxed);
+    }
+    Some(match (terms.wanted.unfit(&verdict), verdict.role) {
+        (Some(reason), _) => unfit(epoch, reason),
+        (None, Role::Primary | Role::Replica) => ConnectionMsg::Probed { epoch, sight: Sight::Primary },
+        (None, Role::Unknown) => ConnectionMsg::Probed { epoch, sight: Sight::Unclear },
     })
 }
 

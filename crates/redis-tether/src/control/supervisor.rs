@@ -21,6 +21,10 @@ use super::task;
 use super::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};
 use crate::config::Endpoint;
 use crate::event::Event;
+use crate::replicas::keeper;
+
+/// How long after a panic replicas are kept again: code of the application's did it, and may do it again.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
 
 pub(crate) enum SupervisorMsg {
     /// A lookup is over.
@@ -39,6 +43,10 @@ pub(crate) enum SupervisorMsg {
     StartConnection,
     /// It is time to start the watcher again.
     StartWatcher,
+    /// Somebody reads from replicas: find them, and keep links to them.
+    KeepReplicas,
+    /// Keeping them ended, which only a panic brings about.
+    ReplicasLeft,
     /// End: let commands in flight finish, within the limit.
     ShutDown,
     /// They have, or the limit has passed.
@@ -63,6 +71,8 @@ pub(crate) struct SupervisorState {
     pinned: bool,
     /// A new link was asked for while there was no connection actor.
     reconnect: bool,
+    /// Keeps the replicas, once they are wanted, or waits to do so again.
+    replicas: Option<AbortOnDropHandle<()>>,
     drain: Option<AbortOnDropHandle<()>>,
 }
 
@@ -90,6 +100,7 @@ impl Actor for TetherSupervisor {
             ended_because: String::new(),
             pinned: false,
             reconnect: false,
+            replicas: None,
             drain: None,
             control,
         })
@@ -136,6 +147,11 @@ impl Actor for TetherSupervisor {
             }
             SupervisorMsg::StartConnection => state.start_connection(&myself).await,
             SupervisorMsg::StartWatcher => state.start_watcher(&myself).await,
+            SupervisorMsg::KeepReplicas => state.keep_replicas(&myself),
+            SupervisorMsg::ReplicasLeft => {
+                tracing::warn!("keeping replicas panicked, and is begun again");
+                state.replicas = Some(state.later(&myself, KEEP_AGAIN, SupervisorMsg::KeepReplicas));
+            }
             SupervisorMsg::ShutDown => state.shut_down(&myself),
             SupervisorMsg::Drained => myself.stop(None),
         }
@@ -173,7 +189,7 @@ impl Actor for TetherSupervisor {
         // may be in it.
         state.connection = Child::none();
         state.watcher = Child::none();
-        state.drain = None;
+        (state.replicas, state.drain) = (None, None);
         Ok(())
     }
 }
@@ -280,6 +296,19 @@ impl SupervisorState {
         }
     }
 
+    /// What a panic may have left of it goes on meanwhile.
+    fn keep_replicas(&mut self, myself: &ActorRef<SupervisorMsg>) {
+        if self.drain.is_some() {
+            return;
+        }
+        let (control, myself) = (self.control.clone(), myself.clone());
+        self.replicas = Some(task::reporting(&self.control.tasks, keeper::keep(control), move |kept| {
+            if kept.is_none() {
+                let _ = myself.send_message(SupervisorMsg::ReplicasLeft);
+            }
+        }));
+    }
+
     /// New commands fail from now on; those in flight get their replies, within the limit.
     fn shut_down(&mut self, myself: &ActorRef<SupervisorMsg>) {
         if self.drain.is_some() {
@@ -290,10 +319,15 @@ impl SupervisorState {
         // Links that were replaced shortly before may still be at it.
         let (drains, ended) = (self.control.drains.clone(), self.control.ended.clone());
         drains.close();
+        self.replicas = None;
+        let replicas = self.control.replicas().map(|replicas| replicas.take());
         let work = async move {
             let in_flight = async {
                 if let Some(link) = link {
                     link.ledger().idle().await;
+                }
+                if let Some(replicas) = replicas {
+                    replicas.shut_down().await;
                 }
                 drains.wait().await;
             };

@@ -251,7 +251,9 @@ fn passes(kind: FailureKind) -> bool {
         | FailureKind::Reset
         | FailureKind::Closed
         | FailureKind::Loading
-        | FailureKind::NotPrimary => true,
+        | FailureKind::NotPrimary
+        | FailureKind::NotReplica
+        | FailureKind::OutOfSync => true,
         FailureKind::MaxClients
         | FailureKind::Auth
         | FailureKind::Denied

@@ -1,4 +1,4 @@
-//! What a fresh connection is told before it is asked anything: credentials, protocol, database, and, as a courtesy, who we
+//! What a fresh connection is told before it is asked anything: credentials, protocol, database, whether it reads, and, as a courtesy, who we
 //! are. One write. The dialer calls it; a refusal of a courtesy fails nothing.
 
 use redis::{Cmd, Pipeline, ServerError, Value};
@@ -6,6 +6,7 @@ use redis_tether_core::FailureKind;
 
 use super::Rejection;
 use super::verify::VerifyLevel;
+use super::wanted::Wanted;
 use crate::config::{Config, Password, Protocol};
 use crate::credentials::Credentials;
 use crate::multiplexer::Multiplexer;
@@ -23,10 +24,11 @@ pub(crate) enum SetupError {
 pub(super) async fn set_up(
     multiplexer: &mut Multiplexer,
     config: &Config,
+    wanted: Wanted,
     level: VerifyLevel,
     credentials: Option<&Credentials>,
 ) -> Result<(), SetupError> {
-    carry_out(multiplexer, credentials, |sign_in| Plan::new(config, level, sign_in)).await
+    carry_out(multiplexer, credentials, |sign_in| Plan::new(config, wanted, level, sign_in)).await
 }
 
 /// Signs in once more over a connection that is in use. Where that is refused, the connection stays what it was.
@@ -82,6 +84,8 @@ enum Step {
     SignIn,
     Hello,
     Select,
+    /// Without it a replica of a cluster sends every read to its primary.
+    ReadReplica,
     Courtesy,
 }
 
@@ -92,8 +96,8 @@ enum Answer {
 }
 
 impl Plan {
-    fn new(config: &Config, level: VerifyLevel, sign_in: SignIn<'_>) -> Plan {
-        let mut steps = Vec::with_capacity(5);
+    fn new(config: &Config, wanted: Wanted, level: VerifyLevel, sign_in: SignIn<'_>) -> Plan {
+        let mut steps = Vec::with_capacity(6);
         match (config.protocol, sign_in) {
             (Protocol::Resp3, sign_in) => steps.push((Step::Hello, hello(sign_in))),
             (_, Some((username, password))) => steps.push((Step::SignIn, auth(username, password))),
@@ -101,6 +105,9 @@ impl Plan {
         }
         if config.db != 0 {
             steps.push((Step::Select, command(&["SELECT", &config.db.to_string()])));
+        }
+        if wanted == Wanted::ReplicaOfShard {
+            steps.push((Step::ReadReplica, command(&["READONLY"])));
         }
         if level > VerifyLevel::Ping {
             let courtesies = [

@@ -32,9 +32,22 @@ pub(crate) struct Verdict {
     pub(crate) loading: bool,
     /// It said that it is a node of a cluster.
     pub(crate) is_of_cluster: bool,
+    /// Of a replica: how it is with its primary. `None` where it did not say.
+    pub(crate) sync: Option<Sync>,
     pub(crate) version: Option<String>,
     /// What it answered: at most what it was asked.
     pub(crate) level: VerifyLevel,
+}
+
+/// How a replica is with its primary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sync {
+    /// It follows it.
+    Up,
+    /// It has lost it, or is still catching up: what it has grows old.
+    Down,
+    /// It has lost it, and serves nothing until it has it again.
+    Refusing,
 }
 
 /// Why a server could not be asked.
@@ -104,6 +117,8 @@ enum Pong {
     /// It refuses writes for a reason that only a primary has.
     Primary,
     Replica,
+    /// A replica without its primary, which may not serve what it has.
+    Orphan,
 }
 
 impl Answers {
@@ -142,11 +157,12 @@ impl Answers {
             return Err(VerifyError::Failed(Rejection { kind: FailureKind::Config, detail }));
         }
         let role = match self.pong {
-            Pong::Replica => Role::Replica,
+            Pong::Replica | Pong::Orphan => Role::Replica,
             Pong::Primary if said == Role::Unknown => Role::Primary,
             Pong::Primary | Pong::Fine | Pong::Loading => said,
         };
-        Ok(Verdict { role, role_word, loading, is_of_cluster, version, level })
+        let sync = matches!(self.pong, Pong::Orphan).then_some(Sync::Refusing);
+        Ok(Verdict { role, role_word, loading, is_of_cluster, sync, version, level })
     }
 }
 
@@ -157,6 +173,7 @@ impl Verdict {
             role_word: None,
             loading: false,
             is_of_cluster: false,
+            sync: None,
             version: None,
             level: VerifyLevel::None,
         }
@@ -251,6 +268,7 @@ impl Pong {
         match (rejection.kind, error.code()) {
             (FailureKind::Auth | FailureKind::MaxClients, _) => Err(VerifyError::Failed(rejection)),
             (FailureKind::Loading, _) => Ok(Pong::Loading),
+            (FailureKind::NotPrimary, "MASTERDOWN") => Ok(Pong::Orphan),
             (FailureKind::NotPrimary, _) => Ok(Pong::Replica),
             // It cannot save, or has too few replicas; both are looked at on primaries only. Another one is not to be had.
             (_, "MISCONF" | "NOREPLICAS") => Ok(Pong::Primary),

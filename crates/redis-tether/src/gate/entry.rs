@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::hold::Ticket;
 use super::waiting::{Settled, Waiter};
-use super::{Admission, Ask, Gate, Inner, NotAdmitted, Outage, STOPPED, State};
+use super::{Admission, Ask, CLOSED, Gate, Inner, NotAdmitted, Outage, STOPPED, State};
 use crate::config::HoldMode;
 use crate::link::Link;
 use crate::outcome::Reason;
@@ -40,6 +40,11 @@ impl Gate {
     /// [`admits`](Gate::admits), for a command that was entered in its ledger.
     pub(crate) fn publishes(&self, epoch: Epoch) -> bool {
         self.lock().state.published().is_some_and(|link| link.epoch() == epoch)
+    }
+
+    /// Whether there is a link that takes commands. One atomic load.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.word.load(Ordering::SeqCst), CLOSED | STOPPED)
     }
 
     /// Whether it takes no commands any more, for good. As with [`admits`](Gate::admits), for a command that was entered in a

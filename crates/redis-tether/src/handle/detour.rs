@@ -221,7 +221,7 @@ impl Handle {
     }
 
     #[cold]
-    pub(super) fn unshareable(&self, which: &Unshareable) -> RedisError {
+    pub(crate) fn unshareable(&self, which: &Unshareable) -> RedisError {
         let reason = Reason::NotOnSharedLink { command: which.command, hint: which.hint };
         self.fail(self.facts(Outcome::NotSent, reason))
     }

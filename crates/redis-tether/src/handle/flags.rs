@@ -23,20 +23,34 @@ const SILENT_FOR: Duration = Duration::from_secs(60);
 const FLAGS: usize = 2;
 const SUBCOMMANDS: usize = 9;
 
-/// The first two words of a command: its name, and the subcommand if it has one.
+/// The first words of a command: its name, the subcommand if it has one, and what follows that.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a> {
     name: &'a [u8],
     second: &'a [u8],
+    third: &'a [u8],
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn of(cmd: &'a Cmd) -> Words<'a> {
+    pub(crate) fn of(cmd: &'a Cmd) -> Words<'a> {
         let mut words = cmd.args_iter().map(|arg| match arg {
             Arg::Simple(word) => word,
             _ => b"",
         });
-        Words { name: words.next().unwrap_or_default(), second: words.next().unwrap_or_default() }
+        let mut word = || words.next().unwrap_or_default();
+        Words { name: word(), second: word(), third: word() }
+    }
+
+    pub(crate) fn name(&self) -> &'a [u8] {
+        self.name
+    }
+
+    pub(crate) fn second(&self) -> &'a [u8] {
+        self.second
+    }
+
+    pub(crate) fn third(&self) -> &'a [u8] {
+        self.third
     }
 }
 

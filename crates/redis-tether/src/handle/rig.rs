@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -84,6 +85,7 @@ impl Rig {
             endpoint: Arc::from("redis:6379"),
             refusals: recorder.clone(),
             flags: Flags::default(),
+            is_stale: AtomicBool::new(false),
         };
         Rig { shared: Arc::new(shared), recorder }
     }
@@ -118,6 +120,7 @@ impl Rig {
             role_word: None,
             loading: false,
             is_of_cluster: false,
+            sync: None,
             version: None,
             level,
         };

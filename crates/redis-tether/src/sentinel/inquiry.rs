@@ -241,14 +241,14 @@ impl Hearing {
 
 const NO_ADDRESS: &str = "its answer is no address of a primary";
 
-fn sentinel(subcommand: &str, master: &str) -> Cmd {
+pub(super) fn sentinel(subcommand: &str, master: &str) -> Cmd {
     let mut command = redis::cmd("SENTINEL");
     command.arg(subcommand).arg(master);
     command
 }
 
 /// A server's answer to a sentinel's command. Some proxies say so in other words, and their answer is shown as it is.
-fn is_unknown(error: &ServerError) -> bool {
+pub(super) fn is_unknown(error: &ServerError) -> bool {
     error.details().is_some_and(|detail| detail.starts_with("unknown command"))
 }
 

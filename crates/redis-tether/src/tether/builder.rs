@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ractor::{Actor, ActorCell};
 #[cfg(feature = "tls-no-provider")]
@@ -17,6 +18,7 @@ use crate::control::ending;
 use crate::control::supervisor::TetherSupervisor;
 use crate::control::{Brought, Control, Reports};
 use crate::credentials::CredentialSource;
+use crate::dial::wanted::Wanted;
 use crate::gate::Gate;
 use crate::handle::Flags;
 use crate::resolve::Resolve;
@@ -34,12 +36,20 @@ pub struct TetherBuilder {
     part: Option<Part>,
 }
 
-/// What makes it the tether of one shard of a cluster.
+/// What makes it a tether that is kept by another one, or by a cluster.
 pub(crate) struct Part {
-    pub(crate) shard: Arc<ShardSource>,
-    /// What the shard is called.
+    pub(crate) of: Whole,
+    /// What it is called.
     pub(crate) name: Arc<str>,
     pub(crate) brought: Brought,
+}
+
+/// What it is a part of.
+pub(crate) enum Whole {
+    /// A cluster, of which it follows this shard.
+    Cluster(Arc<ShardSource>),
+    /// The replicas of a primary, of which it is one.
+    Replicas(Wanted),
 }
 
 impl TetherBuilder {
@@ -102,8 +112,8 @@ impl TetherBuilder {
         self
     }
 
-    /// Is the tether of a shard, and not of an endpoint.
-    pub(crate) fn part_of_cluster(mut self, part: Part) -> Self {
+    /// Is a part of what somebody else keeps.
+    pub(crate) fn part(mut self, part: Part) -> Self {
         self.part = Some(part);
         self
     }
@@ -117,8 +127,8 @@ impl TetherBuilder {
     /// As [`Tether::start`].
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
-        let (brought, name, shard) = match self.part {
-            Some(Part { shard, name, brought }) => (brought, name, Some(shard)),
+        let (brought, name, whole) = match self.part {
+            Some(Part { of, name, brought }) => (brought, name, Some(of)),
             None if matches!(self.config.endpoint, Endpoint::Cluster(_)) => {
                 return Err(ConfigError::cluster_for_tether().into());
             }
@@ -135,8 +145,14 @@ impl TetherBuilder {
             endpoint: name,
             refusals: reports.clone(),
             flags: Flags::default(),
+            is_stale: AtomicBool::new(false),
         });
-        let mut control = Control::new(config, settings, shared, reports, brought);
+        let (wanted, shard) = match whole {
+            Some(Whole::Cluster(shard)) => (Wanted::Primary, Some(shard)),
+            Some(Whole::Replicas(wanted)) => (wanted, None),
+            None => (Wanted::Primary, None),
+        };
+        let mut control = Control::new(config, settings, wanted, shared, reports, brought);
         control.shard = shard;
         let control = Arc::new(control);
 

@@ -1,5 +1,6 @@
 //! The words of those settings that are one of a few: how each is written, and what is understood.
 
+use crate::config::replicas::Fallback;
 use crate::config::settings::{ClusterNode, HoldMode, Protocol, Retry, Verify};
 use crate::config::tls::TlsVerify;
 
@@ -83,6 +84,21 @@ impl Retry {
 
     pub(in crate::config) fn from_word(word: &str) -> Option<Self> {
         [Self::Never, Self::ReadOnly, Self::All].into_iter().find(|retry| retry.word() == word)
+    }
+}
+
+impl Fallback {
+    pub(in crate::config) const WORDS: &'static str = "primary or none";
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::None => "none",
+        }
+    }
+
+    pub(in crate::config) fn from_word(word: &str) -> Option<Self> {
+        [Self::Primary, Self::None].into_iter().find(|fallback| fallback.word() == word)
     }
 }
 

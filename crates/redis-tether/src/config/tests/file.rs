@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::table::SETTINGS;
-use super::super::{CommandSettings, Config, Endpoint, HoldMode, Password, Verify};
+use super::super::{CommandSettings, Config, Endpoint, HoldMode, Password, ReplicaSettings, Verify};
 use super::{SECRET, assert_no_secret};
 
 fn read(value: Value) -> Result<Config, String> {
@@ -208,7 +208,8 @@ fn serialised_it_keeps_the_password_and_printed_it_does_not() {
 #[test]
 fn the_table_has_every_field() {
     let tls = Some(super::all_of_tls());
-    let config = Config { max_age: Some(Duration::from_secs(1)), tls, ..Config::default() }
+    let replicas = ReplicaSettings { host: Some("readers".to_owned()), ..ReplicaSettings::default() };
+    let config = Config { max_age: Some(Duration::from_secs(1)), tls, replicas, ..Config::default() }
         .with_username_file("/run/secrets/user")
         .with_password_file("/run/secrets/password");
     let json = serde_json::to_value(&config).expect("plain data");
@@ -239,7 +240,7 @@ fn each_row_of_the_table_is_its_own_field() {
     for setting in SETTINGS {
         let mut config = Config::default();
         let path = if setting.name.ends_with("_file") { "/7m" } else { "7m" };
-        let candidates = [path, "77", "resp3", "ping", "fail_fast", "read_only", "insecure", "accept"];
+        let candidates = [path, "77", "resp3", "ping", "fail_fast", "read_only", "insecure", "accept", "none"];
         let set = candidates.iter().any(|text| setting.parse(&mut config, text).is_ok());
         assert!(set, "{} takes none of the candidates", setting.name);
         let changed = serde_json::to_value(&config).expect("plain data");

@@ -2,6 +2,7 @@
 //! to and retired. Nothing here waits; what takes time is a task that reports back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::ActorRef;
@@ -60,6 +61,8 @@ impl ConnectionState {
     fn publish(&mut self, epoch: Epoch, down_for: Duration) -> Option<AlreadyOver> {
         let link = self.links.get(&epoch)?.clone();
         let (address, role) = (link.address().clone(), link.role());
+        // A dial takes no other.
+        self.control.shared.is_stale.store(false, Ordering::Relaxed);
         if self.open(&link) {
             self.control.shared.counters.links.increment();
             self.control.board.send(Event::Connected { epoch, address, role, down_for });

@@ -7,6 +7,11 @@ use super::*;
 use crate::gate::ClosedCause;
 use crate::handle::rig::{Peer, Rig, epoch};
 
+fn terms(detection: &DetectionSettings) -> Terms<'_> {
+    static IS_STALE: AtomicBool = AtomicBool::new(false);
+    Terms { wanted: Wanted::Primary, detection, is_stale: &IS_STALE }
+}
+
 fn detection() -> DetectionSettings {
     DetectionSettings::default()
 }
@@ -27,7 +32,7 @@ fn suspected(message: Option<ConnectionMsg>) -> (Epoch, Duration) {
 async fn an_answer_shows_that_the_peer_lives_and_vouches_for_it() {
     let (link, _rig) = pinged(&Peer::saying("+PONG")).await;
     let _kept = link.ledger().begin(FlightKind::Plain);
-    let message = probe(&link, &detection()).await;
+    let message = probe(&link, terms(&detection())).await;
     assert!(matches!(message, Some(ConnectionMsg::Probed { sight: Sight::Unclear, .. })));
     assert!(!link.ledger().is_in_doubt());
 }
@@ -36,7 +41,7 @@ async fn an_answer_shows_that_the_peer_lives_and_vouches_for_it() {
 async fn no_answer_is_a_suspicion() {
     let (link, _rig) = pinged(&Peer::mute()).await;
     let limit = detection().probe_timeout;
-    assert_eq!(suspected(probe(&link, &detection()).await), (epoch(1), limit));
+    assert_eq!(suspected(probe(&link, terms(&detection())).await), (epoch(1), limit));
     assert!(!link.ledger().listen(), "it has not spoken since");
 }
 
@@ -45,7 +50,7 @@ async fn no_answer_is_a_suspicion() {
 async fn a_short_timeout_makes_no_hasty_suspicion() {
     let (link, _rig) = pinged(&Peer::mute()).await;
     let hasty = DetectionSettings { probe_timeout: Duration::from_millis(10), ..detection() };
-    assert_eq!(suspected(probe(&link, &hasty).await).1, hasty.suspect_after);
+    assert_eq!(suspected(probe(&link, terms(&hasty)).await).1, hasty.suspect_after);
 }
 
 /// The peer has much to say before it comes to the probe.
@@ -53,7 +58,7 @@ async fn a_short_timeout_makes_no_hasty_suspicion() {
 async fn while_other_bytes_come_there_is_no_silence() {
     let peer = Peer::mute();
     let (link, _rig) = pinged(&peer).await;
-    let asking = tokio::spawn(async move { probe(&link, &detection()).await });
+    let asking = tokio::spawn(async move { probe(&link, terms(&detection())).await });
     for _ in 0..10 {
         sleep(Duration::from_millis(240)).await;
         peer.utter(">2\r\n+message\r\n+something");
@@ -69,7 +74,7 @@ async fn a_probe_ends_before_the_next_one_is_due() {
     let peer = Peer::mute();
     let (link, _rig) = pinged(&peer).await;
     let asked = Instant::now();
-    let asking = tokio::spawn(async move { (probe(&link, &detection()).await.is_none(), asked.elapsed()) });
+    let asking = tokio::spawn(async move { (probe(&link, terms(&detection())).await.is_none(), asked.elapsed()) });
     while !asking.is_finished() {
         sleep(Duration::from_millis(200)).await;
         peer.utter(">2\r\n+message\r\n+something");
@@ -84,7 +89,7 @@ async fn a_probe_ends_before_the_next_one_is_due() {
 async fn a_word_and_then_nothing_is_no_answer() {
     let peer = Peer::mute();
     let (link, _rig) = pinged(&peer).await;
-    let asking = tokio::spawn(async move { probe(&link, &detection()).await });
+    let asking = tokio::spawn(async move { probe(&link, terms(&detection())).await });
     sleep(Duration::from_millis(300)).await;
     peer.utter(">2\r\n+message\r\n+something");
     let start = Instant::now();
@@ -97,7 +102,7 @@ async fn a_word_and_then_nothing_is_no_answer() {
 async fn a_late_timer_is_no_suspicion() {
     let peer = Peer::mute();
     let (link, _rig) = pinged(&peer).await;
-    let asking = tokio::spawn(async move { probe(&link, &detection()).await });
+    let asking = tokio::spawn(async move { probe(&link, terms(&detection())).await });
     sleep(Duration::from_millis(1)).await;
     tokio::time::advance(Duration::from_secs(1)).await;
     sleep(Duration::from_millis(1)).await;
@@ -112,7 +117,7 @@ async fn a_wait_that_a_blocking_command_explains_is_no_suspicion() {
     let (link, _rig) = pinged(&Peer::mute()).await;
     let _blocking = link.ledger().begin(FlightKind::Blocking(None));
     let asked = Instant::now();
-    assert!(probe(&link, &detection()).await.is_none());
+    assert!(probe(&link, terms(&detection())).await.is_none());
     assert!(asked.elapsed() <= detection().probe_interval);
 }
 

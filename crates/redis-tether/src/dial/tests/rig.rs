@@ -18,6 +18,7 @@ use super::LIMIT;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::Keyring;
+use crate::dial::wanted::Wanted;
 use crate::dial::{Connector, DialError, Dialer};
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
@@ -62,7 +63,8 @@ impl World {
         let config = Arc::new(config);
         let (tasks, gate_of_links) = (TaskTracker::new(), Arc::clone(&gate));
         let keyring = Keyring::new(&config, source, tasks.clone(), CancellationToken::new(), Arc::new(|_| {}));
-        let dialer = Dialer::new(config, connector, Arc::new(keyring), gate_of_links, ends.clone(), tasks);
+        let dialer =
+            Dialer::new(config, Wanted::Primary, connector, Arc::new(keyring), gate_of_links, ends.clone(), tasks);
         World { net, server, address, gate, ends, open_streams, dialer }
     }
 

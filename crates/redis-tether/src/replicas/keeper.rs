@@ -1,0 +1,236 @@
+//! Keeps a tether for each replica: asks who they are, takes in those that are new, lets go of those that are gone. One task of the
+//! tether whose replicas they are; its supervisor starts it when somebody wants them, and again should it panic. What happens
+//! to the link of one replica, its own tether sees to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis_tether_core::Epoch;
+use tokio::time::{Instant, sleep_until};
+
+use super::source::{Place, Source, SourceError};
+use super::{Member, ReplicaSet, Seat};
+use crate::config::{Config, Endpoint};
+use crate::control::watcher::INTERVAL_JITTER;
+use crate::control::{Brought, Control};
+use crate::dial::wanted::Wanted;
+use crate::event::Event;
+use crate::lock::lock;
+use crate::status::{Phase, Status};
+use crate::tether::Tether;
+use crate::tether::builder::{Part, Whole};
+
+/// Runs until the tether ends.
+pub(crate) async fn keep(control: Arc<Control>) {
+    let (Some(set), ended) = (control.replicas().cloned(), control.ended.clone()) else { return };
+    let mut keeper = Keeper { source: Source::of(&control), rng: control.fork_rng(), told: None, control };
+    tokio::select! {
+        biased;
+        () = ended.cancelled() => {}
+        () = keeper.run(&set) => {}
+    }
+}
+
+struct Keeper {
+    control: Arc<Control>,
+    source: Source,
+    rng: fastrand::Rng,
+    /// The failure that was told of last.
+    told: Option<SourceError>,
+}
+
+impl Keeper {
+    async fn run(&mut self, set: &Arc<ReplicaSet>) {
+        let mut status = self.control.board.status();
+        let mut link = of_link(&status.borrow_and_update());
+        loop {
+            let begun = Instant::now();
+            let serves = |place: &Place| set.serves(place);
+            let outcome = self.source.ask(&self.control, serves).await;
+            self.tell(set, outcome.as_ref().err());
+            if let Ok(places) = outcome {
+                self.follow(set, places).await;
+            }
+            let next = begun + self.interval(set);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = set.doubted.notified() => break,
+                    () = self.source.news() => break,
+                    // Another primary may tell of others.
+                    changed = status.changed() => match changed {
+                        Ok(()) if std::mem::replace(&mut link, of_link(&status.borrow_and_update())) == link => {}
+                        _ => break,
+                    },
+                    () = sleep_until(next) => break,
+                }
+            }
+            sleep_until(begun + self.control.config.resolve.fast_interval).await;
+        }
+    }
+
+    /// As often as names are asked for: in a hurry while none serves, at leisure while all do.
+    fn interval(&mut self, set: &ReplicaSet) -> Duration {
+        let resolve = &self.control.config.resolve;
+        let roster = set.rosters.borrow().clone();
+        let interval = match roster.none_since {
+            Some(since) if since.elapsed() < resolve.fast_for => resolve.fast_interval,
+            Some(_) => resolve.outage_interval,
+            None if roster.seats.iter().all(Seat::serves) => resolve.interval,
+            None => resolve.outage_interval.min(resolve.interval),
+        };
+        interval.mul_f64(1.0 - INTERVAL_JITTER * self.rng.f64())
+    }
+
+    fn tell(&mut self, set: &ReplicaSet, error: Option<&SourceError>) {
+        if self.told.as_ref() == error {
+            return;
+        }
+        self.told = error.cloned();
+        let error: Option<Arc<str>> = error.map(|error| error.to_string().into());
+        set.show(|roster| roster.error.clone_from(&error));
+        if let Some(error) = error {
+            self.control.board.send(Event::ReplicasUnknown { error });
+        }
+    }
+
+    /// Has a tether for each of these, and none besides.
+    async fn follow(&self, set: &Arc<ReplicaSet>, places: Vec<Place>) {
+        for member in set.leavers(&places) {
+            let replica = member.place.to_string().into();
+            self.control.board.send(Event::ReplicaRemoved { replica });
+            // What is in flight to it gets its replies. A tether that ends meanwhile waits for that no longer than for others.
+            let work = async move { member.tether.shutdown().await };
+            self.control.tasks.spawn(self.control.drains.track_future(work));
+        }
+        for place in places {
+            if !set.has(&place) {
+                self.take_in(set, place).await;
+            }
+        }
+    }
+
+    async fn take_in(&self, set: &Arc<ReplicaSet>, place: Place) {
+        let name: Arc<str> = place.to_string().into();
+        let tether = match start(&self.control, &place, &name, self.source.wanted()).await {
+            Ok(tether) => tether,
+            Err(error) => {
+                tracing::error!(replica = &*name, %error, "the tether of a replica did not start, and is started again");
+                return;
+            }
+        };
+        ends_with(&self.control, &tether);
+        report_to(&self.control, &tether, &name);
+        if set.admit(Member { place, tether }) {
+            self.control.board.send(Event::ReplicaAdded { replica: name });
+            // It may have come to serve before anybody listened.
+            set.look();
+        }
+    }
+}
+
+/// What of a status tells that there is another link, or none.
+fn of_link(status: &Status) -> (Phase, Option<Epoch>) {
+    (status.phase, status.epoch)
+}
+
+async fn start(
+    control: &Control,
+    place: &Place,
+    name: &str,
+    wanted: Wanted,
+) -> Result<Tether, crate::tether::StartError> {
+    let mut config = Config::clone(&control.config);
+    config.endpoint = Endpoint::tcp(&*place.host, place.port);
+    let part = Part {
+        of: Whole::Replicas(wanted),
+        name: format!("{} replica {name}", control.shared.endpoint).into(),
+        brought: Brought {
+            connector: control.connector.clone(),
+            resolver: control.resolver.clone(),
+            credentials: control.credentials.clone(),
+            seed: control.seed.map(|_| control.fork_rng().u64(..)),
+        },
+    };
+    Tether::builder(config).part(part).start().await
+}
+
+/// Whatever ends the tether ends that of its replica, and it waits for that.
+fn ends_with(control: &Control, replica: &Tether) {
+    let (replica, ended) = (replica.control.clone(), control.ended.clone());
+    control.tasks.spawn(async move {
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => replica.end(),
+            () = replica.stopped.cancelled() => {}
+        }
+        replica.stopped.cancelled().await;
+    });
+}
+
+fn report_to(control: &Arc<Control>, replica: &Tether, name: &Arc<str>) {
+    let (control, name) = (Arc::downgrade(control), name.clone());
+    replica.control.board.forward(move |event| {
+        let Some(control) = control.upgrade() else { return false };
+        // Whoever waits may go on before anybody is told.
+        if let Some(set) = control.replicas() {
+            set.look();
+            if matches!(event, Event::Lost { .. } | Event::Demoted { .. } | Event::Stopped) {
+                set.doubted.notify_one();
+            }
+        }
+        control.board.send(Event::Replica { replica: name.clone(), event: Box::new(event.clone()) });
+        true
+    });
+}
+
+impl ReplicaSet {
+    fn serves(&self, place: &Place) -> bool {
+        self.rosters.borrow().seats.iter().any(|seat| seat.place == *place && seat.serves())
+    }
+
+    fn has(&self, place: &Place) -> bool {
+        lock(&self.members).all.iter().any(|member| member.place == *place)
+    }
+
+    /// Takes one in, unless the set has ended.
+    fn admit(&self, member: Member) -> bool {
+        let seat = Seat {
+            place: member.place.clone(),
+            shared: member.tether.control.shared.clone(),
+            board: member.tether.control.board.clone(),
+        };
+        let mut members = lock(&self.members);
+        if members.has_ended {
+            // Dropping it may run an application's code.
+            drop(members);
+            return false;
+        }
+        members.all.push(member);
+        drop(members);
+        self.show(|roster| {
+            if !roster.has_ended {
+                roster.seats.push(seat);
+            }
+        });
+        true
+    }
+
+    /// Those that are not at any of these places, or have ended by themselves. Handles do not see them any more.
+    fn leavers(&self, places: &[Place]) -> Vec<Member> {
+        let stays = |member: &Member| {
+            let has_ended = member.tether.control.stopped.is_cancelled();
+            places.contains(&member.place) && !has_ended
+        };
+        let mut members = lock(&self.members);
+        let (staying, leaving) = std::mem::take(&mut members.all).into_iter().partition(stays);
+        members.all = staying;
+        drop(members);
+        let leaving: Vec<Member> = leaving;
+        if !leaving.is_empty() {
+            let is_of = |seat: &Seat, member: &Member| Arc::ptr_eq(&seat.shared, &member.tether.control.shared);
+            self.show(|roster| roster.seats.retain(|seat| !leaving.iter().any(|member| is_of(seat, member))));
+        }
+        leaving
+    }
+}

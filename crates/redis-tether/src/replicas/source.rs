@@ -1,0 +1,278 @@
+//! Who the replicas are: the addresses of a reader endpoint, what sentinels or the cluster say, or what the primary itself tells. The
+//! keeper asks; whether they are what is said of them, each dial finds out at the node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{Pipeline, Value};
+use tokio::time::{Instant, timeout};
+
+use crate::cluster::{Layout, ShardSource, SurveyError};
+use crate::config::{Config, Endpoint};
+use crate::control::Control;
+use crate::dial::verify::VerifyLevel;
+use crate::dial::wanted::Wanted;
+use crate::ledger::FlightKind;
+use crate::question::text;
+use crate::resolve::{Query, Resolve, ResolveError};
+use crate::sentinel::{SentinelError, Sentinels};
+
+/// More replicas are not connected to: no deployment has as many, but an answer may say so.
+const MOST: usize = 64;
+
+/// Where one replica is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Place {
+    fn is_at(&self, addr: SocketAddr) -> bool {
+        self.port == addr.port() && self.host.parse() == Ok(addr.ip())
+    }
+}
+
+impl From<SocketAddr> for Place {
+    fn from(addr: SocketAddr) -> Place {
+        Place { host: addr.ip().to_string(), port: addr.port() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Endpoint::tcp(&*self.host, self.port).fmt(f)
+    }
+}
+
+/// Why nobody could say.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum SourceError {
+    #[error("replicas.host: {0}")]
+    Resolve(#[from] ResolveError),
+    #[error(transparent)]
+    Sentinel(#[from] SentinelError),
+    #[error(transparent)]
+    Cluster(#[from] SurveyError),
+    #[error("there is no link to the primary, which would tell them")]
+    NoPrimary,
+    #[error("the primary does not tell of its replicas: allow ROLE or INFO, or set replicas.host to where they are")]
+    NotTold,
+    #[error("asking who they are timed out")]
+    TimedOut,
+}
+
+/// Where to ask.
+pub(super) enum Source {
+    Reader(Reader),
+    Sentinels(Box<Sentinels>),
+    Shard(Arc<ShardSource>, Option<Arc<Layout>>),
+    Primary,
+}
+
+impl Source {
+    pub(super) fn of(control: &Control) -> Source {
+        let config = &control.config;
+        if let Some(host) = &config.replicas.host {
+            return Source::Reader(Reader::new(host, config, control.resolver.clone()));
+        }
+        match (&config.endpoint, &control.shard) {
+            (_, Some(shard)) => Source::Shard(shard.clone(), None),
+            (Endpoint::Sentinel(endpoint), None) => {
+                let turn = usize::from(control.fork_rng().u16(..));
+                let (connector, resolver) = (control.connector.clone(), control.resolver.clone());
+                let sentinels = Sentinels::new(config.clone(), endpoint.clone(), connector, resolver, turn);
+                Source::Sentinels(Box::new(sentinels))
+            }
+            _ => Source::Primary,
+        }
+    }
+
+    /// What a link to one of them must lead to.
+    pub(super) fn wanted(&self) -> Wanted {
+        match self {
+            Source::Shard(..) => Wanted::ReplicaOfShard,
+            Source::Reader(_) | Source::Sentinels(_) | Source::Primary => Wanted::Replica,
+        }
+    }
+
+    /// Asks, for at most as long as a dial may take. Cancel safe. `serves` says whether a replica that is known serves.
+    pub(super) async fn ask(
+        &mut self,
+        control: &Control,
+        serves: impl Fn(&Place) -> bool,
+    ) -> Result<Vec<Place>, SourceError> {
+        let max_age = control.config.resolve.fast_interval;
+        let asked = timeout(control.config.dial.timeout, async {
+            Ok(match self {
+                Source::Reader(reader) => reader.ask(max_age, serves).await?,
+                Source::Sentinels(sentinels) => places(sentinels.replicas(max_age).await?),
+                Source::Shard(shard, _) => places(shard.replicas()?),
+                Source::Primary => ask_primary(control).await?,
+            })
+        });
+        let mut found = asked.await.unwrap_or(Err(SourceError::TimedOut))?;
+        // Between two of its checks the primary may still be taken for the replica that it was.
+        let primary = control.gate().link().and_then(|link| match link.address() {
+            redis_tether_core::Address::Tcp(addr) => Some(*addr),
+            _ => None,
+        });
+        found.retain(|place| primary.is_none_or(|addr| !place.is_at(addr)));
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(MOST);
+        Ok(found)
+    }
+
+    /// Waits for news that somebody else finds out. Cancel safe.
+    pub(super) async fn news(&mut self) {
+        match self {
+            Source::Shard(shard, known) => shard.surveyed(known).await,
+            Source::Reader(_) | Source::Sentinels(_) | Source::Primary => std::future::pending().await,
+        }
+    }
+}
+
+fn places(told: Vec<(String, u16)>) -> Vec<Place> {
+    told.into_iter().map(|(host, port)| Place { host, port }).collect()
+}
+
+/// A name whose addresses are replicas. A resolver that rotates names one or the other each time: so one that serves is kept for
+/// as long as a link to a primary would be that a name no longer has, and one that does not serve goes at once.
+pub(super) struct Reader {
+    host: String,
+    port: u16,
+    resolver: Arc<dyn Resolve>,
+    keep_for: Duration,
+    /// When each address was named last.
+    named: BTreeMap<SocketAddr, Instant>,
+}
+
+impl Reader {
+    fn new(host: &str, config: &Config, resolver: Arc<dyn Resolve>) -> Reader {
+        let (port, keep_for) = (config.replicas.port, config.resolve.swap_budget);
+        Reader { host: host.to_owned(), port, resolver, keep_for, named: BTreeMap::new() }
+    }
+
+    async fn ask(&mut self, max_age: Duration, serves: impl Fn(&Place) -> bool) -> Result<Vec<Place>, ResolveError> {
+        let found = self.resolver.resolve(Query::new(&self.host, self.port).with_max_age(max_age)).await?;
+        if found.is_empty() {
+            return Err(ResolveError::NoAddress { host: self.host.clone() });
+        }
+        let now = Instant::now();
+        self.named.retain(|addr, named| {
+            let is_kept = now.duration_since(*named) < self.keep_for && serves(&Place::from(*addr));
+            is_kept || found.contains(addr)
+        });
+        self.named.extend(found.into_iter().map(|addr| (addr, now)));
+        Ok(self.named.keys().map(|addr| Place::from(*addr)).collect())
+    }
+}
+
+/// Over the link that is there: a question more costs it nothing.
+async fn ask_primary(control: &Control) -> Result<Vec<Place>, SourceError> {
+    let link = control.gate().link().filter(|_| control.gate().is_open()).ok_or(SourceError::NoPrimary)?;
+    // The proxies that lower levels are for hang up on what they do not know.
+    if link.verify_level() <= VerifyLevel::Ping {
+        return Err(SourceError::NotTold);
+    }
+    let mut questions = Pipeline::with_capacity(2);
+    questions.cmd("ROLE");
+    questions.cmd("INFO").arg("replication");
+    let (mut multiplexer, mut flight) = (link.multiplexer(), link.ledger().begin(FlightKind::Plain));
+    drop(link);
+    let replies = multiplexer.ask(&questions).await.ok_or(SourceError::NoPrimary)?;
+    flight.answered();
+    drop(flight);
+    let by_role = replies.first().and_then(of_role);
+    by_role.or_else(|| of_info(text(replies.get(1)?)?)).ok_or(SourceError::NotTold)
+}
+
+/// `master`, an offset, and of each replica that is up with it the address, the port and an offset.
+fn of_role(reply: &Value) -> Option<Vec<Place>> {
+    let Value::Array(fields) = reply else { return None };
+    let [word, _, Value::Array(replicas)] = fields.as_slice() else { return None };
+    text(word).filter(|word| *word == "master")?;
+    let place = |replica: &Value| {
+        let Value::Array(fields) = replica else { return None };
+        let (host, port) = (text(fields.first()?)?, text(fields.get(1)?)?.parse().ok()?);
+        known(host, port)
+    };
+    Some(replicas.iter().filter_map(place).collect())
+}
+
+/// `slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0`, a line for each.
+fn of_info(info: &str) -> Option<Vec<Place>> {
+    let is_primary = info.lines().any(|line| line.trim_end() == "role:master");
+    let place = |line: &str| {
+        let (number, fields) = line.strip_prefix("slave")?.split_once(':')?;
+        number.parse::<u32>().ok()?;
+        let field = |name: &str| fields.trim_end().split(',').find_map(|field| field.strip_prefix(name));
+        field("state=").filter(|state| *state == "online")?;
+        known(field("ip=")?, field("port=")?.parse().ok()?)
+    };
+    is_primary.then(|| info.lines().filter_map(place).collect())
+}
+
+fn known(host: &str, port: u16) -> Option<Place> {
+    (!host.is_empty() && port != 0).then(|| Place { host: host.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolve::resolve_fn;
+
+    fn parsed(reply: &str) -> Value {
+        redis::parse_redis_value(reply.as_bytes()).expect("a reply")
+    }
+
+    fn hosts(places: Option<Vec<Place>>) -> Option<Vec<String>> {
+        places.map(|places| places.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_primary_tells_of_its_replicas_by_role() {
+        let replica = "*3\r\n$8\r\n10.0.0.2\r\n$4\r\n6380\r\n$1\r\n7\r\n";
+        let unknown = "*3\r\n$0\r\n\r\n$4\r\n6380\r\n$1\r\n7\r\n";
+        let reply = parsed(&format!("*3\r\n$6\r\nmaster\r\n:7\r\n*2\r\n{replica}{unknown}"));
+        assert_eq!(hosts(of_role(&reply)), Some(vec!["10.0.0.2:6380".to_owned()]));
+        for other in ["*3\r\n$5\r\nslave\r\n:7\r\n*0\r\n", "-NOPERM no\r\n", "*0\r\n", "+OK\r\n"] {
+            assert_eq!(of_role(&parsed(other)), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn or_by_info_and_only_of_those_that_are_up_with_it() {
+        let info = "# Replication\r\nrole:master\r\nconnected_slaves:2\r\n\
+                    slave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0\r\n\
+                    slave1:ip=10.0.0.3,port=6379,state=wait_bgsave,offset=0,lag=0\r\nslave_x:1\r\n";
+        assert_eq!(hosts(of_info(info)), Some(vec!["10.0.0.2:6379".to_owned()]));
+        assert_eq!(of_info("role:slave\r\n"), None);
+        assert_eq!(of_info(""), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotating_name_keeps_those_that_serve_and_a_moved_one_drops_those_that_do_not() {
+        let (answers, config) = (Arc::new(std::sync::Mutex::new(1u8)), Config::new("redis", 6379));
+        let answer = answers.clone();
+        let resolver = resolve_fn(move |_, port| {
+            let last = *answer.lock().expect("no panic");
+            async move { Ok(vec![([10, 0, 0, last], port).into()]) }
+        });
+        let mut reader = Reader::new("ro", &config, Arc::new(resolver));
+        let mut ask = async |last: u8, serves: bool| {
+            *answers.lock().expect("no panic") = last;
+            let found = reader.ask(Duration::ZERO, |_| serves).await.expect("an answer");
+            found.into_iter().map(|place| place.host).collect::<Vec<_>>()
+        };
+        assert_eq!(ask(1, true).await, ["10.0.0.1"]);
+        assert_eq!(ask(2, true).await, ["10.0.0.1", "10.0.0.2"], "rotated");
+        tokio::time::advance(config.resolve.swap_budget).await;
+        assert_eq!(ask(2, true).await, ["10.0.0.2"], "moved, and long enough ago");
+        assert_eq!(ask(3, false).await, ["10.0.0.3"], "moved, and what was before does not serve");
+    }
+}

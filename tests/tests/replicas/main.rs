@@ -1,0 +1,7 @@
+//! Reads that go to replicas: which server is asked shows by what each of them counts.
+
+mod faults;
+mod reader;
+mod reads;
+mod sentinel;
+mod world;
