@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis_tether::redis::{self, AsyncCommands, Value};
+use redis_tether::redis::{self, AsyncCommands};
 use redis_tether::{FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::GatewayKind;
 use redis_tether_tests::fakes::config;
@@ -11,7 +11,7 @@ use redis_tether_tests::load::Load;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
-use super::{Front, SOON, ask, held_by, is_change, is_connected, is_lost};
+use super::{Front, SOON, is_change, is_connected};
 
 async fn front() -> Front {
     Front::before_the_primary(GatewayKind::Envoy).await
@@ -21,7 +21,7 @@ async fn front() -> Front {
 async fn it_answers_for_itself() {
     let mut front = front().await;
     front.works().await;
-    // Whatever is behind it: see `its_server_is_demoted_for_a_while`.
+    // Whatever is behind it: see `in_common.rs`.
     assert_eq!(front.tether.status().borrow().role, Some(Role::Primary));
     let (all, count): (String, u64) = within(PATIENCE, "a transaction", async {
         redis::pipe().atomic().get("key").incr("count", 1).query_async(&mut front.handle).await
@@ -101,46 +101,5 @@ async fn its_server_hangs_and_goes_on() {
     front.works().await;
     // It may have been suspected for as long as the proxy waited.
     assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
-    front.tether.shutdown().await;
-}
-
-#[tokio::test]
-async fn it_is_restarted_before_another_server() {
-    let mut front = front().await;
-    let load = Load::start(&front.handle, 4);
-    load.go_on_for(100).await;
-    front.gateway.kill().await.expect("killed");
-    front.diary.until("the loss", is_lost).await;
-    front.promote_the_replica().await;
-    front.gateway.restart_before(&[front.nodes.replica.addr()]).await.expect("restarted");
-    let there = Instant::now();
-    front.diary.until("another link", is_connected).await;
-    let recovered = there.elapsed();
-    load.go_on_for(100).await;
-    let tally = load.finish().await;
-    assert!(tally.with(Outcome::Refused).is_empty() && tally.with(Outcome::NotSent).is_empty(), "held meanwhile");
-    tally.assert_true_of(&held_by(&front.nodes.replica).await);
-    assert!(recovered < SOON, "{recovered:?}");
-    front.tether.shutdown().await;
-}
-
-/// It goes on saying that it is a primary. The writes are refused, held, and sent again at the pace of dials.
-#[tokio::test]
-async fn its_server_is_demoted_for_a_while() {
-    let mut front = front().await;
-    front.works().await;
-    let connections = front.door.connections_accepted();
-    let demoted = Instant::now();
-    front.nodes.primary.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("demoted");
-    let mut handle = front.tether.handle();
-    let sent = tokio::spawn(async move { ask(&mut handle, &["INCR", "n"]).await });
-    sleep(Duration::from_secs(1)).await;
-    let (met, most) = (front.door.connections_accepted() - connections, front.most_dials_since(demoted));
-    assert!((2..=most).contains(&met), "{met} connections, of {most} at most: {:#?}", front.diary.so_far());
-    front.nodes.primary.promote().await.expect("promoted");
-    let back = Instant::now();
-    let answer = within(PATIENCE, "the answer", sent).await.expect("no panic");
-    assert_eq!(answer, Ok(Value::Int(1)));
-    assert!(back.elapsed() < SOON, "{:?}", back.elapsed());
     front.tether.shutdown().await;
 }

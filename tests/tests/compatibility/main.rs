@@ -1,4 +1,4 @@
-//! What is not a plain server of Redis or Valkey: real proxies before real servers (`twemproxy.rs`, `haproxy.rs`, `envoy.rs`), and
+//! What is not a plain server of Redis or Valkey: real proxies before real servers (`twemproxy.rs`, `envoy.rs`, `in_common.rs`, `haproxy.rs`), and
 //! what other products and services answer, scripted after their sources and documentation (`products.rs`, `services.rs`,
 //! `permissions.rs`). `docs/compatibility.md` says for people what is held here.
 //!
@@ -6,6 +6,7 @@
 
 mod envoy;
 mod haproxy;
+mod in_common;
 mod permissions;
 mod products;
 mod services;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis_tether::redis::{AsyncCommands, Value};
+use redis_tether::redis::AsyncCommands;
 use redis_tether::{Event, FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::{Gateway, GatewayKind};
 use redis_tether_tests::fakes::config;
@@ -12,7 +12,7 @@ use redis_tether_tests::servers::gateway_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
-use super::{Front, SOON, ask, held_by, is_connected, is_lost, pair};
+use super::{Front, SOON, is_connected, pair};
 
 async fn front() -> Front {
     Front::before_the_primary(GatewayKind::Twemproxy).await
@@ -114,51 +114,5 @@ async fn its_server_crashes_and_comes_back() {
     assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
     assert_eq!(front.door.connections_accepted(), 3);
     assert!(recovered < SOON, "{recovered:?}");
-    front.tether.shutdown().await;
-}
-
-/// How people have twemproxy follow a failover: its configuration is written anew, and it is restarted.
-#[tokio::test]
-async fn it_is_restarted_before_another_server() {
-    let mut front = front().await;
-    let load = Load::start(&front.handle, 4);
-    load.go_on_for(100).await;
-    front.gateway.kill().await.expect("killed");
-    front.diary.until("the loss", is_lost).await;
-    front.promote_the_replica().await;
-    front.gateway.restart_before(&[front.nodes.replica.addr()]).await.expect("restarted");
-    let there = Instant::now();
-    front.diary.until("another link", is_connected).await;
-    let recovered = there.elapsed();
-    load.go_on_for(100).await;
-    let tally = load.finish().await;
-    assert!(tally.with(Outcome::Refused).is_empty() && tally.with(Outcome::NotSent).is_empty(), "held meanwhile");
-    assert!(tally.failed.len() <= 4, "only what was in flight: {:?}", tally.failed);
-    tally.assert_true_of(&held_by(&front.nodes.replica).await);
-    assert!(recovered < SOON, "{recovered:?}");
-    assert_eq!(front.tether.status().borrow().role, Some(Role::Unknown));
-    front.tether.shutdown().await;
-}
-
-/// Nobody can tell that from the proxy's `PING`. The command is held and sent again at the pace of dials, which end at the proxy
-/// each, until the server behind it is a primary.
-#[tokio::test]
-async fn its_server_is_demoted_for_a_while() {
-    let mut front = front().await;
-    front.works().await;
-    let connections = front.door.connections_accepted();
-    let demoted = Instant::now();
-    front.nodes.primary.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("demoted");
-    let mut handle = front.tether.handle();
-    let sent = tokio::spawn(async move { ask(&mut handle, &["INCR", "n"]).await });
-    sleep(Duration::from_secs(1)).await;
-    let (met, most) = (front.door.connections_accepted() - connections, front.most_dials_since(demoted));
-    assert!((2..=most).contains(&met), "{met} connections, of {most} at most: {:#?}", front.diary.so_far());
-    front.nodes.primary.promote().await.expect("promoted");
-    let back = Instant::now();
-    let answer = within(PATIENCE, "the answer", sent).await.expect("no panic");
-    assert_eq!(answer, Ok(Value::Int(1)));
-    assert!(back.elapsed() < SOON, "{:?}", back.elapsed());
-    front.works().await;
     front.tether.shutdown().await;
 }
