@@ -44,43 +44,51 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let mut summaries = Vec::new();
     // Ctrl-C drops what runs, and with it the servers: a frozen one would not notice the signal.
     let played = tokio::select! {
         biased;
         Ok(()) = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
-        played = run(&arguments) => played,
+        played = run(&arguments, &mut summaries) => played,
     };
-    match played {
-        Ok(summaries) if summaries.iter().all(Summary::is_kept) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
-        Err(error) => {
+    if let Err(error) = &played {
+        if !is_broken_pipe(&**error) {
             eprintln!("failover: {error}");
-            ExitCode::FAILURE
         }
+    }
+    verdict(played, summaries.iter().map(Summary::is_kept))
+}
+
+/// A reader that has left is no failure, and excuses none: what was played until then is judged.
+fn verdict(played: Result<(), Failure>, mut are_kept: impl Iterator<Item = bool>) -> ExitCode {
+    match played {
+        Err(error) if !is_broken_pipe(&*error) => ExitCode::FAILURE,
+        _ if are_kept.all(|is_kept| is_kept) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<Vec<Summary>, Failure> {
+/// Plays all of them, and adds what came of each as soon as it is known.
+async fn run(arguments: &Arguments, summaries: &mut Vec<Summary>) -> Result<(), Failure> {
     let is_for_people = arguments.output == Output::Timeline;
     if is_for_people {
         say(&arguments.note_on_servers())?;
     }
-    let mut summaries = Vec::new();
     for play in &arguments.plays {
         if is_for_people {
             say(&format!("\n{}: {}\n\n", play.name(), play.summary()))?;
         }
         let summary = play::play(*play, arguments).await?;
-        if !is_for_people {
-            say(&format!("{}\n", serde_json::to_string(&summary)?))?;
-        }
+        let line = (!is_for_people).then(|| serde_json::to_string(&summary)).transpose()?;
         summaries.push(summary);
+        if let Some(line) = line {
+            say(&format!("{line}\n"))?;
+        }
     }
     if is_for_people {
-        say(&format!("\n{}", summary::table(&summaries)))?;
+        say(&format!("\n{}", summary::table(summaries)))?;
     }
-    Ok(summaries)
+    Ok(())
 }
 
 /// `println!` panics where the reader has left.
@@ -92,4 +100,18 @@ fn say(text: &str) -> io::Result<()> {
 
 fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_left_excuses_nothing() {
+        let left = || Err(io::Error::from(io::ErrorKind::BrokenPipe).into());
+        assert_eq!(verdict(left(), [true].into_iter()), ExitCode::SUCCESS);
+        assert_eq!(verdict(left(), [true, false].into_iter()), ExitCode::FAILURE);
+        assert_eq!(verdict(Ok(()), [false].into_iter()), ExitCode::FAILURE);
+        assert_eq!(verdict(Err("no server".into()), [true].into_iter()), ExitCode::FAILURE);
+    }
 }

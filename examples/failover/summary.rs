@@ -3,13 +3,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use redis_tether::{CommandSettings, Protocol};
+use redis_tether::Protocol;
 use redis_tether_testkit::scenario::{Failure, Report};
 use serde::Serialize;
 
 use crate::arguments::Arguments;
 use crate::bystanders::Bystood;
-use crate::promise::Promise;
+use crate::promise::{Promise, TurnedAway};
 use crate::timeline::Seen;
 use crate::topology::{Play, Topology};
 
@@ -34,6 +34,10 @@ pub(crate) struct Summary {
     detector: Option<String>,
     epochs: u64,
     dials: u64,
+    /// Writes that were reported as done and that the new primary does not have; `None` where nothing moved.
+    missing_ops: Option<u64>,
+    /// Writes that were executed more than once; only fake servers can say.
+    repeated_ops: Option<u64>,
     /// Those who wrote to other shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     others: Option<Bystood>,
@@ -44,17 +48,6 @@ pub(crate) struct Summary {
     done_ops: usize,
     #[serde(skip)]
     turned_away: Option<TurnedAway>,
-    /// Writes that were reported as done and that the new primary does not have.
-    #[serde(skip)]
-    missing_ops: u64,
-}
-
-/// Writes that failed as not sent after the hold window had passed.
-#[derive(Debug)]
-struct TurnedAway {
-    number: usize,
-    /// How long 99 of 100 of them took at most.
-    p99: Duration,
 }
 
 impl Summary {
@@ -86,29 +79,18 @@ impl Summary {
             detector: seen.noticed.clone(),
             epochs: links,
             dials: seen.after.dials.saturating_sub(seen.before.dials),
+            missing_ops: report.missing,
+            repeated_ops: report.repeated,
             missed_promises: Promise::of(play).missed(report, links, others.as_ref()),
             others,
             origin: play.topology(),
             done_ops: report.done(),
             turned_away: TurnedAway::of(report),
-            missing_ops: report.missing.unwrap_or_default(),
         }
     }
 
     pub(crate) fn is_kept(&self) -> bool {
         self.missed_promises.is_empty()
-    }
-}
-
-impl TurnedAway {
-    fn of(report: &Report) -> Option<Self> {
-        let window_passed = report.fault + CommandSettings::default().hold_window;
-        let not_sent = report.failures().filter(|(_, failed)| failed.failure == Failure::NotSent);
-        let late = not_sent.filter(|(operation, _)| report.since_start(operation.started) > window_passed);
-        let mut took: Vec<Duration> = late.map(|(operation, _)| operation.took()).collect();
-        took.sort_unstable();
-        let p99 = *took.get(took.len() * 99 / 100)?;
-        Some(TurnedAway { number: took.len(), p99 })
     }
 }
 
@@ -188,8 +170,7 @@ fn notes(summaries: &[Summary]) -> String {
                 "{scenario}: writes turned away at once after the hold window: {number}, p99 {p99:.3} ms"
             );
         }
-        if summary.missing_ops > 0 {
-            let missing = summary.missing_ops;
+        if let Some(missing @ 1..) = summary.missing_ops {
             let _ =
                 writeln!(notes, "{scenario}: writes that the old primary confirmed and the new one lacks: {missing}");
         }
