@@ -10,7 +10,7 @@ pub(crate) enum Watched {
     Cluster(ClusterTether),
 }
 
-/// What has been counted, by all shards together.
+/// What has been counted: of a cluster, by all shards together, those that are gone included, and between them.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Counters {
     pub(crate) held: u64,
@@ -23,10 +23,8 @@ pub(crate) struct Counters {
 impl Watched {
     pub(crate) fn counters(&self) -> Counters {
         match self {
-            Watched::Tether(tether) => Counters::default().and(&tether.stats()),
-            Watched::Cluster(cluster) => {
-                cluster.shards().iter().fold(Counters::default(), |sum, shard| sum.and(&shard.tether.stats()))
-            }
+            Watched::Tether(tether) => Counters::of(&tether.stats()),
+            Watched::Cluster(cluster) => Counters::of(&cluster.stats().total),
         }
     }
 
@@ -64,13 +62,13 @@ impl Watched {
 }
 
 impl Counters {
-    fn and(self, stats: &Stats) -> Self {
+    fn of(stats: &Stats) -> Self {
         Counters {
-            held: self.held + stats.held,
-            held_now: self.held_now + stats.held_now,
-            refusals: self.refusals + stats.refusals,
-            dials: self.dials + stats.dials,
-            links: self.links + stats.links,
+            held: stats.held,
+            held_now: stats.held_now,
+            refusals: stats.refusals,
+            dials: stats.dials,
+            links: stats.links,
         }
     }
 }
