@@ -20,7 +20,7 @@ usage: cargo run --release --example failover -- [options]
   --server KIND     auto (default), redis, valkey or fake; auto takes a real server if one is found, and fakes have neither
                     sentinels nor clusters
   --resp VERSION    2 (default) or 3, of the protocol
-  --tls             over TLS, with certificates made for the run; sentinels as well (if the server speaks it), clusters not
+  --tls             over TLS, with certificates made for the run (sentinels: if the server speaks it)
   --quick           an outage of 5 s in place of 30 s
   --json            one JSON object for each scenario on stdout, and nothing else
   --help            this text
@@ -112,7 +112,6 @@ fn check(topology: Topology, servers: &Servers, over: Over) -> Result<(), String
         (Topology::Sentinel | Topology::Cluster, Servers::Fake, _) => Err(format!(
             "there is no fake {topology}: install redis-server or valkey-server, or run `cargo xtask servers`"
         )),
-        (Topology::Cluster, _, Over::Tls) => Err("clusters are played in plain: leave out --tls".to_owned()),
         (Topology::Sentinel, Servers::Real(binary), Over::Tls) if !binary.speaks_tls() => {
             Err(format!("{binary} was built without TLS, which its sentinels need: leave out --tls"))
         }

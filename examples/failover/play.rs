@@ -83,9 +83,15 @@ async fn sentinel(
 }
 
 async fn cluster(scenario: ClusterScenario, binary: &ServerBinary, arguments: &Arguments) -> Result<Summary, Failure> {
-    let mut stage = ClusterStage::set(binary, scenario).await?;
+    let mut stage = match arguments.over {
+        Over::Tcp => ClusterStage::set(binary, scenario).await?,
+        Over::Tls => ClusterStage::set_over_tls(binary, scenario).await?,
+    };
     let (name, port) = stage.endpoint();
     let mut config = patient(Config::cluster([ClusterSeed::new(name, port)]));
+    if let Some(files) = stage.tls() {
+        config = config.with_tls(tls(files));
+    }
     config.protocol = arguments.protocol;
     let tether = ClusterTether::builder(config).resolver(resolver(stage.dns())).start().await?;
     tether.ready(READY).await?;

@@ -12,3 +12,4 @@ pub mod servers;
 pub mod steady;
 pub mod tls;
 pub mod watch;
+pub mod writer;

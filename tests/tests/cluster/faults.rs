@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use redis_tether::redis::AsyncCommands;
-use redis_tether::{ClusterHandle, Outcome, OutcomeExt, Protocol};
-use redis_tether_testkit::scenario::{Client, Failed, Failure, OpenLoop, Operation, key};
+use redis_tether::{Outcome, OutcomeExt, Protocol};
+use redis_tether_testkit::scenario::{OpenLoop, Operation};
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::writer::Writer;
 use tokio::time::{Instant, sleep};
 
 use super::world::{Load, TURN, Tally, World, allowance, assert_once, held};
@@ -22,20 +22,6 @@ const PERIOD: Duration = Duration::from_millis(5);
 
 on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover);
 
-/// A caller of a shard that nothing happens to.
-#[derive(Clone)]
-struct Bystander {
-    handle: ClusterHandle,
-    prefix: String,
-}
-
-impl Client for Bystander {
-    async fn set(&mut self, n: u64) -> Result<(), Failed> {
-        let set = self.handle.set::<_, _, ()>(format!("{}{}", self.prefix, key(n)), n);
-        set.await.map_err(|error| Failed::new(Failure::Other, error))
-    }
-}
-
 /// Of two tethers, one for each version of the protocol, what the caller of the failed shard met.
 pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Vec<Tally> {
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
@@ -43,7 +29,7 @@ pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDep
     for (number, tether) in tethers.iter().enumerate() {
         loads.push(Load::start(&tether.handle(), vec![world.cluster.key_in(0, &format!("log{number}"))]));
         for shard in 1..ClusterDeployment::SHARDS {
-            let bystander = Bystander { handle: tether.handle(), prefix: world.cluster.key_in(shard, "") };
+            let bystander = Writer::new(tether.handle(), world.cluster.key_in(shard, ""));
             bystanders.push(OpenLoop::start(bystander, PERIOD));
         }
     }

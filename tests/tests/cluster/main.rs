@@ -8,5 +8,6 @@ mod faults;
 mod mistakes;
 mod moves;
 mod replicas;
+mod scenarios;
 mod tls;
 mod world;

@@ -1,7 +1,6 @@
 //! A cluster behind a name, handles to it, and callers on each shard.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use redis_tether::redis::{AsyncCommands, RedisError};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
-use redis_tether_testkit::{ClusterDeployment, Dns, Reply, Server, ServerKind};
+use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{PATIENCE, within};
@@ -45,7 +44,7 @@ impl World {
         let cluster = ClusterDeployment::start_over_tls(&server_binary(kind), announced).await.expect("a cluster");
         let mut world = World::of(cluster);
         // The nodes of one shard: what the others have certificates for, only the cluster says.
-        let port = client_addr(world.cluster.primary(1)).port();
+        let port = ClusterDeployment::client_addr(world.cluster.primary(1)).port();
         let seed = |number: usize| match announced {
             Announced::Names => ClusterDeployment::hostname(number),
             _ => world.cluster.nodes[number].addr().ip().to_string(),
@@ -59,7 +58,7 @@ impl World {
     }
 
     fn of(cluster: ClusterDeployment) -> World {
-        let seeds = vec![ClusterSeed::new(NAME, client_addr(&cluster.nodes[0]).port())];
+        let seeds = vec![ClusterSeed::new(NAME, ClusterDeployment::client_addr(&cluster.nodes[0]).port())];
         let world = World { cluster, dns: Dns::new(), seeds };
         world.name(&world.cluster);
         world
@@ -67,7 +66,7 @@ impl World {
 
     /// The name means these nodes from now on.
     pub(crate) fn name(&self, cluster: &ClusterDeployment) {
-        self.dns.set(NAME, cluster.nodes.iter().map(|node| client_addr(node).ip()).collect());
+        self.dns.set(NAME, cluster.nodes.iter().map(|node| ClusterDeployment::client_addr(node).ip()).collect());
     }
 
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
@@ -91,11 +90,6 @@ impl World {
         tether.ready(PATIENCE).await.expect("the cluster is well");
         tether
     }
-}
-
-/// Where clients are to connect.
-fn client_addr(node: &Server) -> SocketAddr {
-    node.tls_addr().unwrap_or(node.addr())
 }
 
 /// Between two writes of one caller.

@@ -17,11 +17,11 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How soon after the announcement a new primary must be used.
-const BOUND: Duration = Duration::from_millis(150);
+pub(crate) const BOUND: Duration = Duration::from_millis(150);
 
 /// What a loaded machine may add: debug builds run beside other tests, and seven servers beside them, on as little as two cores.
 /// A release build is held to the bound as it is.
-const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
+pub(crate) const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
 
 const CALLERS: usize = 4;
 

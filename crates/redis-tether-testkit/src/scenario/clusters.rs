@@ -14,6 +14,7 @@ use super::report::Report;
 use super::timings::Timings;
 use crate::dns::Dns;
 use crate::server::{ClusterDeployment, ServerBinary};
+use crate::tls::TlsFiles;
 
 /// The configuration endpoint; the DNS decides what it means.
 const NAME: &str = "cluster.test";
@@ -101,7 +102,23 @@ impl ClusterStage {
     /// # Errors
     /// Where a server does not start or the machine has no address for it.
     pub async fn set(binary: &ServerBinary, scenario: ClusterScenario) -> Result<Self, ScenarioError> {
-        let cluster = ClusterDeployment::start(binary).await?;
+        Self::on(ClusterDeployment::start(binary).await?, binary, scenario).await
+    }
+
+    /// The same over TLS, as [`tls`](Self::tls) says. Nodes announce names, each with a certificate for its own and for that of the
+    /// configuration endpoint, and want one of their clients.
+    ///
+    /// # Errors
+    /// As [`set`](Self::set).
+    pub async fn set_over_tls(binary: &ServerBinary, scenario: ClusterScenario) -> Result<Self, ScenarioError> {
+        Self::on(ClusterDeployment::start_over_tls_behind(binary, NAME).await?, binary, scenario).await
+    }
+
+    async fn on(
+        cluster: ClusterDeployment,
+        binary: &ServerBinary,
+        scenario: ClusterScenario,
+    ) -> Result<Self, ScenarioError> {
         let plot = match scenario {
             ClusterScenario::Crash => Plot::Kill,
             ClusterScenario::Hang => Plot::Freeze,
@@ -116,8 +133,13 @@ impl ClusterStage {
         Ok(stage)
     }
 
+    /// The configuration endpoint, and where nodes announce names those as well.
     fn lead_to(&self, cluster: &ClusterDeployment) {
-        self.dns.set(NAME, cluster.nodes.iter().map(|node| node.addr().ip()).collect());
+        let ips = || cluster.nodes.iter().map(|node| ClusterDeployment::client_addr(node).ip());
+        self.dns.set(NAME, ips().collect());
+        for (node, ip) in ips().enumerate().filter(|(node, _)| cluster.tls_files(*node).is_some()) {
+            self.dns.set(&ClusterDeployment::hostname(node), vec![ip]);
+        }
     }
 
     /// The DNS that knows the configuration endpoint.
@@ -129,7 +151,13 @@ impl ClusterStage {
     /// The configuration endpoint: name and port.
     #[must_use]
     pub fn endpoint(&self) -> (&'static str, u16) {
-        (NAME, self.cluster.nodes[0].addr().port())
+        (NAME, ClusterDeployment::client_addr(&self.cluster.nodes[0]).port())
+    }
+
+    /// What the nodes show and want, where they speak TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<&TlsFiles> {
+        self.cluster.tls_files(STRUCK)
     }
 
     /// What the keys of the client's writes have to begin with, before [`key`]: what makes them keys of the shard that things

@@ -2,14 +2,17 @@
 //!
 //! The node timeout is far below what anybody would run it with, so that a failover takes a second or two.
 
+mod plan;
+
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::address::{allocate_addresses, allocate_at_port, free_common_port};
-use super::process::ServerBuilder;
+pub use self::plan::Announced;
+use self::plan::{Tls, plan};
+use super::address::{allocate_addresses, allocate_at_port};
 use super::{Server, ServerBinary, ServerError};
 use crate::resp::Reply;
 use crate::tls::TlsFiles;
@@ -33,18 +36,7 @@ pub struct ClusterDeployment {
     /// The nodes: those that were started as primaries, and then the replica of each, in the same order.
     pub nodes: Vec<Server>,
     ids: Vec<String>,
-    /// Of each node, where they speak TLS.
-    files: Vec<TlsFiles>,
-}
-
-/// What nodes that speak TLS announce themselves as, and have certificates for: each for itself and nobody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Announced {
-    /// Names: [`ClusterDeployment::hostname`].
-    Names,
-    /// Their addresses. Needs servers that speak TLS themselves.
-    Addresses,
+    tls: Option<Tls>,
 }
 
 impl ClusterDeployment {
@@ -60,7 +52,7 @@ impl ClusterDeployment {
     /// As [`ServerBuilder::start`](super::ServerBuilder::start); [`ServerError::TimedOut`] when they do not come together.
     pub async fn start(binary: &ServerBinary) -> Result<Self, ServerError> {
         let addresses = allocate_addresses(2 * SHARDS).map_err(ServerError::machine("find free loopback addresses"))?;
-        Self::start_at(binary, addresses).await
+        Self::start_at(binary, addresses, None).await
     }
 
     /// The same, where clients speak TLS and have to show a certificate; so do the nodes among themselves, if they can.
@@ -68,12 +60,28 @@ impl ClusterDeployment {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_over_tls(binary: &ServerBinary, announced: Announced) -> Result<Self, ServerError> {
-        let machine = ServerError::machine("make room for a cluster that speaks TLS");
-        let (plans, files) = plans_over_tls(binary, announced).map_err(machine)?;
-        Self::start_planned(binary, plans, files).await
+        Self::start_with(binary, |addresses| Tls::new(binary, announced, None, addresses)).await
     }
 
-    /// Another one at other addresses, with the same port: what one name may come to mean.
+    /// The same, where nodes announce names, and certificates are also for this one: that of a configuration endpoint.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_over_tls_behind(binary: &ServerBinary, endpoint: &str) -> Result<Self, ServerError> {
+        Self::start_with(binary, |addresses| Tls::new(binary, Announced::Names, Some(endpoint), addresses)).await
+    }
+
+    async fn start_with(
+        binary: &ServerBinary,
+        tls: impl FnOnce(&[SocketAddr]) -> io::Result<Tls>,
+    ) -> Result<Self, ServerError> {
+        let addresses = allocate_addresses(2 * SHARDS).map_err(ServerError::machine("find free loopback addresses"))?;
+        let tls = tls(&addresses).map_err(ServerError::machine("make room for a cluster that speaks TLS"))?;
+        Self::start_at(binary, addresses, Some(tls)).await
+    }
+
+    /// Another one at other addresses, with the same ports: what one name may come to mean. It speaks TLS where the other does, with
+    /// certificates for the same names by the same authority.
     ///
     /// # Errors
     /// As [`start`](Self::start).
@@ -81,34 +89,34 @@ impl ClusterDeployment {
         let port = other.nodes[0].addr().port();
         let addresses =
             allocate_at_port(2 * SHARDS, port).map_err(ServerError::machine("find free loopback addresses"))?;
-        Self::start_at(binary, addresses).await
+        let tls = other.tls.as_ref().map(|tls| tls.beside(&addresses)).transpose();
+        let tls = tls.map_err(ServerError::machine("make room for a cluster that speaks TLS"))?;
+        Self::start_at(binary, addresses, tls).await
     }
 
-    async fn start_at(binary: &ServerBinary, addresses: Vec<SocketAddr>) -> Result<Self, ServerError> {
-        let plans = addresses.into_iter().map(|addr| plan(binary, addr)).collect();
-        Self::start_planned(binary, plans, Vec::new()).await
-    }
-
-    async fn start_planned(
+    async fn start_at(
         binary: &ServerBinary,
-        plans: Vec<ServerBuilder>,
-        files: Vec<TlsFiles>,
+        addresses: Vec<SocketAddr>,
+        tls: Option<Tls>,
     ) -> Result<Self, ServerError> {
-        let mut nodes = Vec::new();
-        for plan in plans {
+        let (mut nodes, mut ids) = (Vec::new(), Vec::new());
+        for (number, addr) in addresses.into_iter().enumerate() {
+            let plan = plan(binary, addr);
+            let plan = match &tls {
+                Some(tls) => tls.add_to(plan, number),
+                None => plan,
+            };
             nodes.push(plan.start().await?);
         }
-        let mut ids = Vec::new();
         for node in &nodes {
             ids.push(node.command(&["CLUSTER", "MYID"]).await?.text().unwrap_or_default());
         }
-        let bus_speaks_tls = !files.is_empty() && binary.speaks_tls();
-        let cluster = Self { nodes, ids, files };
-        cluster.assign(bus_speaks_tls).await?;
+        let cluster = Self { nodes, ids, tls };
+        cluster.assign().await?;
         Ok(cluster)
     }
 
-    async fn assign(&self, bus_speaks_tls: bool) -> Result<(), ServerError> {
+    async fn assign(&self) -> Result<(), ServerError> {
         for shard in 0..SHARDS {
             let (first, last) = (SLOTS * shard / SHARDS, SLOTS * (shard + 1) / SHARDS - 1);
             let range = ["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()];
@@ -117,7 +125,7 @@ impl ClusterDeployment {
             self.nodes[shard].command(&["CLUSTER", "SET-CONFIG-EPOCH", &(shard + 1).to_string()]).await?;
         }
         for node in &self.nodes[1..] {
-            let at = node.tls_addr().filter(|_| bus_speaks_tls).unwrap_or(node.addr());
+            let at = self.addr_for_nodes(node);
             let (ip, port) = (at.ip().to_string(), at.port().to_string());
             self.nodes[0].command(&["CLUSTER", "MEET", &ip, &port]).await?;
         }
@@ -169,7 +177,21 @@ impl ClusterDeployment {
     /// What the node with this number shows, where nodes speak TLS; clients are given the authority of any, and its client's pair.
     #[must_use]
     pub fn tls_files(&self, node: usize) -> Option<&TlsFiles> {
-        self.files.get(node)
+        self.tls.as_ref()?.files.get(node)
+    }
+
+    /// Where clients are to connect to this node: where it speaks TLS, if it does.
+    #[must_use]
+    pub fn client_addr(node: &Server) -> SocketAddr {
+        node.tls_addr().unwrap_or(node.addr())
+    }
+
+    /// Where other nodes connect to this one, to replicate or to hand on keys.
+    fn addr_for_nodes(&self, node: &Server) -> SocketAddr {
+        match &self.tls {
+            Some(tls) if tls.is_spoken_by_nodes => Self::client_addr(node),
+            _ => node.addr(),
+        }
     }
 
     /// A key that this shard had when the cluster was started, made of a tag and `name`: keys of one shard are all in one slot.
@@ -226,55 +248,13 @@ impl ClusterDeployment {
         if keys.is_empty() {
             return Ok(false);
         }
-        let (ip, port) = (target.addr().ip().to_string(), target.addr().port().to_string());
+        let at = self.addr_for_nodes(target);
+        let (ip, port) = (at.ip().to_string(), at.port().to_string());
         let mut migrate = vec!["MIGRATE", &*ip, &*port, "", "0", "5000", "KEYS"];
         migrate.extend(keys.iter().map(String::as_str));
         source.command(&migrate).await?;
         Ok(true)
     }
-}
-
-/// A node at this address.
-fn plan(binary: &ServerBinary, addr: SocketAddr) -> ServerBuilder {
-    Server::builder(binary)
-        .on(addr)
-        .config_line("cluster-enabled yes")
-        .config_line("cluster-require-full-coverage no")
-        .config_line("cluster-replica-validity-factor 0")
-        .config_line("cluster-allow-replica-migration no")
-        .config_line(&format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
-        .config_line(&format!("cluster-announce-ip {}", addr.ip()))
-}
-
-/// Servers that cannot speak TLS announce their plain port. What speaks TLS for them is at that port of another address, to which
-/// only their names lead.
-fn plans_over_tls(binary: &ServerBinary, announced: Announced) -> io::Result<(Vec<ServerBuilder>, Vec<TlsFiles>)> {
-    let addresses = allocate_addresses(2 * SHARDS)?;
-    let tls_port = free_common_port(&addresses)?;
-    let fronts = allocate_at_port(2 * SHARDS, addresses[0].port())?;
-    let speaks_tls = binary.speaks_tls();
-    let (mut plans, mut files): (Vec<_>, Vec<TlsFiles>) = Default::default();
-    for (node, addr) in addresses.into_iter().enumerate() {
-        let name = match announced {
-            Announced::Names => ClusterDeployment::hostname(node),
-            Announced::Addresses => addr.ip().to_string(),
-        };
-        let own = match files.first() {
-            None => TlsFiles::create(&[&name])?,
-            Some(first) => first.of_another(&[&name])?,
-        };
-        let mut plan = plan(binary, addr).tls_or_front(tls_port, fronts[node], &own);
-        if speaks_tls {
-            plan = plan.config_line("tls-cluster yes").config_line("tls-replication yes");
-        }
-        if announced == Announced::Names {
-            plan = plan.config_line(&format!("cluster-announce-hostname {name}"));
-            plan = plan.config_line("cluster-preferred-endpoint-type hostname");
-        }
-        plans.push(plan);
-        files.push(own);
-    }
-    Ok((plans, files))
 }
 
 /// Valkey has its replicas confirm this, and refuses where one is late. To say it twice does no harm.
