@@ -11,6 +11,7 @@ mod journey;
 mod layout;
 mod merging;
 mod messenger;
+mod notice;
 mod pieces;
 mod redirection;
 mod replicas;
@@ -37,6 +38,7 @@ use tokio_util::task::TaskTracker;
 pub use self::builder::ClusterTetherBuilder;
 pub use self::event::ClusterEvent;
 pub use self::handle::ClusterHandle;
+pub use self::notice::ClusterNotice;
 pub use self::replicas::ClusterReplicaHandle;
 pub use self::stats::ClusterStats;
 pub use self::status::{ClusterNotReady, ClusterStatus, Shard};
@@ -214,9 +216,9 @@ impl ClusterTether {
     /// The status of all shards at this moment.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let error = self.common.surveyor.found().borrow().error.clone();
+        let found = self.common.surveyor.found().borrow().clone();
         let is_covered = self.common.rosters.borrow().layout.uncovered_since().is_none();
-        ClusterStatus::new(self.common.endpoint.clone(), self.shards(), is_covered, error)
+        ClusterStatus::new(self.common.endpoint.clone(), self.shards(), is_covered, &found)
     }
 
     /// Everything that happens from now on. A subscriber that lags more than 1024 events behind loses the oldest, and is told how

@@ -390,8 +390,8 @@ mod tls;
 mod transport;
 
 pub use cluster::{
-    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterReplicaHandle, ClusterStats, ClusterStatus, ClusterTether,
-    ClusterTetherBuilder, Shard,
+    ClusterEvent, ClusterHandle, ClusterNotReady, ClusterNotice, ClusterReplicaHandle, ClusterStats, ClusterStatus,
+    ClusterTether, ClusterTetherBuilder, Shard,
 };
 pub use config::{
     ClusterEndpoint, ClusterNode, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT,

@@ -4,5 +4,6 @@
 mod endings;
 mod holding;
 mod maps;
+mod notices;
 mod redirections;
 mod world;

@@ -100,13 +100,6 @@ impl ClusterTetherBuilder {
         let Endpoint::Cluster(endpoint) = &self.config.endpoint else {
             return Err(ConfigError::no_cluster().into());
         };
-        if endpoint.is_one_address() {
-            tracing::warn!(
-                endpoint = %self.config.endpoint,
-                "one address is all that leads to the cluster: name its configuration endpoint, or several nodes, \
-                 or it is not found again once all nodes are replaced"
-            );
-        }
         let (endpoint, pacing) = (endpoint.clone(), self.config.recovery_settings()?.pacing);
         let brought = self.means.bring(&self.config).await?;
         let seed = brought.seed.unwrap_or_else(|| RandomState::new().hash_one(()));

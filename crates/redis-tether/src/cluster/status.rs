@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::error::SurveyError;
 use super::layout::Numbered;
+use super::notice::ClusterNotice;
+use super::survey::Found;
 use crate::status::{Readiness, Status};
 use crate::tether::Tether;
 
@@ -41,18 +42,15 @@ pub struct ClusterStatus {
     pub is_covered: bool,
     /// Why the last survey of the slots failed, if it did.
     pub last_error: Option<Arc<str>>,
+    /// What should be changed about the endpoint although it works, if anything.
+    pub notice: Option<ClusterNotice>,
 }
 
 impl ClusterStatus {
-    pub(super) fn new(
-        endpoint: Arc<str>,
-        shards: Vec<Shard>,
-        is_covered: bool,
-        error: Option<SurveyError>,
-    ) -> ClusterStatus {
+    pub(super) fn new(endpoint: Arc<str>, shards: Vec<Shard>, is_covered: bool, found: &Found) -> ClusterStatus {
         let shards = shards.into_iter().map(|shard| (shard.number, shard.tether.status().borrow().clone())).collect();
-        let last_error = error.map(|error| error.to_string().into());
-        ClusterStatus { endpoint, shards, is_covered, last_error }
+        let last_error = found.error.as_ref().map(|error| error.to_string().into());
+        ClusterStatus { endpoint, shards, is_covered, last_error, notice: found.notice.clone() }
     }
 
     /// How ready the least ready shard is; down while a slot is nobody's.
@@ -74,6 +72,9 @@ impl fmt::Display for ClusterStatus {
         }
         if let Some(error) = &self.last_error {
             write!(f, ", last error: {error}")?;
+        }
+        if let Some(notice) = &self.notice {
+            write!(f, ", notice: {notice}")?;
         }
         for (_, status) in self.shards.iter().filter(|(_, status)| status.readiness() != Readiness::Writable) {
             write!(f, "; {status}")?;

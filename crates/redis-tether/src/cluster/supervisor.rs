@@ -150,11 +150,11 @@ impl ClusterState {
         let (mut found, myself, common) = (self.common.surveyor.found(), myself.clone(), self.common.clone());
         let work = async move {
             let mut known: Option<Arc<Layout>> = None;
-            let mut told = None;
+            let (mut told, mut noticed) = (None, None);
             while found.changed().await.is_ok() {
-                let (layout, error) = {
+                let (layout, error, notice) = {
                     let found = found.borrow_and_update();
-                    (found.layout.clone(), found.error.clone())
+                    (found.layout.clone(), found.error.clone(), found.notice.clone())
                 };
                 if error != told {
                     if let Some(error) = &error {
@@ -162,6 +162,12 @@ impl ClusterState {
                         common.send(ClusterEvent::SurveyFailed { error: error.to_string().into() });
                     }
                     told = error;
+                }
+                if notice != noticed {
+                    if let Some(notice) = &notice {
+                        tracing::warn!(endpoint = &*common.endpoint, "{notice}");
+                    }
+                    noticed = notice;
                 }
                 if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, &layout)) {
                     known = Some(layout);

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::error::SurveyError;
 use super::guests::Guests;
 use super::layout::Layout;
+use super::notice::ClusterNotice;
 use super::testimony;
 use crate::config::{ClusterEndpoint, Config};
 use crate::control::Brought;
@@ -68,6 +69,8 @@ pub(crate) struct Found {
     begun: Option<Instant>,
     /// Why it told nothing.
     pub(crate) error: Option<SurveyError>,
+    /// What is to be said of the endpoint.
+    pub(crate) notice: Option<ClusterNotice>,
 }
 
 /// The connections that are kept from survey to survey.
@@ -87,7 +90,7 @@ impl Surveyor {
         turn: usize,
     ) -> Surveyor {
         let (connector, resolver) = (brought.connector.clone(), brought.resolver.clone());
-        let found = Found { layout: Arc::new(Layout::unknown()), epoch: 0, begun: None, error: None };
+        let found = Found { layout: Arc::new(Layout::unknown()), epoch: 0, begun: None, error: None, notice: None };
         Surveyor {
             config,
             endpoint,
@@ -216,6 +219,7 @@ impl Surveyor {
                     begun + self.interval_in_doubt(since)
                 }
             };
+            let may_have_notice = outcome.is_ok() && (is_doubted || self.found.borrow().notice.is_some());
             self.tell(begun, outcome);
             if !is_doubted {
                 // One is enough to ask the next time.
@@ -224,7 +228,12 @@ impl Surveyor {
             tokio::select! {
                 biased;
                 () = self.wanted.notified() => {}
-                () = sleep_until(by_itself) => {}
+                () = async {
+                    if may_have_notice {
+                        self.judge_endpoint().await;
+                    }
+                    sleep_until(by_itself).await;
+                } => {}
             }
             sleep_until(earliest).await;
         }
@@ -233,6 +242,19 @@ impl Surveyor {
     fn interval_in_doubt(&self, since: Instant) -> Duration {
         let resolve = &self.config.resolve;
         if since.elapsed() < resolve.fast_for { resolve.fast_interval } else { resolve.outage_interval }
+    }
+
+    /// Whether the endpoint will lead to the cluster for as long as there is one. Shards wait for surveys, and none for this.
+    async fn judge_endpoint(&self) {
+        let [seed] = self.endpoint.seeds.as_slice() else { return };
+        let query = Query::new(&seed.host, seed.port).with_max_age(self.config.resolve.fast_interval);
+        let Ok(places) = self.some_of(self.locate(query), ADDRESSES_ASKED).await else { return };
+        let notice = ClusterNotice::of(seed, &places, self.layout().groups_with_slots());
+        self.found.send_if_modified(|found| {
+            let is_news = found.notice != notice;
+            found.notice = notice;
+            is_news
+        });
     }
 
     fn tell(&self, begun: Instant, outcome: Result<Option<Testimony>, SurveyError>) {

@@ -2,7 +2,6 @@
 //! learnt. Every form of a configuration reads them through here. Nothing here asks a node anything.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
@@ -46,11 +45,6 @@ impl ClusterEndpoint {
             }
         }
         Ok(Self { seeds: seeds.unwrap_or_default() })
-    }
-
-    /// Whether all that leads to it is one address: where that node is gone for good, and the others with it, nothing does.
-    pub(crate) fn is_one_address(&self) -> bool {
-        matches!(self.seeds.as_slice(), [only] if only.host.parse::<IpAddr>().is_ok())
     }
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {

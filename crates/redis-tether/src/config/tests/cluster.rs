@@ -1,6 +1,6 @@
 //! Clusters in every form that a configuration comes in: what they mean, and which are refused for which reason.
 
-use super::super::{ClusterEndpoint, ClusterSeed, Config, ConfigError, Endpoint};
+use super::super::{ClusterSeed, Config, ConfigError, Endpoint};
 use super::{SECRET, assert_no_secret, message};
 
 fn expected() -> Config {
@@ -9,14 +9,6 @@ fn expected() -> Config {
 
 fn from_vars(vars: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::from_vars(|name| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
-}
-
-#[test]
-fn one_address_is_told_from_what_leads_further() {
-    let endpoint = |seeds: &[&str]| ClusterEndpoint::new(seeds.iter().map(|host| ClusterSeed::new(*host, 6379)));
-    assert!(endpoint(&["10.0.0.1"]).is_one_address() && endpoint(&["[::1]"]).is_one_address());
-    assert!(!endpoint(&["clustercfg.example"]).is_one_address());
-    assert!(!endpoint(&["10.0.0.1", "10.0.0.2"]).is_one_address());
 }
 
 #[test]
