@@ -51,10 +51,10 @@ async fn main() -> ExitCode {
         Ok(()) = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
         played = run(&arguments, &mut summaries) => played,
     };
-    if let Err(error) = &played {
-        if !is_broken_pipe(&**error) {
-            eprintln!("failover: {error}");
-        }
+    if let Err(error) = &played
+        && !is_broken_pipe(&**error)
+    {
+        eprintln!("failover: {error}");
     }
     verdict(played, summaries.iter().map(Summary::is_kept))
 }
