@@ -171,6 +171,11 @@ impl CommandError {
         CommandError { facts: Box::new(facts) }
     }
 
+    /// The same of a command of which more is to be told than came of it at last.
+    pub(crate) fn with_outcome(&self, outcome: Outcome) -> CommandError {
+        CommandError::new(Facts { outcome, ..Facts::clone(&self.facts) })
+    }
+
     /// Whether the command can have been executed.
     #[must_use]
     pub fn outcome(&self) -> Outcome {

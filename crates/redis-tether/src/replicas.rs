@@ -4,7 +4,9 @@
 
 mod handle;
 pub(crate) mod keeper;
+mod past;
 mod reads;
+mod scans;
 mod source;
 mod status;
 
@@ -36,8 +38,9 @@ pub(crate) struct ReplicaSet {
     doubted: Notify,
     /// Whose turn it is.
     turn: AtomicUsize,
-    /// Reads that wait for a replica.
+    /// Reads that wait for a replica, and their bytes.
     held: AtomicUsize,
+    held_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -53,7 +56,8 @@ struct Member {
     tether: Tether,
 }
 
-/// What handles see of the replicas. A new one is shown whenever one comes or goes, or something happened to its link.
+/// What handles see of the replicas. A new one is shown, and wakes whoever waits for one, when one comes or goes, begins to serve or
+/// ends to. What else happens to a link that is not up is nothing to them: there may be thousands who wait.
 #[derive(Clone)]
 struct Roster {
     seats: Vec<Seat>,
@@ -70,6 +74,8 @@ struct Seat {
     place: Place,
     shared: Arc<Shared>,
     board: Arc<crate::control::board::Board>,
+    /// Whether it served when this was shown.
+    is_shown: bool,
 }
 
 impl Seat {
@@ -94,6 +100,7 @@ impl ReplicaSet {
             doubted: Notify::new(),
             turn: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            held_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -119,27 +126,59 @@ impl ReplicaSet {
     }
 
     fn show(&self, change: impl FnOnce(&mut Roster)) {
-        self.rosters.send_modify(|shown| {
-            let roster = Arc::make_mut(shown);
-            change(roster);
-            let serves = roster.seats.iter().any(Seat::serves);
+        self.rosters.send_if_modified(|shown| {
+            let mut roster = Roster::clone(shown);
+            change(&mut roster);
+            roster.seats.iter_mut().for_each(|seat| seat.is_shown = seat.serves());
+            let serves = roster.seats.iter().any(|seat| seat.is_shown);
             roster.none_since = if serves { None } else { roster.none_since.or_else(|| Some(Instant::now())) };
+            let is_news = !roster.says_what(shown);
+            if is_news {
+                *shown = Arc::new(roster);
+            }
+            is_news
         });
     }
 
-    /// Room for a read that has to wait, if there is any.
-    fn hold(self: &Arc<Self>) -> Option<Held> {
+    /// Room for a read of this size that has to wait, if there is any.
+    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let most = &self.config.commands;
         let before = self.held.fetch_add(1, Ordering::Relaxed);
-        let held = Held(self.clone());
-        (before < self.config.commands.max_held).then_some(held)
+        let bytes_before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let held = Held { set: self.clone(), bytes };
+        let has_room = before < most.max_held && bytes_before.saturating_add(bytes) <= most.max_held_bytes;
+        has_room.then(|| {
+            self.of.counters.held.increment();
+            held
+        })
+    }
+
+    /// Reads that wait for a replica now.
+    pub(crate) fn held_now(&self) -> u64 {
+        self.held.load(Ordering::Relaxed) as u64
     }
 }
 
-struct Held(Arc<ReplicaSet>);
+impl Roster {
+    /// Whether this tells a reader nothing that the other does not.
+    fn says_what(&self, other: &Roster) -> bool {
+        let is_same =
+            |(one, other): (&Seat, &Seat)| Arc::ptr_eq(&one.shared, &other.shared) && one.is_shown == other.is_shown;
+        self.seats.len() == other.seats.len()
+            && self.seats.iter().zip(&other.seats).all(is_same)
+            && (self.none_since, &self.error, self.has_ended) == (other.none_since, &other.error, other.has_ended)
+    }
+}
+
+struct Held {
+    set: Arc<ReplicaSet>,
+    bytes: usize,
+}
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::Relaxed);
+        self.set.held.fetch_sub(1, Ordering::Relaxed);
+        self.set.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -157,3 +196,6 @@ impl Leaving {
         while shutdowns.join_next().await.is_some() {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,6 +62,10 @@ impl Counter {
 
 /// What has been counted since the tether started. A command that is sent and answered on a serving link is not
 /// counted: the fast path touches no counter.
+///
+/// Of reads from [replicas](crate::ReplicaHandle) it counts those that wait for a replica, that are sent again, that go to the primary, and
+/// that fail without being with any replica. What happens to the links of replicas, and fails there, each of them
+/// [counts by itself](crate::Replica::stats).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Stats {

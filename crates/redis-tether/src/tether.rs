@@ -147,7 +147,9 @@ impl Tether {
     /// What has been counted so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::of(&self.control.shared.counters)
+        let stats = Stats::of(&self.control.shared.counters);
+        let held = self.control.replicas().map_or(0, |replicas| replicas.held_now());
+        Stats { held_now: stats.held_now.saturating_add(held), ..stats }
     }
 
     /// Waits until commands go through, at most for `limit`.

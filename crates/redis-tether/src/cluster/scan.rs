@@ -2,6 +2,8 @@
 
 use redis::{Cmd, Value};
 
+use crate::handle::Words;
+
 /// Of a cursor, these bits are the server's own: more than its tables have buckets, the slot that some versions put in included.
 const OWN_BITS: u32 = 52;
 
@@ -9,15 +11,9 @@ pub(super) fn shard(cursor: u64) -> usize {
     usize::try_from(cursor >> OWN_BITS).unwrap_or(usize::MAX)
 }
 
-/// The cursor and all words of a command that has one. redis-rs's iterators keep theirs out of the arguments, so it is read from
-/// what would be sent.
+/// The cursor and all words of a command that has one.
 pub(super) fn parse(cmd: &Cmd) -> Option<(u64, Vec<Vec<u8>>)> {
-    let Ok(Value::Array(parts)) = redis::parse_redis_value(&cmd.get_packed_command()) else { return None };
-    let word = |part| match part {
-        Value::BulkString(word) => Some(word),
-        _ => None,
-    };
-    let words: Vec<Vec<u8>> = parts.into_iter().map(word).collect::<Option<_>>()?;
+    let words = Words::of(cmd).sent()?;
     let cursor = std::str::from_utf8(words.get(1)?).ok()?.parse().ok()?;
     Some((cursor, words))
 }

@@ -56,4 +56,8 @@ impl Request for Asking<'_> {
     fn words(&self) -> impl Iterator<Item = Words<'_>> {
         iter::once(Words::of(self.0))
     }
+
+    fn leads_on(reply: &Value) -> Option<bool> {
+        One::leads_on(reply)
+    }
 }

@@ -23,12 +23,12 @@ const SILENT_FOR: Duration = Duration::from_secs(60);
 const FLAGS: usize = 2;
 const SUBCOMMANDS: usize = 9;
 
-/// The first words of a command: its name, the subcommand if it has one, and what follows that.
+/// The words of a command, of which the first two are mostly enough: its name, and the subcommand if it has one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Words<'a> {
     name: &'a [u8],
     second: &'a [u8],
-    third: &'a [u8],
+    cmd: &'a Cmd,
 }
 
 impl<'a> Words<'a> {
@@ -38,7 +38,7 @@ impl<'a> Words<'a> {
             _ => b"",
         });
         let mut word = || words.next().unwrap_or_default();
-        Words { name: word(), second: word(), third: word() }
+        Words { name: word(), second: word(), cmd }
     }
 
     pub(crate) fn name(&self) -> &'a [u8] {
@@ -49,8 +49,15 @@ impl<'a> Words<'a> {
         self.second
     }
 
-    pub(crate) fn third(&self) -> &'a [u8] {
-        self.third
+    /// All of them, as they are sent. redis-rs's iterators keep their cursor out of the arguments, so that only what would be sent
+    /// has it. `None` for what is no command.
+    pub(crate) fn sent(&self) -> Option<Vec<Vec<u8>>> {
+        let Ok(Value::Array(parts)) = redis::parse_redis_value(&self.cmd.get_packed_command()) else { return None };
+        let word = |part| match part {
+            Value::BulkString(word) => Some(word),
+            _ => None,
+        };
+        parts.into_iter().map(word).collect()
     }
 }
 

@@ -11,6 +11,7 @@ use super::flags::Words;
 use super::moved;
 use crate::dial::cluster::Membership;
 use crate::multiplexer::{Wants, encode_all};
+use crate::question::text;
 
 /// What a packed argument takes up beside its bytes, so that many small ones are not held for nothing.
 const ARGUMENT_OVERHEAD: usize = 16;
@@ -40,6 +41,9 @@ pub(crate) trait Request: Copy + Send + Sync {
 
     /// What the commands are called.
     fn words(&self) -> impl Iterator<Item = Words<'_>>;
+
+    /// Whether an answer to a scan leads on to more. `None` if it is none; of several nobody looks.
+    fn leads_on(reply: &Self::Reply) -> Option<bool>;
 }
 
 /// What a reply means.
@@ -109,6 +113,11 @@ impl Request for One<'_> {
 
     fn words(&self) -> impl Iterator<Item = Words<'_>> {
         iter::once(Words::of(self.0))
+    }
+
+    fn leads_on(reply: &Value) -> Option<bool> {
+        let Value::Array(parts) = reply else { return None };
+        text(parts.first()?).map(|cursor| cursor != "0")
     }
 }
 
@@ -183,6 +192,10 @@ impl Request for Many<'_> {
 
     fn words(&self) -> impl Iterator<Item = Words<'_>> {
         self.pipeline.cmd_iter().map(Words::of)
+    }
+
+    fn leads_on(_reply: &Vec<Value>) -> Option<bool> {
+        Some(true)
     }
 }
 

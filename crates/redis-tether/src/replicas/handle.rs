@@ -13,14 +13,17 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::reads::{Scan, scan, written};
-use super::{Held, NoReplica, Replica, ReplicaSet, Roster};
+use super::past::Past;
+use super::reads::{scan, written};
+use super::scans::{Bound, Scan, ScanAt, Scans};
+use super::{Held, NoReplica, Replica, ReplicaSet, Roster, Seat};
 use crate::config::{Fallback, HoldMode, Retry};
 use crate::handle::command::Demand;
 use crate::handle::request::{Many, One, Request};
 use crate::handle::{Handle, Policy};
 use crate::outcome::{CommandError, Facts, Outcome, OutcomeExt, Reason};
 use crate::shared::Shared;
+use crate::stats::Stats;
 
 /// Sends reads to the replicas of a tether's primary, in turn to each that serves. Cheap to clone; one per task is usual. Made by
 /// [`Tether::replicas`](crate::Tether::replicas).
@@ -45,7 +48,8 @@ use crate::shared::Shared;
 /// - Where none serves, the read goes to the primary, or is held until one does: within the hold window and the deadline, as
 ///   [`replicas.fallback`](crate::ReplicaSettings::fallback) says.
 /// - `SCAN` and its kin go on where they began, since a cursor means something to one server alone. Where that one serves no more, they fail
-///   by [`Reason::ScanLost`]. A handle (with the clones that are made meanwhile) has one place for that.
+///   by [`Reason::ScanLost`]; so does a cursor that came from another handle, since a handle (with the clones that are made
+///   meanwhile) knows of its own scans only.
 ///
 /// # Errors
 /// As those of a [`Handle`], and: a command that is not known to only read is refused before it is sent, by
@@ -74,18 +78,11 @@ pub struct ReplicaHandle {
     handles: Vec<Option<Handle>>,
     primary: Handle,
     policy: Policy,
-    /// Who answered last, by its place; `None` for the primary.
-    answered: Option<usize>,
-    /// Where the last scan began.
-    scanned: Option<ScanAt>,
+    /// Who was asked last.
+    asked: To,
+    scans: Scans,
     // What must live as long as any handle does. It is lent to the handles above, and never looked at.
     lifeline: Arc<dyn Any + Send + Sync>,
-}
-
-#[derive(Clone)]
-enum ScanAt {
-    Replica(Arc<Shared>),
-    Primary,
 }
 
 /// Who gets a read.
@@ -103,7 +100,17 @@ impl ReplicaHandle {
         let mut rosters = set.rosters.subscribe();
         let roster = rosters.borrow_and_update().clone();
         let (handles, policy) = (vec![None; roster.seats.len()], primary.policy());
-        ReplicaHandle { set, rosters, roster, handles, primary, policy, answered: None, scanned: None, lifeline }
+        ReplicaHandle {
+            set,
+            rosters,
+            roster,
+            handles,
+            primary,
+            policy,
+            asked: To::Nobody,
+            scans: Scans::default(),
+            lifeline,
+        }
     }
 
     /// How this handle treats its commands.
@@ -124,15 +131,20 @@ impl ReplicaHandle {
 
     /// What sends to the primary, for as long as the policy says.
     pub(crate) fn at_primary(&mut self) -> &mut Handle {
+        self.asked = To::Primary;
         self.primary.set_policy(self.policy);
         &mut self.primary
     }
 
-    /// The node that answered last is no replica of the slots' primary any more: nobody else is to be sent there.
+    /// The node that was asked last has no such slots any more, nor has its primary: nobody else is to be sent there.
     pub(crate) fn report_moved(&self) {
-        match self.answered {
-            Some(place) => self.handles.get(place).and_then(Option::as_ref).into_iter().for_each(Handle::report_moved),
-            None => self.primary.report_moved(),
+        match self.asked {
+            To::Replica(place) => {
+                self.handles.get(place).and_then(Option::as_ref).into_iter().for_each(Handle::report_moved);
+            }
+            To::Primary => self.primary.report_moved(),
+            // One that has left meanwhile.
+            To::Nobody => {}
         }
     }
 
@@ -145,9 +157,10 @@ impl ReplicaHandle {
     #[must_use]
     pub fn members(&self) -> Vec<Replica> {
         let roster = self.set.rosters.borrow().clone();
-        let member = |seat: &super::Seat| {
+        let member = |seat: &Seat| {
             let status = seat.board.status().borrow().clone();
-            Replica { name: seat.place.to_string().into(), status, in_sync: !seat.is_stale() }
+            let stats = Stats::of(&seat.shared.counters);
+            Replica { name: seat.place.to_string().into(), status, in_sync: !seat.is_stale(), stats }
         };
         roster.seats.iter().map(member).collect()
     }
@@ -162,15 +175,15 @@ impl ReplicaHandle {
         let begun = Instant::now();
         let mut rosters = self.set.rosters.subscribe();
         let settled = rosters.wait_for(|roster| roster.has_ended || roster.none_since.is_none());
-        match timeout(limit, settled).await {
-            Ok(Ok(roster)) if !roster.has_ended => {}
-            _ => {
-                let reason = self.cause().unwrap_or_else(|| "the tether has ended, or knows of none".to_owned());
-                let (endpoint, waited) = (self.set.of.endpoint.clone(), begun.elapsed());
-                return Err(NoReplica { endpoint, waited, reason: reason.into() });
-            }
+        let settled = timeout(limit, settled).await;
+        // What was waited for is borrowed until here: nothing may ask for it again before, since a writer may wait in between.
+        let serves = matches!(settled.map(|roster| roster.is_ok_and(|roster| !roster.has_ended)), Ok(true));
+        if serves {
+            return Ok(self.members());
         }
-        Ok(self.members())
+        let reason = self.cause().unwrap_or_else(|| "the tether has ended, or knows of none".to_owned());
+        let (endpoint, waited) = (self.set.of.endpoint.clone(), begun.elapsed());
+        Err(NoReplica { endpoint, waited, reason: reason.into() })
     }
 
     pub(crate) async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
@@ -180,24 +193,37 @@ impl ReplicaHandle {
         if let Some(name) = written(request) {
             return Err(self.fail(Outcome::NotSent, Reason::NotForReplicas, Some(name)));
         }
-        let scan = request.words().find_map(scan);
-        let (begun, mut retries, mut held) = (Instant::now(), 0, None);
+        let scans: Vec<Scan> = request.words().filter_map(scan).collect();
+        let mut past = Past::default();
+        let reply = self.tries(request, &scans, &mut past).await;
+        if let Ok(reply) = &reply
+            && !scans.is_empty()
+            && let Some(at) = self.scan_at()
+        {
+            self.scans.answered(&scans, &at, R::leads_on(reply));
+        }
+        reply.map_err(|error| past.told(error))
+    }
+
+    async fn tries<R: Request>(&mut self, request: R, scans: &[Scan], past: &mut Past) -> RedisResult<R::Reply> {
+        let (begun, mut held) = (Instant::now(), None);
         loop {
             self.refresh();
             if self.roster.has_ended {
-                return Err(self.fail(Outcome::NotSent, Reason::Stopped, None));
+                return Err(self.fail(past.outcome(), Reason::Stopped, None));
             }
             let left = self.policy.deadline.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
             let Some(left) = left else {
-                return Err(self.fail(Outcome::NotSent, Reason::DeadlinePassed, self.cause()));
+                return Err(self.fail(past.outcome(), Reason::DeadlinePassed, self.cause()));
             };
-            match self.choose(scan)? {
+            let to = self.choose(scans);
+            match to.ok_or_else(|| self.fail(past.outcome(), Reason::ScanLost, None))? {
                 To::Replica(place) => {
                     let reply = self.send_to(place, request, left).await;
                     match reply.as_ref().err().and_then(RedisError::command_error) {
-                        Some(error) if is_for_the_next(error) => {}
-                        Some(error) if self.tries_again(error, retries) => {
-                            retries += 1;
+                        Some(error) if is_for_the_next(error) => past.failed(error.outcome()),
+                        Some(error) if self.tries_again(error, past.retries) => {
+                            past.failed(error.outcome());
                             self.set.of.counters.retried.increment();
                         }
                         _ => return reply,
@@ -205,11 +231,11 @@ impl ReplicaHandle {
                 }
                 To::Primary => {
                     self.set.of.counters.fallbacks.increment();
-                    self.answered = None;
+                    self.asked = To::Primary;
                     self.primary.set_policy(self.policy.deadline(left));
                     return self.primary.run(request).await;
                 }
-                To::Nobody => self.wait(begun + self.policy.deadline, &mut held).await?,
+                To::Nobody => self.wait(request.bytes(), begun + self.policy.deadline, &mut held, past).await?,
             }
         }
     }
@@ -218,53 +244,61 @@ impl ReplicaHandle {
     async fn send_to<R: Request>(&mut self, place: usize, request: R, left: Duration) -> RedisResult<R::Reply> {
         let (seat, lifeline) = (&self.roster.seats[place], &self.lifeline);
         let handle = self.handles[place].get_or_insert_with(|| Handle::new(seat.shared.clone(), lifeline.clone()));
-        self.answered = Some(place);
+        self.asked = To::Replica(place);
         handle.set_policy(self.policy.deadline(left).fail_fast().retry(Retry::Never));
         handle.run(request).await
     }
 
-    /// Who is next. A scan goes on where it began.
-    fn choose(&mut self, scan: Option<Scan>) -> RedisResult<To> {
-        if let (Some(Scan::GoesOn), Some(at)) = (scan, &self.scanned) {
-            return match at {
-                ScanAt::Primary => Ok(To::Primary),
-                ScanAt::Replica(shared) => {
-                    let is_it = |seat: &super::Seat| Arc::ptr_eq(&seat.shared, shared) && seat.serves();
-                    let place = self.roster.seats.iter().position(is_it);
-                    place.map(To::Replica).ok_or_else(|| self.fail(Outcome::NotSent, Reason::ScanLost, None))
-                }
-            };
+    /// Who is next. A scan goes on where it began; `None` if it cannot.
+    fn choose(&self, scans: &[Scan]) -> Option<To> {
+        match self.scans.bound(scans) {
+            Bound::Anywhere => Some(self.next_in_turn()),
+            Bound::Rather(at) => Some(self.serving(&at).unwrap_or_else(|| self.next_in_turn())),
+            Bound::Only(at) => self.serving(&at),
+            Bound::Lost => None,
         }
-        let to = self.next_in_turn();
-        if scan.is_some() {
-            self.scanned = match to {
-                To::Replica(place) => Some(ScanAt::Replica(self.roster.seats[place].shared.clone())),
-                To::Primary => Some(ScanAt::Primary),
-                To::Nobody => None,
-            };
+    }
+
+    fn serving(&self, at: &ScanAt) -> Option<To> {
+        match at {
+            ScanAt::Primary => Some(To::Primary),
+            ScanAt::Replica(shared) => {
+                let is_it = |seat: &Seat| Arc::ptr_eq(&seat.shared, shared) && seat.serves();
+                self.roster.seats.iter().position(is_it).map(To::Replica)
+            }
         }
-        Ok(to)
+    }
+
+    /// Where a scan goes on that was just answered.
+    fn scan_at(&self) -> Option<ScanAt> {
+        match self.asked {
+            To::Replica(place) => Some(ScanAt::Replica(self.roster.seats.get(place)?.shared.clone())),
+            To::Primary => Some(ScanAt::Primary),
+            To::Nobody => None,
+        }
     }
 
     /// The freshest answer that is to be had: of a replica that has its primary, of the primary, of a replica that has lost it.
     fn next_in_turn(&self) -> To {
-        let seats = &self.roster.seats;
         let turn = self.set.turn.fetch_add(1, Ordering::Relaxed);
-        let mut stale = None;
-        for place in (0..seats.len()).map(|step| turn.wrapping_add(step) % seats.len()) {
-            let seat = &seats[place];
-            match (seat.serves(), seat.is_stale()) {
-                (true, false) => return To::Replica(place),
-                (true, true) => stale = stale.or(Some(place)),
-                (false, _) => {}
-            }
+        if let Some(place) = self.in_turn(turn, |seat| seat.serves() && !seat.is_stale()) {
+            return To::Replica(place);
         }
+        let stale = self.in_turn(turn, Seat::serves);
         match (self.set.config.replicas.fallback, stale) {
             (Fallback::Primary, _) if self.set.of.gate.is_open() => To::Primary,
             (_, Some(place)) => To::Replica(place),
             (Fallback::Primary, None) => To::Primary,
             (Fallback::None, None) => To::Nobody,
         }
+    }
+
+    /// One of those that are so, by turns: counted among them alone, so that the share of one that is out is everybody's.
+    fn in_turn(&self, turn: usize, is_so: impl Fn(&Seat) -> bool) -> Option<usize> {
+        let those = || self.roster.seats.iter().enumerate().filter(|(_, seat)| is_so(seat)).map(|(place, _)| place);
+        let place = turn.checked_rem(those().count())?;
+        // Of one that has gone since they were counted, the turn is another's.
+        those().nth(place).or_else(|| those().next())
     }
 
     fn tries_again(&self, error: &CommandError, retries: u32) -> bool {
@@ -274,7 +308,13 @@ impl ReplicaHandle {
     }
 
     /// Waits for something to happen to the replicas, within the hold window.
-    async fn wait(&mut self, due: Instant, held: &mut Option<Held>) -> RedisResult<()> {
+    async fn wait(&mut self, bytes: usize, due: Instant, held: &mut Option<Held>, past: &Past) -> RedisResult<()> {
+        // What is seen here may not have been shown yet. If it were not, its end would be no news, and nobody woken by that.
+        self.set.look();
+        self.refresh();
+        if self.roster.has_ended || self.roster.none_since.is_none() {
+            return Ok(());
+        }
         let window = self.set.config.commands.hold_window;
         let over_at = self.roster.none_since.map(|since| since + window);
         let now = Instant::now();
@@ -283,7 +323,7 @@ impl ReplicaHandle {
         } else if over_at.is_some_and(|over_at| over_at <= now) {
             Reason::HoldWindowPassed
         } else {
-            *held = held.take().or_else(|| self.set.hold());
+            *held = held.take().or_else(|| self.set.hold(bytes));
             if held.is_some() {
                 let until = over_at.map_or(due, |over_at| over_at.min(due));
                 // Waiting has marked as seen what it saw.
@@ -294,10 +334,10 @@ impl ReplicaHandle {
             }
             Reason::HoldFull
         };
-        Err(self.fail(Outcome::NotSent, reason, self.cause()))
+        Err(self.fail(past.outcome(), reason, self.cause()))
     }
 
-    fn refresh(&mut self) {
+    pub(super) fn refresh(&mut self) {
         if self.rosters.has_changed().unwrap_or(false) {
             self.take_over();
         }
@@ -306,9 +346,9 @@ impl ReplicaHandle {
     /// Takes over what is shown; the handles of replicas that stay are kept.
     fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
-        self.answered = None;
+        self.asked = To::Nobody;
         let mut before = std::mem::take(&mut self.handles);
-        let of_it = |seat: &super::Seat| {
+        let of_it = |seat: &Seat| {
             let known = before.iter_mut().find(|known| known.as_ref().is_some_and(|known| known.is_of(&seat.shared)));
             known.and_then(Option::take)
         };
@@ -319,7 +359,7 @@ impl ReplicaHandle {
     fn cause(&self) -> Option<String> {
         let roster = self.set.rosters.borrow().clone();
         let of_links = || {
-            let of_link = |seat: &super::Seat| seat.board.status().borrow().last_error.clone();
+            let of_link = |seat: &Seat| seat.board.status().borrow().last_error.clone();
             roster.seats.iter().find_map(of_link)
         };
         roster.error.clone().or_else(of_links).map(|cause| cause.to_string())
@@ -330,9 +370,8 @@ impl ReplicaHandle {
             Reason::HoldWindowPassed | Reason::FailFast => self.roster.none_since.map(|since| since.elapsed()),
             _ => None,
         };
-        self.set.of.counters.not_sent.increment();
         let facts = Facts { cause, down_for, ..Facts::new(outcome, reason, &self.set.of.endpoint) };
-        CommandError::new(facts).into()
+        self.set.of.fail(facts).into()
     }
 }
 

@@ -199,6 +199,7 @@ impl ReplicaSet {
             place: member.place.clone(),
             shared: member.tether.control.shared.clone(),
             board: member.tether.control.board.clone(),
+            is_shown: false,
         };
         let mut members = lock(&self.members);
         if members.has_ended {

@@ -1,6 +1,7 @@
 //! Which commands only read. A replica refuses the others, and so does a handle to replicas, before it sends them: what it does not
 //! know may write. A list of our own, since the server's (`COMMAND INFO`) costs a round trip and a permission.
 
+use super::scans::{Scan, Scanned, Step};
 use crate::handle::Words;
 use crate::handle::request::Request;
 
@@ -175,22 +176,18 @@ fn only_reads(words: Words<'_>) -> bool {
     group.is_some_and(|(_, reads)| Upper::of(words.second()).is_some_and(|second| reads.contains(&second.text())))
 }
 
-/// The cursor that this command goes on from, if it is a scan. What comes from it means something to one server alone.
+/// What this command scans, and whether it begins to, if it is a scan.
 pub(super) fn scan(words: Words<'_>) -> Option<Scan> {
     let name = Upper::of(words.name())?;
-    let cursor = match name.text() {
-        "SCAN" => words.second(),
-        "HSCAN" | "SSCAN" | "ZSCAN" => words.third(),
+    let before_cursor = match name.text() {
+        "SCAN" => 1,
+        "HSCAN" | "SSCAN" | "ZSCAN" => 2,
         _ => return None,
     };
-    Some(if cursor == b"0" { Scan::Begins } else { Scan::GoesOn })
-}
-
-/// See [`scan`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Scan {
-    Begins,
-    GoesOn,
+    let sent = words.sent()?;
+    let step = if sent.get(before_cursor)? == b"0" { Step::Begins } else { Step::GoesOn };
+    let key = sent.into_iter().take(before_cursor).skip(1);
+    Some(Scan { of: Scanned { name: name.text().to_owned(), key: key.last() }, step })
 }
 
 /// The name as an error may show it: what looks like none may be a value.
@@ -279,12 +276,26 @@ mod tests {
 
     #[test]
     fn a_scan_is_known_by_its_cursor() {
-        let scan = |words: &[&str]| scan(Words::of(&cmd(words)));
-        assert_eq!(scan(&["SCAN", "0", "MATCH", "x"]), Some(Scan::Begins));
-        assert_eq!(scan(&["scan", "17"]), Some(Scan::GoesOn));
-        assert_eq!(scan(&["HSCAN", "0", "17"]), Some(Scan::GoesOn));
-        assert_eq!(scan(&["ZSCAN", "17", "0"]), Some(Scan::Begins));
-        assert_eq!(scan(&["GET", "0"]), None);
+        let step = |words: &[&str]| scan(Words::of(&cmd(words))).map(|scan| scan.step);
+        assert_eq!(step(&["SCAN", "0", "MATCH", "x"]), Some(Step::Begins));
+        assert_eq!(step(&["scan", "17"]), Some(Step::GoesOn));
+        assert_eq!(step(&["HSCAN", "0", "17"]), Some(Step::GoesOn));
+        assert_eq!(step(&["ZSCAN", "17", "0"]), Some(Step::Begins));
+        assert_eq!(step(&["GET", "0"]), None);
+        let of = |words: &[&str]| scan(Words::of(&cmd(words))).map(|scan| scan.of);
+        assert_eq!(of(&["SCAN", "0"]), of(&["scan", "17", "COUNT", "5"]));
+        assert_ne!(of(&["HSCAN", "k", "0"]), of(&["HSCAN", "other", "0"]));
+        assert_ne!(of(&["HSCAN", "k", "0"]), of(&["SSCAN", "k", "0"]));
+    }
+
+    /// Whose iterators keep it out of the arguments.
+    #[test]
+    fn a_scan_of_redis_rs_is_known_by_its_cursor_as_well() {
+        let step = |cmd: &mut Cmd, cursor| scan(Words::of(cmd.cursor_arg(cursor))).map(|scan| scan.step);
+        assert_eq!(step(&mut cmd(&["SCAN"]), 0), Some(Step::Begins));
+        assert_eq!(step(&mut cmd(&["SCAN"]), 17), Some(Step::GoesOn));
+        assert_eq!(step(&mut cmd(&["HSCAN", "k"]), 0), Some(Step::Begins));
+        assert_eq!(step(&mut cmd(&["HSCAN", "k"]), 17), Some(Step::GoesOn));
     }
 
     #[test]

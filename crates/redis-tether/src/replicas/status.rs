@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::stats::Stats;
 use crate::status::{Phase, Status};
 
 /// One replica that reads may go to.
@@ -15,6 +16,9 @@ pub struct Replica {
     pub status: Status,
     /// Whether it had its primary when it was asked last. Where it would not say, it is taken to have.
     pub in_sync: bool,
+    /// What has been counted of the link to it, and of the reads that were sent there. A read that goes on to the next is counted
+    /// at each that failed it.
+    pub stats: Stats,
 }
 
 impl Replica {

@@ -1,0 +1,269 @@
+//! What becomes of reads while replicas come, go and fail: in virtual time, over in-memory links. The tests themselves say who the
+//! replicas are, and open and close their gates.
+
+use std::time::Duration;
+
+use redis::{AsyncCommands, Cmd, RedisResult, Value};
+use redis_tether_core::reply::Refusal;
+
+use super::*;
+use crate::config::{Fallback, Retry};
+use crate::control::board::Board;
+use crate::gate::ClosedCause;
+use crate::handle::rig::{Peer, Rig, settle};
+use crate::ledger::LinkEnd;
+use crate::link::Link;
+use crate::outcome::{Outcome, OutcomeExt, Reason};
+
+const OK: &str = "+OK";
+
+/// One key, and that there is more.
+const MORE: &str = "*2\r\n$2\r\n17\r\n*1\r\n$1\r\nk";
+const THROUGH: &str = "*2\r\n$1\r\n0\r\n*1\r\n$1\r\nk";
+
+/// A primary whose replicas the test makes up.
+struct World {
+    set: Arc<ReplicaSet>,
+    primary: Rig,
+}
+
+/// A replica, and what it hears.
+struct Fake {
+    rig: Rig,
+    peer: Peer,
+    link: Arc<Link>,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut Config)) -> World {
+        let mut config = Config::new("redis", 6379);
+        config.replicas.fallback = Fallback::None;
+        change(&mut config);
+        let primary = Rig::with(config.commands.clone());
+        let set = Arc::new(ReplicaSet::new(Arc::new(config), primary.shared.clone()));
+        World { set, primary }
+    }
+
+    fn handle(&self) -> ReplicaHandle {
+        ReplicaHandle::new(self.set.clone(), self.primary.handle(), Arc::new(()))
+    }
+
+    /// One that serves.
+    async fn replica(&self, peer: Peer) -> Fake {
+        let rig = Rig::new();
+        let link = rig.open(1, &peer).await;
+        let (host, shared) = ("10.0.0.2".to_owned(), rig.shared.clone());
+        let board = Arc::new(Board::new("replica".into()));
+        let seat = Seat { place: Place { host, port: 6379 }, shared, board, is_shown: false };
+        self.set.show(|roster| roster.seats.push(seat));
+        Fake { rig, peer, link }
+    }
+
+    fn remove(&self, fake: &Fake) {
+        self.set.show(|roster| roster.seats.retain(|seat| !Arc::ptr_eq(&seat.shared, &fake.rig.shared)));
+    }
+}
+
+impl Fake {
+    fn close(&self) {
+        self.rig.gate().close(ClosedCause::Refused(Refusal::Loading));
+    }
+
+    async fn reopen(&self, number: u64) {
+        self.rig.open(number, &self.peer).await;
+    }
+}
+
+fn get() -> Cmd {
+    let mut cmd = redis::cmd("GET");
+    cmd.arg("key");
+    cmd
+}
+
+async fn read(handle: &mut ReplicaHandle) -> RedisResult<Value> {
+    get().query_async(handle).await
+}
+
+fn fate<T: std::fmt::Debug>(reply: RedisResult<T>) -> (Outcome, Reason) {
+    let error = reply.expect_err("it fails");
+    let own = error.command_error().expect("an error of the tether's");
+    (own.outcome(), own.reason())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_scan_of_redis_rs_begins_at_whoever_serves_then() {
+    let world = World::new(|_| ());
+    let mut handle = world.handle();
+    let before = world.replica(Peer::saying(THROUGH)).await;
+    let mut scan = handle.scan::<String>().await.expect("a scan");
+    assert_eq!(scan.next_item().await.expect("a key").expect("a key"), "k");
+    drop(scan);
+    world.remove(&before);
+    let after = world.replica(Peer::saying(THROUGH)).await;
+    drop(handle.scan::<String>().await.expect("another scan"));
+    assert_eq!((before.peer.received().len(), after.peer.received()), (1, vec!["SCAN 0".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_never_goes_on_at_another_replica() {
+    let world = World::new(|_| ());
+    let mut handle = world.handle();
+    let first = world.replica(Peer::saying(MORE)).await;
+    let mut scan = async |words: &[&str]| -> RedisResult<Value> {
+        let mut cmd = Cmd::new();
+        cmd.arg(words).query_async(&mut handle).await
+    };
+    assert_eq!(fate(scan(&["SCAN", "17"]).await), (Outcome::NotSent, Reason::ScanLost), "it began nowhere");
+    scan(&["SCAN", "0"]).await.expect("it begins");
+    first.close();
+    let second = world.replica(Peer::saying(MORE)).await;
+    scan(&["HSCAN", "key", "0"]).await.expect("it begins elsewhere");
+    assert_eq!(fate(scan(&["SCAN", "17"]).await), (Outcome::NotSent, Reason::ScanLost));
+    first.reopen(2).await;
+    scan(&["SCAN", "17"]).await.expect("it goes on");
+    scan(&["HSCAN", "key", "17"]).await.expect("so does this");
+    assert_eq!(first.peer.received(), ["SCAN 0", "SCAN 17"]);
+    assert_eq!(second.peer.received(), ["HSCAN key 0", "HSCAN key 17"]);
+}
+
+/// A borrowed roster that is asked for again waits for whoever waits to write, who waits for the first.
+#[test]
+fn waiting_for_a_tether_that_has_ended_does_not_hang() {
+    let world = World::new(|_| ());
+    let (handle, set) = (world.handle(), world.set.clone());
+    set.stop();
+    let (done, waited) = std::sync::mpsc::channel();
+    let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let writes = is_over.clone();
+    let writer = std::thread::spawn(move || {
+        while !writes.load(Ordering::Relaxed) {
+            set.show(|_| ());
+        }
+    });
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        for _ in 0..20_000 {
+            assert!(runtime.block_on(handle.ready(Duration::from_secs(1))).is_err());
+        }
+        let _ = done.send(());
+    });
+    let ended = waited.recv_timeout(Duration::from_secs(60));
+    is_over.store(true, Ordering::Relaxed);
+    ended.expect("every wait to end");
+    writer.join().expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_woken_only_by_what_is_news_to_them() {
+    let world = World::new(|_| ());
+    let replica = world.replica(Peer::saying(OK)).await;
+    replica.close();
+    world.set.look();
+    let mut rosters = world.set.rosters.subscribe();
+    for _ in 0..10 {
+        world.set.look();
+    }
+    assert!(!rosters.has_changed().expect("shown"), "it serves no more than before");
+    replica.reopen(2).await;
+    world.set.look();
+    assert!(rosters.borrow_and_update().none_since.is_none());
+    world.set.show(|roster| roster.error = Some("no".into()));
+    assert!(rosters.has_changed().expect("shown"), "why nobody knows them");
+}
+
+/// The replica is away for so short a time that nobody is told, but for the read that met with it.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_sees_more_than_was_shown_is_woken_all_the_same() {
+    let world = World::new(|_| ());
+    let replica = world.replica(Peer::saying(OK)).await;
+    replica.close();
+    let mut handle = world.handle();
+    let reading = tokio::spawn(async move { read(&mut handle).await });
+    settle().await;
+    assert_eq!(world.set.held_now(), 1);
+    replica.reopen(2).await;
+    world.set.look();
+    let begun = Instant::now();
+    reading.await.expect("no panic").expect("an answer");
+    assert!(begun.elapsed() < Duration::from_secs(1), "not at the end of the hold window");
+    assert_eq!((world.set.held_now(), world.primary.shared.counters.held.value()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_that_wait_are_bounded_in_bytes() {
+    let world = World::new(|config| config.commands.max_held_bytes = 50);
+    let (mut first, mut second) = (world.handle(), world.handle());
+    let reading = tokio::spawn(async move { read(&mut first).await });
+    settle().await;
+    assert_eq!(fate(read(&mut second).await), (Outcome::NotSent, Reason::HoldFull));
+    let replica = world.replica(Peer::saying(OK)).await;
+    reading.await.expect("no panic").expect("an answer");
+    assert_eq!(replica.peer.received(), ["GET key"]);
+    assert_eq!(world.set.held_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_before_is_told_whatever_comes_of_it_at_last() {
+    for (fallback, last) in [(Fallback::None, Reason::HoldWindowPassed), (Fallback::Primary, Reason::HoldWindowPassed)]
+    {
+        let world = World::new(|config| {
+            config.replicas.fallback = fallback;
+            config.commands.retry = Retry::ReadOnly;
+        });
+        let replica = world.replica(Peer::mute()).await;
+        let mut handle = world.handle();
+        let reading = tokio::spawn(async move { read(&mut handle).await });
+        settle().await;
+        replica.link.abort(LinkEnd::Closed);
+        world.set.look();
+        assert_eq!(fate(reading.await.expect("no panic")), (Outcome::Ambiguous, last), "{fallback:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_was_refused_at_last_is_refused() {
+    let world = World::new(|_| ());
+    let replica = world.replica(Peer::saying("-LOADING Redis is loading the dataset in memory")).await;
+    assert_eq!(fate(read(&mut world.handle()).await), (Outcome::Refused, Reason::HoldWindowPassed));
+    assert_eq!(replica.peer.received().len(), 1);
+    assert_eq!(world.primary.shared.counters.refused.value(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_share_of_one_that_is_out_is_everybodys() {
+    let world = World::new(|_| ());
+    let mut replicas = Vec::new();
+    for _ in 0..4 {
+        replicas.push(world.replica(Peer::saying(OK)).await);
+    }
+    replicas[1].close();
+    let mut handle = world.handle();
+    for _ in 0..30 {
+        read(&mut handle).await.expect("an answer");
+    }
+    let shares: Vec<usize> = replicas.iter().map(|replica| replica.peer.received().len()).collect();
+    assert_eq!(shares, [10, 0, 10, 10]);
+}
+
+/// Nor the primary's, of which it was not asked.
+#[tokio::test(start_paused = true)]
+async fn who_has_moved_is_who_was_asked_last() {
+    let world = World::new(|_| ());
+    world.primary.open(1, &Peer::saying(OK)).await;
+    let (one, other) = (world.replica(Peer::saying(OK)).await, world.replica(Peer::saying(OK)).await);
+    let mut handle = world.handle();
+    read(&mut handle).await.expect("an answer");
+    let is_one = !one.peer.received().is_empty();
+    let (asked, not_asked) = if is_one { (&one, &other) } else { (&other, &one) };
+    handle.report_moved();
+    assert!(!asked.rig.gate().is_open() && not_asked.rig.gate().is_open());
+    // It has left before that was said.
+    world.remove(asked);
+    handle.refresh();
+    handle.report_moved();
+    assert!(not_asked.rig.gate().is_open() && world.primary.gate().is_open());
+    assert_eq!(world.primary.handle().run(crate::handle::request::One(&get())).await, Ok(Value::Okay));
+    let _ = handle.at_primary().run(crate::handle::request::One(&get())).await;
+    handle.report_moved();
+    assert!(not_asked.rig.gate().is_open() && !world.primary.gate().is_open(), "it was asked last");
+}
