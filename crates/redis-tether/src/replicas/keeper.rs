@@ -23,7 +23,8 @@ use crate::tether::builder::{Part, Whole};
 /// Runs until the tether ends.
 pub(crate) async fn keep(control: Arc<Control>) {
     let (Some(set), ended) = (control.replicas().cloned(), control.ended.clone()) else { return };
-    let mut keeper = Keeper { source: Source::of(&control), rng: control.fork_rng(), told: None, control };
+    let mut keeper =
+        Keeper { source: Source::of(&control), rng: control.fork_rng(), told: None, names_nobody: false, control };
     tokio::select! {
         biased;
         () = ended.cancelled() => {}
@@ -37,6 +38,8 @@ struct Keeper {
     rng: fastrand::Rng,
     /// The failure that was told of last.
     told: Option<SourceError>,
+    /// There were simply none.
+    names_nobody: bool,
 }
 
 impl Keeper {
@@ -47,8 +50,15 @@ impl Keeper {
             let begun = Instant::now();
             let serves = |place: &Place| set.serves(place);
             let outcome = self.source.ask(&self.control, serves).await;
-            self.tell(set, outcome.as_ref().err());
-            if let Ok(places) = outcome {
+            self.names_nobody = outcome.as_ref().is_ok_and(Vec::is_empty);
+            // Where some are known, they are so a round longer.
+            if outcome.as_ref().err() != Some(&SourceError::Blocked) || set.is_empty() {
+                self.tell(set, outcome.as_ref().err());
+            }
+            if let Ok(mut places) = outcome {
+                if places.is_empty() && self.source.may_miss_orphans() {
+                    places = set.orphans();
+                }
                 self.follow(set, places).await;
             }
             let next = begun + self.interval(set);
@@ -69,12 +79,15 @@ impl Keeper {
         }
     }
 
-    /// As often as names are asked for: in a hurry while none serves, at leisure while all do.
+    /// As often as names are asked for: in a hurry while none serves, at leisure while all do, or there are none.
     fn interval(&mut self, set: &ReplicaSet) -> Duration {
         let resolve = &self.control.config.resolve;
         let roster = set.rosters.borrow().clone();
         let interval = match roster.none_since {
+            // They may be about to come: to a primary that has just become one.
+            Some(since) if since.elapsed() < resolve.fast_for && self.names_nobody => resolve.outage_interval,
             Some(since) if since.elapsed() < resolve.fast_for => resolve.fast_interval,
+            Some(_) if self.names_nobody => resolve.interval.max(resolve.outage_interval),
             Some(_) => resolve.outage_interval,
             None if roster.seats.iter().all(Seat::serves) => resolve.interval,
             None => resolve.outage_interval.min(resolve.interval),
@@ -187,6 +200,16 @@ fn report_to(control: &Arc<Control>, replica: &Tether, name: &Arc<str>) {
 impl ReplicaSet {
     fn serves(&self, place: &Place) -> bool {
         self.rosters.borrow().seats.iter().any(|seat| seat.place == *place && seat.serves())
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.members).all.is_empty()
+    }
+
+    /// Those that have lost their primary, and answer all the same.
+    fn orphans(&self) -> Vec<Place> {
+        let roster = self.rosters.borrow().clone();
+        roster.seats.iter().filter(|seat| seat.serves() && seat.is_stale()).map(|seat| seat.place.clone()).collect()
     }
 
     fn has(&self, place: &Place) -> bool {

@@ -61,6 +61,8 @@ pub(super) enum SourceError {
     NoPrimary,
     #[error("the primary does not tell of its replicas: allow ROLE or INFO, or set replicas.host to where they are")]
     NotTold,
+    #[error("a blocking command is in the way of asking the primary")]
+    Blocked,
     #[error("asking who they are timed out")]
     TimedOut,
 }
@@ -127,6 +129,11 @@ impl Source {
         Ok(found)
     }
 
+    /// Whether those who lost the one that is asked may be missing in what it says, though they are its replicas: it has just begun.
+    pub(super) fn may_miss_orphans(&self) -> bool {
+        matches!(self, Source::Primary)
+    }
+
     /// Waits for news that somebody else finds out. Cancel safe.
     pub(super) async fn news(&mut self) {
         match self {
@@ -178,6 +185,10 @@ async fn ask_primary(control: &Control) -> Result<Vec<Place>, SourceError> {
     // The proxies that lower levels are for hang up on what they do not know.
     if link.verify_level() <= VerifyLevel::Ping {
         return Err(SourceError::NotTold);
+    }
+    // It would delay the answer, and those who asked for that link would wait for nothing.
+    if link.ledger().blocked() {
+        return Err(SourceError::Blocked);
     }
     let mut questions = Pipeline::with_capacity(2);
     questions.cmd("ROLE");
