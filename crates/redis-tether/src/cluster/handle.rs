@@ -262,6 +262,16 @@ impl ClusterHandle {
         }
     }
 
+    /// Takes back a handle that was lent to a batch: it alone knows which node of the shard has answered that.
+    pub(super) fn hand_back(&mut self, place: usize, lent: Messenger) {
+        let tether = self.roster.tethers.get(place).and_then(Option::as_ref);
+        if tether.is_some_and(|tether| lent.is_of(&tether.control.shared))
+            && let Some(Some((_, handle))) = self.handles.get_mut(place)
+        {
+            *handle = lent;
+        }
+    }
+
     /// Takes over what the supervisor shows, if that is news.
     pub(super) fn refresh(&mut self) {
         if self.rosters.has_changed().unwrap_or(false) {

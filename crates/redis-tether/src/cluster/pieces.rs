@@ -184,17 +184,17 @@ impl ClusterHandle {
                         handle.run(Many { pipeline: &pipeline, offset: 0, count }).await
                     }
                 };
-                (place, indices, reply)
+                (place, indices, reply, handle)
             });
         }
         let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
         let mut elsewhere = Vec::new();
-        while let Some((place, indices, reply)) = fan.next().await {
+        while let Some((place, indices, reply, asked)) = fan.next().await {
             match reply {
                 Ok(values) => {
                     for (index, value) in indices.into_iter().zip(values) {
                         match Redirection::of_value(&value) {
-                            Some(redirection) => elsewhere.push((index, place, Some(redirection))),
+                            Some(redirection) => elsewhere.push((index, place, Some((redirection, asked.clone())))),
                             None if is_shortly(&value) => elsewhere.push((index, place, None)),
                             None => {}
                         }
@@ -226,7 +226,10 @@ impl ClusterHandle {
         for (index, place, redirection) in elsewhere {
             let home = pieces[index].home;
             let there = match redirection {
-                Some(redirection) => self.redirected(place, home, &redirection, journey).await,
+                Some((redirection, asked)) => {
+                    self.hand_back(place, asked);
+                    self.redirected(place, home, &redirection, journey).await
+                }
                 None => journey.wait().await.then_some(pieces[index].to),
             };
             if let Some(there) = there {
