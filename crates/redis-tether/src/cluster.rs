@@ -260,9 +260,8 @@ impl ClusterTether {
                 return false;
             }
             let mut waiting = roster.tethers.iter().flatten().filter(|tether| !serves(tether));
-            let is_whole = roster.layout.uncovered_since().is_none() && roster.tethers.iter().all(Option::is_some);
             match waiting.next() {
-                None if is_whole => return true,
+                None if roster.is_whole() => return true,
                 None => {
                     if rosters.changed().await.is_err() {
                         return false;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::handle::ClusterHandle;
 use super::status::Shard;
@@ -46,15 +46,30 @@ impl ClusterReplicaHandle {
         ClusterReplicaHandle(self.0.with_policy(policy))
     }
 
-    /// Waits until a replica serves in each shard that there is now, at most for `limit`.
+    /// Waits until somebody has each slot, and a replica serves in each shard that there is then, at most for `limit`.
     ///
     /// Cancel safe.
     ///
     /// # Errors
-    /// [`NoReplica`], for the first shard that has none.
+    /// [`NoReplica`], for the first shard that has none, or for the whole cluster: if it has ended, or its shards are not known.
     pub async fn ready(&self, limit: Duration) -> Result<(), NoReplica> {
         let begun = Instant::now();
-        let roster = self.0.common.rosters.borrow().clone();
+        let common = &self.0.common;
+        let none = |reason: &str| {
+            let (endpoint, waited) = (common.endpoint.clone(), begun.elapsed());
+            NoReplica { endpoint, waited, reason: reason.into() }
+        };
+        let mut rosters = common.rosters.subscribe();
+        let known = timeout(limit, rosters.wait_for(|roster| roster.has_ended || roster.is_whole())).await;
+        let roster = known.map(|roster| roster.map(|roster| roster.clone()));
+        let roster = match roster {
+            Ok(Ok(roster)) if !roster.has_ended => roster,
+            Ok(_) => return Err(none("the cluster has ended")),
+            Err(_) => {
+                let error = common.surveyor.found().borrow().error.as_ref().map(ToString::to_string);
+                return Err(none(error.as_deref().unwrap_or("its shards are not all known")));
+            }
+        };
         for tether in roster.tethers.iter().flatten() {
             tether.replicas().ready(limit.saturating_sub(begun.elapsed())).await?;
         }

@@ -26,6 +26,11 @@ impl Roster {
         Roster { layout: Arc::new(Layout::unknown()), tethers: Vec::new(), has_ended: false }
     }
 
+    /// Whether somebody has each slot, and everybody who has one a tether.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.layout.uncovered_since().is_none() && self.tethers.iter().all(Option::is_some)
+    }
+
     /// After the end.
     pub(crate) fn ended() -> Roster {
         Roster { has_ended: true, ..Roster::empty() }
