@@ -259,8 +259,9 @@ impl ClusterTether {
             if roster.has_ended {
                 return false;
             }
-            let mut waiting = roster.tethers.iter().flatten().filter(|tether| !serves(tether));
-            let is_whole = roster.layout.uncovered_since().is_none() && roster.tethers.iter().all(Option::is_some);
+            let mut waiting = roster.with_slots().flatten().filter(|tether| !serves(tether));
+            let is_whole =
+                roster.layout.uncovered_since().is_none() && roster.with_slots().all(|tether| tether.is_some());
             match waiting.next() {
                 None if is_whole => return true,
                 None => {

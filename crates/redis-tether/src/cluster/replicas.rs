@@ -55,7 +55,7 @@ impl ClusterReplicaHandle {
     pub async fn ready(&self, limit: Duration) -> Result<(), NoReplica> {
         let begun = Instant::now();
         let roster = self.0.common.rosters.borrow().clone();
-        for tether in roster.tethers.iter().flatten() {
+        for tether in roster.with_slots().flatten() {
             tether.replicas().ready(limit.saturating_sub(begun.elapsed())).await?;
         }
         Ok(())
