@@ -259,7 +259,7 @@ impl ClusterTether {
             if roster.has_ended {
                 return false;
             }
-            let mut waiting = roster.tethers.iter().flatten().filter(|tether| !serves(tether));
+            let mut waiting = roster.with_slots().flatten().filter(|tether| !serves(tether));
             match waiting.next() {
                 None if roster.is_whole() => return true,
                 None => {

@@ -28,7 +28,7 @@ pub(crate) use self::rejection::Rejection;
 
 use self::cluster::Membership;
 use self::levels::{Levels, Stage};
-use self::setup::{SetupError, demands, set_up};
+use self::setup::{SetupError, demands, read_replica, set_up};
 use self::verify::{VerifyError, VerifyLevel};
 use self::wanted::Wanted;
 use self::within::within;
@@ -198,10 +198,15 @@ impl Dialer {
         let verdict = self.wanted.verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
         self.wanted.admit(address, &verdict)?;
-        let membership = match verdict.is_of_cluster {
-            true => Membership::of_node(&mut multiplexer, &self.config, address).await?,
-            false => Membership::Unknown,
-        };
+        let mut membership = Membership::Unknown;
+        if verdict.is_of_cluster {
+            let member = Membership::of_node(&mut multiplexer, &self.config, self.wanted).await;
+            membership = member.map_err(|error| failure(Stage::Verify, error.into()))?;
+            if self.wanted == Wanted::Replica {
+                let told = read_replica(&mut multiplexer).await;
+                told.map_err(|error| failure(Stage::Setup, error.into()))?;
+            }
+        }
         if let (VerifyLevel::None, Some(patience)) = (level, patience) {
             stays_open(&ledger, patience).await;
         }

@@ -252,6 +252,7 @@
 //! - A node that has no slot yet is in no answer of its cluster's: a command that is sent there by `ASK` makes it a shard without slots.
 //! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name) where that is set;
 //!   else for what its cluster announces it as, name or address, or for a name among the seeds, as those of managed services are.
+//!   A seed must have one of its own name, or address: that of another seed will not do.
 //!   What the configuration endpoint leads to must be for its name.
 //! - A [`Tether`] that is given a node of a cluster refuses it, and its status says what to use instead, unless all slots are that
 //!   node's own (a cluster of one shard, a serverless endpoint) or [`Config::cluster_node`] accepts it. Where `HELLO` or

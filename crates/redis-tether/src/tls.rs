@@ -31,6 +31,7 @@ use self::material::Sources;
 use self::overheard::Overheard;
 use self::reload::Reloaded;
 use self::stream::TlsLinkStream;
+pub(crate) use self::whom::Namer;
 use self::whom::Whom;
 use crate::config::{Config, TlsSettings, TlsVerify};
 use crate::dial::Rejection;
@@ -64,13 +65,13 @@ impl TlsStage {
             tracing::warn!("tls.verify is insecure: any certificate is accepted, and nothing protects what is sent");
         }
         let facts = Arc::new(Facts::new(settings, parts.roots.is_some()));
-        let material = Reloaded::load(Sources::new(settings.clone(), parts, whom.others())?)?;
+        let material = Reloaded::load(Sources::new(settings.clone(), parts, whom.seeds())?)?;
         Ok(TlsStage { whom: Mutex::new(whom), material, facts })
     }
 
-    /// The node of a cluster that is at this address is called so there.
-    pub(crate) fn announce(&self, address: SocketAddr, host: &str) {
-        lock(&self.whom).announce(address, host);
+    /// The node of a cluster that is at this address is called so.
+    pub(crate) fn announce(&self, address: SocketAddr, host: &str, by: Namer) {
+        lock(&self.whom).announce(address, host, by);
     }
 
     /// Shakes hands over `stream`, for as long as the peer takes.

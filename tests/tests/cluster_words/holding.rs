@@ -40,6 +40,24 @@ async fn what_a_shard_held_that_is_gone_goes_to_its_heir() {
     tether.shutdown().await;
 }
 
+/// The same of one that was sent, refused, and held then.
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_before_it_was_held_goes_to_the_heir_as_well() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    world.nodes[0].refuse("SET", Some("CLUSTERDOWN The cluster is down"));
+    let mut handle = tether.handle();
+    let sent = tokio::spawn(async move { handle.set::<_, _, ()>(FIRST, 1).await });
+    sleep(ms(20)).await;
+    world.nodes[0].crash();
+    sleep(ms(200)).await;
+    assert!(!sent.is_finished() && world.nodes[0].commands("SET") > 0, "it was refused, and is held");
+    world.all_say(&[Entry(0, 16383, 1, None)], 2);
+    within(PATIENCE, "the command", sent).await.expect("no panic").expect("the heir takes it");
+    assert_eq!(world.nodes[1].executions("SET"), 1);
+    tether.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_nobody_has_is_waited_for_within_bounds() {
     let world = World::new(2);

@@ -1,11 +1,13 @@
 //! Nodes that send commands elsewhere: in circles, to nobody, to a successor, to one that is new.
 
-use redis_tether::redis::{AsyncCommands, ErrorKind, ServerErrorKind};
-use redis_tether::{Event, Outcome, OutcomeExt};
+use std::time::Duration;
+
+use redis_tether::redis::{AsyncCommands, ErrorKind, ServerErrorKind, pipe};
+use redis_tether::{ClusterTether, Event, Outcome, OutcomeExt, Readiness};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::{Instant, sleep};
 
-use super::world::{Entry, FIRST, FIRST_SLOT, SECOND, World, addr, ms};
+use super::world::{Entry, FIRST, FIRST_SLOT, HALVES, SECOND, World, addr, ms};
 
 fn moved(node: usize) -> String {
     format!("MOVED {FIRST_SLOT} {}", addr(node))
@@ -150,5 +152,75 @@ async fn a_node_that_is_down_for_a_while() {
     within(PATIENCE, "the answer", sent).await.expect("no panic").expect("it is up again");
     let dials = tether.stats().total.dials - before;
     assert!((2..=20).contains(&dials), "{dials} dials in a second");
+    tether.shutdown().await;
+}
+
+/// Two hundred commands wait together for what each of them would wait for.
+#[tokio::test(start_paused = true)]
+async fn of_a_pipeline_are_followed_together() {
+    let pipeline = || {
+        let mut pipeline = pipe();
+        for _ in 0..200 {
+            pipeline.get(FIRST);
+        }
+        pipeline
+    };
+    let answered = async |world: &World, tether: &ClusterTether, heal_after: Duration| {
+        let (begun, mut handle) = (Instant::now(), tether.handle());
+        let sent = tokio::spawn(async move { pipeline().query_async::<Vec<Option<u32>>>(&mut handle).await });
+        sleep(heal_after).await;
+        (0..2).for_each(|node| world.nodes[node].refuse("GET", None));
+        let answers = within(PATIENCE, "the answers", sent).await.expect("no panic").expect("all have been sent on");
+        assert_eq!(answers.len(), 200);
+        begun.elapsed()
+    };
+    let world = World::new(4);
+    let tether = world.serving().await;
+    for (case, said) in [
+        ("in circles", [moved(1), moved(0)]),
+        ("to nobody", [moved(9), moved(9)]),
+        ("in a moment", ["TRYAGAIN Multiple keys request during rehashing of slot".to_owned(), moved(0)]),
+    ] {
+        (0..2).for_each(|node| world.nodes[node].refuse("GET", Some(&said[node])));
+        let took = answered(&world, &tether, ms(150)).await;
+        assert!(took < ms(450), "{case}: {took:?}");
+    }
+    tether.shutdown().await;
+}
+
+/// A node without slots that is not up yet is of no concern to anybody but those that are sent there.
+#[tokio::test(start_paused = true)]
+async fn to_a_node_without_slots_that_is_not_up() {
+    let world = World::new(4);
+    let tether = world.serving().await;
+    world.net.bind_with(addr(3), drop);
+    world.nodes[0].refuse("GET", Some(&format!("ASK {FIRST_SLOT} {}", addr(3))));
+    let mut handle = tether.handle();
+    let sent = tokio::spawn(async move { handle.get::<_, Option<u32>>(FIRST).await });
+    within(PATIENCE, "the node to be dialled", async {
+        while tether.shards().len() < 3 {
+            sleep(ms(10)).await;
+        }
+    })
+    .await;
+    let status = tether.ready(ms(100)).await.expect("all slots are served");
+    assert_eq!((status.readiness(), status.shards.len()), (Readiness::Writable, 2), "{status}");
+    world.net.bind(addr(3), world.nodes[3].clone());
+    within(PATIENCE, "the answer", sent).await.expect("no panic").expect("it is up");
+    tether.shutdown().await;
+}
+
+/// It was one when the slots were looked into last.
+#[tokio::test(start_paused = true)]
+async fn for_this_once_to_one_that_was_a_replica() {
+    let world = World::new(3);
+    world.all_say(&[Entry(0, 8191, 0, None), Entry(8192, 16383, 1, Some(2))], 1);
+    let tether = world.serving().await;
+    world.all_say(&HALVES, 2);
+    world.nodes[0].refuse("GET", Some(&format!("ASK {FIRST_SLOT} {}", addr(2))));
+    let mut handle = tether.handle();
+    let begun = Instant::now();
+    within(PATIENCE, "the answer", handle.get::<_, Option<u32>>(FIRST)).await.expect("it takes in the slot");
+    assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
     tether.shutdown().await;
 }

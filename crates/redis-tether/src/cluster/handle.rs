@@ -4,6 +4,8 @@
 
 mod elsewhere;
 
+pub(super) use self::elsewhere::Onward;
+
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;

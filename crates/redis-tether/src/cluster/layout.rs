@@ -59,6 +59,11 @@ impl Layout {
         self.shards.iter().map(|shard| &shard.group).filter(|group| !group.ranges.is_empty())
     }
 
+    /// Whether the shard at this place has any.
+    pub(crate) fn has_slots(&self, place: usize) -> bool {
+        self.shards.get(place).is_some_and(|shard| !shard.group.ranges.is_empty())
+    }
+
     /// The shard that has this slot, by its place among the shards.
     pub(crate) fn owner(&self, slot: Slot) -> Option<usize> {
         let place = self.table[usize::from(slot.number())];

@@ -9,9 +9,10 @@ use redis::{Arg, Cmd, Pipeline, RedisError, RedisResult, Value};
 use redis_tether_core::cluster::{Merge, Piece as Part, Route, Slot, route};
 use redis_tether_core::reply::{ErrorClass, classify};
 
-use super::handle::{ClusterHandle, To, words};
+use super::handle::{ClusterHandle, Onward, To, words};
 use super::journey::Journey;
 use super::merging::merge;
+use super::messenger::Messenger;
 use super::redirection::Redirection;
 use super::scan;
 use crate::handle::request::{Many, One, Request};
@@ -46,6 +47,10 @@ enum Whole {
     },
     Refused,
 }
+
+/// A piece that goes on, the place of the shard that would not have it, and where that sends it, with the handle that was told
+/// so; else it is asked again in a moment.
+type Elsewhere = (usize, usize, Option<(Redirection, Messenger)>);
 
 /// How a round ended.
 enum Round {
@@ -188,7 +193,7 @@ impl ClusterHandle {
             });
         }
         let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
-        let mut elsewhere = Vec::new();
+        let mut elsewhere: Vec<Elsewhere> = Vec::new();
         while let Some((place, indices, reply, asked)) = fan.next().await {
             match reply {
                 Ok(values) => {
@@ -216,21 +221,30 @@ impl ClusterHandle {
             elsewhere.iter().for_each(|(index, ..)| pieces[*index].answer = None);
             return Err(self.told_of(error, pieces));
         }
-        let mut round = Round::Answered;
-        if let Some(error) = gone {
-            if !journey.hop().await {
-                return Err(self.told_of(error, pieces));
-            }
-            round = Round::GoesOn;
+        let is_gone = gone.is_some();
+        if !self.may_go_on(is_gone, &elsewhere, journey).await {
+            return gone.map_or(Ok(Round::Answered), |error| Err(self.told_of(error, pieces)));
         }
+        let mut round = if is_gone { Round::GoesOn } else { Round::Answered };
+        // What one node says of many pieces is looked into once.
+        let mut led: Vec<(usize, Redirection, Option<Onward>)> = Vec::new();
         for (index, place, redirection) in elsewhere {
-            let home = pieces[index].home;
+            let Piece { home, to, .. } = pieces[index];
             let there = match redirection {
+                None => Some(to),
                 Some((redirection, asked)) => {
-                    self.hand_back(place, asked);
-                    self.redirected(place, home, &redirection, journey).await
+                    let known = led.iter().find(|(from, said, _)| *from == place && *said == redirection);
+                    let there = match known {
+                        Some((.., there)) => *there,
+                        None => {
+                            self.hand_back(place, asked);
+                            let there = self.led(place, &redirection, journey).await;
+                            led.push((place, redirection, there));
+                            there
+                        }
+                    };
+                    there.map(|there| there.or(home))
                 }
-                None => journey.wait().await.then_some(pieces[index].to),
             };
             if let Some(there) = there {
                 (pieces[index].to, pieces[index].answer) = (there, None);
@@ -238,6 +252,15 @@ impl ClusterHandle {
             }
         }
         Ok(round)
+    }
+
+    /// Whether there is time for another round. All pieces that go on do so together: what is waited for, is waited for once.
+    async fn may_go_on(&self, is_gone: bool, elsewhere: &[Elsewhere], journey: &mut Journey) -> bool {
+        let redirections = elsewhere.iter().filter(|(.., redirection)| redirection.is_some());
+        redirections.clone().for_each(|_| self.common.counts.redirections.increment());
+        let hops = is_gone || redirections.count() > 0;
+        let waits = elsewhere.iter().any(|(.., redirection)| redirection.is_none());
+        (!hops || journey.hop().await) && (!waits || journey.wait().await)
     }
 
     /// The error of the whole, of which some may have been done.

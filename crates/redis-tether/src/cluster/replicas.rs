@@ -70,7 +70,7 @@ impl ClusterReplicaHandle {
                 return Err(none(error.as_deref().unwrap_or("its shards are not all known")));
             }
         };
-        for tether in roster.tethers.iter().flatten() {
+        for tether in roster.with_slots().flatten() {
             tether.replicas().ready(limit.saturating_sub(begun.elapsed())).await?;
         }
         Ok(())

@@ -21,6 +21,12 @@ impl Roster {
         Roster { layout, tethers, has_ended: false }
     }
 
+    /// Of the shards that have slots: what a node without any does, is of no concern to commands but those that are sent there.
+    pub(crate) fn with_slots(&self) -> impl Iterator<Item = Option<&Tether>> {
+        let places = self.tethers.iter().enumerate().filter(|(place, _)| self.layout.has_slots(*place));
+        places.map(|(_, tether)| tether.as_ref())
+    }
+
     /// Before the first survey.
     pub(crate) fn empty() -> Roster {
         Roster { layout: Arc::new(Layout::unknown()), tethers: Vec::new(), has_ended: false }
@@ -28,7 +34,7 @@ impl Roster {
 
     /// Whether somebody has each slot, and everybody who has one a tether.
     pub(crate) fn is_whole(&self) -> bool {
-        self.layout.uncovered_since().is_none() && self.tethers.iter().all(Option::is_some)
+        self.layout.uncovered_since().is_none() && self.with_slots().all(|tether| tether.is_some())
     }
 
     /// After the end.

@@ -36,7 +36,7 @@ impl Shard {
 pub struct ClusterStatus {
     /// The endpoint as configured, without credentials.
     pub endpoint: Arc<str>,
-    /// The status of each shard, by its number.
+    /// The status of each shard that has slots, by its number.
     pub shards: Vec<(u32, Status)>,
     /// Whether every slot is some shard's.
     pub is_covered: bool,
@@ -48,7 +48,8 @@ pub struct ClusterStatus {
 
 impl ClusterStatus {
     pub(super) fn new(endpoint: Arc<str>, shards: Vec<Shard>, is_covered: bool, found: &Found) -> ClusterStatus {
-        let shards = shards.into_iter().map(|shard| (shard.number, shard.tether.status().borrow().clone())).collect();
+        let with_slots = shards.into_iter().filter(|shard| !shard.slots.is_empty());
+        let shards = with_slots.map(|shard| (shard.number, shard.tether.status().borrow().clone())).collect();
         let last_error = found.error.as_ref().map(|error| error.to_string().into());
         ClusterStatus { endpoint, shards, is_covered, last_error, notice: found.notice.clone() }
     }

@@ -175,6 +175,13 @@ impl Surveyor {
         Ok(places)
     }
 
+    async fn locate_seed(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
+        let host = query.host.clone();
+        let places = self.locate(query).await?;
+        places.iter().for_each(|place| self.connector.announce_seed(*place, &host));
+        Ok(places)
+    }
+
     /// Where a host is now.
     async fn locate(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
         if let Ok(ip) = query.host.parse::<IpAddr>() {
@@ -296,7 +303,7 @@ impl Surveyor {
             fan.add(async move { Report::Located(self.some_of(places, 1).await) });
         }
         for seed in &self.endpoint.seeds {
-            let places = self.locate(Query::new(&seed.host, seed.port).with_max_age(max_age));
+            let places = self.locate_seed(Query::new(&seed.host, seed.port).with_max_age(max_age));
             fan.add(async move { Report::Located(self.some_of(places, ADDRESSES_ASKED).await) });
         }
         let (mut asked, mut testimonies, mut errors) = (Vec::new(), Vec::new(), Vec::new());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use redis_tether_core::recovery::{Settings, Sight};
-use redis_tether_core::{Epoch, Role};
+use redis_tether_core::{Epoch, FailureKind, Role};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -21,13 +21,15 @@ use super::descent;
 use super::renewal;
 use super::silence;
 use super::task;
-use crate::config::DetectionSettings;
+use crate::config::{Config, DetectionSettings};
+use crate::dial::cluster::Membership;
 use crate::dial::verify::{Sync, Verdict, VerifyError, VerifyLevel};
 use crate::dial::wanted::Wanted;
 use crate::event::Detector;
 use crate::gate::Gate;
 use crate::ledger::FlightKind;
 use crate::link::Link;
+use crate::multiplexer::Multiplexer;
 
 /// Probes are up to this part of the interval early, so that a thousand tethers do not probe in step.
 const INTERVAL_JITTER: f64 = 0.1;
@@ -180,12 +182,26 @@ struct Terms<'a> {
     detection: &'a DetectionSettings,
     /// Where it is noted that a replica has lost its primary.
     is_stale: &'a AtomicBool,
+    /// Whether the link is held, and by what configuration it was dialled.
+    of_link: Option<(&'a Gate, &'a Config)>,
 }
 
 impl Terms<'_> {
     fn of(control: &Control) -> Terms<'_> {
         let (detection, is_stale) = (&control.config.detection, &control.shared.is_stale);
-        Terms { wanted: control.wanted, detection, is_stale }
+        Terms { wanted: control.wanted, detection, is_stale, of_link: Some((control.gate(), &control.config)) }
+    }
+
+    /// One that had all slots of a cluster, and is held since it sent a command elsewhere, must have them all to be taken back: a
+    /// shard that has joined leaves it a primary, and not the only one.
+    async fn verify(&self, link: &Link, multiplexer: &mut Multiplexer) -> Result<Verdict, VerifyError> {
+        let verdict = self.wanted.verify(multiplexer, link.verify_level()).await?;
+        if let (Membership::Whole, Some((gate, config))) = (link.membership(), self.of_link)
+            && !gate.publishes(link.epoch())
+        {
+            Membership::of_node(multiplexer, config, self.wanted).await?;
+        }
+        Ok(verdict)
     }
 }
 
@@ -193,10 +209,10 @@ impl Terms<'_> {
 /// on with other replies, or a blocking command explains why it does not, or it was us who slept, the probe waits on; but
 /// not for longer than until the next one.
 async fn probe(link: &Link, terms: Terms<'_>) -> Option<ConnectionMsg> {
-    let Terms { wanted, detection, .. } = terms;
+    let detection = terms.detection;
     let (asked, mut flight) = (Instant::now(), link.ledger().begin(FlightKind::Plain));
     let mut multiplexer = link.multiplexer();
-    let mut answer = pin!(wanted.verify(&mut multiplexer, link.verify_level()));
+    let mut answer = pin!(terms.verify(link, &mut multiplexer));
     let mut due = asked + detection.probe_timeout;
     while due <= asked + detection.probe_interval {
         if let Ok(answer) = timeout_at(due, answer.as_mut()).await {
@@ -225,8 +241,14 @@ fn later(link: &Link, asked: Instant, window: Duration) -> Instant {
 }
 
 fn answered(epoch: Epoch, terms: Terms<'_>, answer: Result<Verdict, VerifyError>) -> Option<ConnectionMsg> {
-    // A link that ended says so itself, and what the peer did not understand it did at least answer.
-    let verdict = answer.ok()?;
+    let verdict = match answer {
+        Ok(verdict) => verdict,
+        Err(VerifyError::Failed(rejection)) if rejection.kind == FailureKind::Config => {
+            return Some(unfit(epoch, rejection.detail));
+        }
+        // A link that ended says so itself, and what the peer did not understand it did at least answer.
+        Err(_) => return None,
+    };
     if terms.wanted != Wanted::Primary {
         terms.is_stale.store(verdict.sync == Some(Sync::Down), Ordering::Relaxed);
     }
@@ -237,7 +259,7 @@ fn answered(epoch: Epoch, terms: Terms<'_>, answer: Result<Verdict, VerifyError>
     })
 }
 
-fn unfit(epoch: Epoch, reason: &'static str) -> ConnectionMsg {
+fn unfit(epoch: Epoch, reason: impl Into<Arc<str>>) -> ConnectionMsg {
     ConnectionMsg::Unfit { epoch, detector: Detector::Probe, reason: reason.into() }
 }
 

@@ -10,13 +10,21 @@ use redis_tether_core::recovery::ResolvePace;
 use super::Control;
 use crate::cluster::{ShardSource, SurveyError, Whereabouts};
 use crate::config::Endpoint;
+use crate::dial::Connector;
+use crate::dial::wanted::Wanted;
 use crate::resolve::{Lifetime, Query, Resolve, ResolveError};
 use crate::sentinel::{Inquiry, News, SentinelError, Sentinels, Word};
 
 /// Where to ask.
 #[derive(Clone)]
 pub(crate) enum Source {
-    Name { host: String, port: u16, resolver: Arc<dyn Resolve> },
+    Name {
+        host: String,
+        port: u16,
+        resolver: Arc<dyn Resolve>,
+        /// Of a cluster's node, whose certificate may be for what it is announced as: to be told which addresses that is.
+        announced_to: Option<Connector>,
+    },
     Sentinels(Arc<Sentinels>),
     Shard(Arc<ShardSource>),
 }
@@ -66,7 +74,10 @@ impl Source {
     pub(crate) fn of(control: &Control) -> Option<Source> {
         let resolver = control.resolver.clone();
         match &control.config.endpoint {
-            Endpoint::Tcp { host, port } => Some(Source::Name { host: host.clone(), port: *port, resolver }),
+            Endpoint::Tcp { host, port } => {
+                let announced_to = (control.wanted == Wanted::ReplicaOfShard).then(|| control.connector.clone());
+                Some(Source::Name { host: host.clone(), port: *port, resolver, announced_to })
+            }
             Endpoint::Sentinel(endpoint) => {
                 let (config, connector) = (control.config.clone(), control.connector.clone());
                 let turn = usize::from(control.fork_rng().u16(..));
@@ -96,13 +107,16 @@ impl Source {
     /// Asks. Its caller bounds the waiting. Cancel safe.
     pub(crate) async fn ask(&self, asking: Asking) -> Result<Answer, SourceError> {
         match self {
-            Source::Name { host, port, resolver } => {
+            Source::Name { host, port, resolver, announced_to } => {
                 let query = Query::new(host, *port).with_max_age(asking.max_age).with_spacing(asking.spacing);
                 let query = query.with_lifetime(asking.lifetime);
                 // Asked in here and not before, since it may panic while it is asked as well as while it answers.
                 let addresses = resolver.resolve(query).await?;
                 if addresses.is_empty() {
                     return Err(ResolveError::NoAddress { host: host.clone() }.into());
+                }
+                if let Some(connector) = announced_to {
+                    addresses.iter().for_each(|address| connector.announce(*address, host));
                 }
                 let addresses = addresses.into_iter().map(Address::Tcp).collect();
                 Ok(Answer { addresses, evidence: Evidence::Named })

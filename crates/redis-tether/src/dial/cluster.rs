@@ -3,9 +3,11 @@
 //! with the way to what was meant, unless the configuration takes it all the same.
 
 use redis::{Cmd, Pipeline, Value};
-use redis_tether_core::{Address, FailureKind};
+use redis_tether_core::FailureKind;
 
-use super::{DialError, Rejection};
+use super::Rejection;
+use super::verify::VerifyError;
+use super::wanted::Wanted;
 use crate::config::{ClusterNode, Config, Endpoint};
 use crate::multiplexer::Multiplexer;
 
@@ -28,27 +30,26 @@ impl Membership {
     /// What it is that was dialled, of somebody who says that it is a node of a cluster.
     ///
     /// Waits for as long as the server does.
-    pub(super) async fn of_node(
+    pub(crate) async fn of_node(
         multiplexer: &mut Multiplexer,
         config: &Config,
-        address: &Address,
-    ) -> Result<Membership, DialError> {
-        // The tether of a cluster's shard knows where it is.
-        if matches!(config.endpoint, Endpoint::Cluster(_)) || config.cluster_node == ClusterNode::Accept {
+        wanted: Wanted,
+    ) -> Result<Membership, VerifyError> {
+        // The tether of a cluster's shard knows where it is, and so do those of its replicas.
+        let is_of_shard = matches!(config.endpoint, Endpoint::Cluster(_)) || wanted == Wanted::ReplicaOfShard;
+        if is_of_shard || config.cluster_node == ClusterNode::Accept {
             return Ok(Membership::Known);
         }
         let mut question = Cmd::new();
         question.arg("CLUSTER").arg("SLOTS");
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(question);
-        let Some(mut replies) = multiplexer.ask(&pipeline).await else {
-            return Err(DialError::new(FailureKind::Closed, address, String::new()));
-        };
+        let mut replies = multiplexer.ask(&pipeline).await.ok_or(VerifyError::Closed)?;
         match replies.pop().as_ref().and_then(shards) {
             Some(1) => Ok(Membership::Whole),
             Some(shards @ 2..) => {
                 let detail = format!("{ADVICE}; its slots are on {shards} shards");
-                Err(Rejection { kind: FailureKind::Config, detail }.at(address))
+                Err(VerifyError::Failed(Rejection { kind: FailureKind::Config, detail }))
             }
             // It is denied, or nobody has been assigned anything yet.
             Some(0) | None => Ok(Membership::Unknown),

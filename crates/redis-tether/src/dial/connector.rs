@@ -16,7 +16,7 @@ use super::rejection::SPEAKS_TLS;
 use super::within::within;
 use crate::config::Config;
 #[cfg(feature = "tls-no-provider")]
-use crate::tls::{NOT_TLS, TlsStage};
+use crate::tls::{NOT_TLS, Namer, TlsStage};
 use crate::transport::{BoxedStream, Transport};
 
 /// A greeting of TLS that is cut short. A TLS server answers it with an alert; a plain one waits for the end of the line.
@@ -100,7 +100,14 @@ impl Connector {
     /// A cluster calls the node at this address so, and its certificate may be for that.
     pub(crate) fn announce(&self, address: SocketAddr, host: &str) {
         if let Some(tls) = &self.tls {
-            tls.announce(address, host);
+            tls.announce(address, host, Namer::Cluster);
+        }
+    }
+
+    /// A seed of a cluster is at this address, and its certificate must be for its name unless the cluster has another.
+    pub(crate) fn announce_seed(&self, address: SocketAddr, host: &str) {
+        if let Some(tls) = &self.tls {
+            tls.announce(address, host, Namer::Seed);
         }
     }
 
@@ -138,6 +145,8 @@ impl Connector {
 #[cfg(not(feature = "tls-no-provider"))]
 impl Connector {
     pub(crate) fn announce(&self, _: SocketAddr, _: &str) {}
+
+    pub(crate) fn announce_seed(&self, _: SocketAddr, _: &str) {}
 
     fn speaks_tls(&self) -> bool {
         false

@@ -36,6 +36,11 @@ pub(crate) async fn sign_in_again(multiplexer: &mut Multiplexer, credentials: &C
     carry_out(multiplexer, Some(credentials), Plan::of_sign_in).await
 }
 
+/// Tells a replica that says only when it is asked that it is one of a cluster's.
+pub(super) async fn read_replica(multiplexer: &mut Multiplexer) -> Result<(), SetupError> {
+    send(multiplexer, Plan { steps: vec![(Step::ReadReplica, command(&["READONLY"]))] }).await.map(|_| ())
+}
+
 /// What a connection has to be told by this configuration, for people to read. Some proxies know no more than `AUTH` with a password
 /// alone, and hang up on the rest.
 pub(super) fn demands(config: &Config, credentials: Option<&Credentials>) -> Option<String> {

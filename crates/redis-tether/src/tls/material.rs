@@ -18,7 +18,8 @@ use super::whom::OrOneOf;
 use super::{TlsError, TlsParts};
 use crate::config::{TlsSettings, TlsVerify};
 
-/// Sessions that are kept for resumption. A tether has one server, and a new one now and then.
+/// Sessions that are kept for resumption, of one server each. A tether has one, and a new one now and then; a cluster of more
+/// shards than this shakes hands in full with some of its nodes.
 const SESSIONS: usize = 8;
 
 /// Larger than any bundle of certificates; so that a path to a device or a log does not fill the memory.
@@ -31,7 +32,7 @@ pub(super) struct Sources {
     roots: Option<Vec<u8>>,
     provider: Arc<CryptoProvider>,
     /// Names that a certificate may be for, beside the one that was asked for.
-    others: Vec<ServerName<'static>>,
+    seeds: Vec<ServerName<'static>>,
 }
 
 /// What the files hold.
@@ -45,11 +46,11 @@ impl Sources {
     pub(super) fn new(
         settings: TlsSettings,
         parts: TlsParts,
-        others: Vec<ServerName<'static>>,
+        seeds: Vec<ServerName<'static>>,
     ) -> Result<Sources, TlsError> {
         let default = || CryptoProvider::get_default().cloned().or_else(own_provider);
         let provider = parts.provider.or_else(default).ok_or(TlsError::NoProvider)?;
-        Ok(Sources { settings, roots: parts.roots, provider, others })
+        Ok(Sources { settings, roots: parts.roots, provider, seeds })
     }
 
     /// The files that may change.
@@ -79,7 +80,7 @@ impl Sources {
             .with_safe_default_protocol_versions()
             .map_err(|error| TlsError::Provider { problem: error.to_string() })?;
         let builder = match self.settings.verify {
-            TlsVerify::Full if self.others.is_empty() => builder.with_root_certificates(self.roots(contents)?),
+            TlsVerify::Full if self.seeds.is_empty() => builder.with_root_certificates(self.roots(contents)?),
             TlsVerify::Full => builder.dangerous().with_custom_certificate_verifier(self.verifier(contents)?),
             TlsVerify::Insecure => {
                 let anyone: Arc<dyn ServerCertVerifier> = Arc::new(AcceptAnyone::new(Arc::clone(&self.provider)));
@@ -102,7 +103,7 @@ impl Sources {
     fn verifier(&self, contents: &Contents) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
         let builder = WebPkiServerVerifier::builder_with_provider(self.roots(contents)?, Arc::clone(&self.provider));
         let verifier = builder.build().map_err(|error| TlsError::Provider { problem: error.to_string() })?;
-        Ok(Arc::new(OrOneOf::new(verifier, self.others.clone())))
+        Ok(Arc::new(OrOneOf::new(verifier, self.seeds.clone())))
     }
 
     fn roots(&self, contents: &Contents) -> Result<Arc<RootCertStore>, TlsError> {

@@ -1,6 +1,6 @@
 //! Whom a certificate must be for. Most endpoints have one name. The nodes of a cluster may each have a certificate for the name or
 //! the address that they announce, or one for the configuration endpoint in common, as managed services do; which of the two it
-//! is nobody says, so either will do.
+//! is nobody says, so either will do. What a seed's name leads to must be that seed.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -25,7 +25,23 @@ pub(super) enum Whom {
     /// For the address that is dialled.
     TheAddress,
     /// For what the node was announced as, or one of the names through which the cluster is found.
-    Announced { names: BTreeMap<SocketAddr, ServerName<'static>>, seeds: Vec<ServerName<'static>> },
+    Announced { names: BTreeMap<SocketAddr, Named>, seeds: Vec<ServerName<'static>> },
+}
+
+/// What the peer at an address is called, and by whom.
+#[derive(Debug)]
+pub(super) struct Named {
+    name: ServerName<'static>,
+    by: Namer,
+}
+
+/// Whose word for a name it is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Namer {
+    /// The configuration's: a seed of that name is there.
+    Seed,
+    /// The cluster's, which knows better.
+    Cluster,
 }
 
 impl Whom {
@@ -34,8 +50,7 @@ impl Whom {
             (Some(name), _) => Whom::Named(server_name(name)?),
             (None, Endpoint::Tcp { host, .. }) => Whom::Named(server_name(host)?),
             (None, Endpoint::Cluster(cluster)) => {
-                let named = cluster.seeds.iter().filter(|seed| seed.host.parse::<IpAddr>().is_err());
-                let seeds = named.map(|seed| server_name(&seed.host)).collect::<Result<_, _>>()?;
+                let seeds = cluster.seeds.iter().map(|seed| server_name(&seed.host)).collect::<Result<_, _>>()?;
                 Whom::Announced { names: BTreeMap::new(), seeds }
             }
             // Sentinels and the servers that they name have no name in common.
@@ -43,31 +58,34 @@ impl Whom {
         })
     }
 
-    /// The names that a certificate may be for in place of the one that was asked for.
-    pub(super) fn others(&self) -> Vec<ServerName<'static>> {
+    /// Where the cluster is found. A certificate may be for one of the names among them in place of a node's that was asked for.
+    pub(super) fn seeds(&self) -> Vec<ServerName<'static>> {
         match self {
             Whom::Announced { seeds, .. } => seeds.clone(),
             Whom::Named(_) | Whom::TheAddress => Vec::new(),
         }
     }
 
-    /// The node at this address is called so by its cluster.
-    pub(super) fn announce(&mut self, address: SocketAddr, host: &str) {
+    /// The node at this address is called so.
+    pub(super) fn announce(&mut self, address: SocketAddr, host: &str, by: Namer) {
         let Whom::Announced { names, .. } = self else { return };
         // One that no certificate can have is none.
         let Ok(name) = server_name(host) else { return };
+        if names.get(&address).is_some_and(|known| known.by > by) {
+            return;
+        }
         if names.len() >= CAPACITY && !names.contains_key(&address) {
             names.clear();
         }
-        names.insert(address, name);
+        names.insert(address, Named { name, by });
     }
 
     /// The name to ask the peer at this address for; `None` if there is none.
     pub(super) fn at(&self, address: &Address) -> Option<ServerName<'static>> {
         match (self, address) {
             (Whom::Named(name), _) => Some(name.clone()),
-            (Whom::Announced { names, seeds }, Address::Tcp(address)) => {
-                let known = names.get(address).or(seeds.first()).cloned();
+            (Whom::Announced { names, .. }, Address::Tcp(address)) => {
+                let known = names.get(address).map(|known| known.name.clone());
                 Some(known.unwrap_or_else(|| ServerName::from(address.ip())))
             }
             (Whom::TheAddress, Address::Tcp(address)) => Some(ServerName::from(address.ip())),
@@ -85,16 +103,17 @@ pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name)
 }
 
-/// Verifies as another verifier does, and takes a certificate that is for one of these names in place of the one asked for.
+/// Verifies as another verifier does, and takes a certificate that is for the name of a seed in place of a node's. Of a seed it takes
+/// none but its own, or the key of one would do for all.
 #[derive(Debug)]
 pub(super) struct OrOneOf {
     verifier: Arc<dyn ServerCertVerifier>,
-    others: Vec<ServerName<'static>>,
+    seeds: Vec<ServerName<'static>>,
 }
 
 impl OrOneOf {
-    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>, others: Vec<ServerName<'static>>) -> OrOneOf {
-        OrOneOf { verifier, others }
+    pub(super) fn new(verifier: Arc<dyn ServerCertVerifier>, seeds: Vec<ServerName<'static>>) -> OrOneOf {
+        OrOneOf { verifier, seeds }
     }
 }
 
@@ -115,7 +134,11 @@ impl ServerCertVerifier for OrOneOf {
         if !matches!(problem, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) {
             return outcome;
         }
-        self.others.iter().find_map(|other| verify(other).ok()).map_or(outcome, Ok)
+        if self.seeds.contains(name) {
+            return outcome;
+        }
+        let mut names = self.seeds.iter().filter(|seed| matches!(seed, ServerName::DnsName(_)));
+        names.find_map(|other| verify(other).ok()).map_or(outcome, Ok)
     }
 
     fn verify_tls12_signature(
@@ -158,27 +181,88 @@ mod tests {
 
     #[test]
     fn a_node_is_asked_for_what_it_is_announced_as() {
-        let mut whom = cluster(&["10.0.0.9", "clustercfg.example.", "other.example"], None);
+        let mut whom = cluster(&["10.0.0.9", "clustercfg.example."], None);
         let node = "10.0.0.1:6379".parse().expect("an address");
+        assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1", "nobody knows better");
+        whom.announce(node, "clustercfg.example.", Namer::Seed);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "clustercfg.example");
-        whom.announce(node, "node-1.example");
+        whom.announce(node, "node-1.example", Namer::Cluster);
+        whom.announce(node, "clustercfg.example.", Namer::Seed);
         assert_eq!(
             (asked(&whom, "10.0.0.1:6379"), asked(&whom, "10.0.0.1:6380")),
-            ("node-1.example".into(), "clustercfg.example".into())
+            ("node-1.example".into(), "10.0.0.1".into())
         );
-        whom.announce(node, "10.0.0.1");
+        whom.announce(node, "10.0.0.1", Namer::Cluster);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
-        whom.announce(node, "no name at all");
+        whom.announce(node, "no name at all", Namer::Cluster);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
-        assert_eq!(whom.others().len(), 2, "the names among the seeds will do as well");
     }
 
     #[test]
     fn a_name_that_is_set_goes_before_everything() {
         let mut whom = cluster(&["clustercfg.example"], Some("common.example"));
-        whom.announce("10.0.0.1:6379".parse().expect("an address"), "node-1.example");
+        whom.announce("10.0.0.1:6379".parse().expect("an address"), "node-1.example", Namer::Cluster);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "common.example");
-        assert!(whom.others().is_empty());
+        assert!(whom.seeds().is_empty());
+    }
+
+    /// Takes a certificate that is the name which is asked for.
+    #[derive(Debug)]
+    struct ByName;
+
+    impl ServerCertVerifier for ByName {
+        fn verify_server_cert(
+            &self,
+            certificate: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            name: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, Error> {
+            let is_for = certificate.as_ref() == name.to_str().as_bytes();
+            is_for.then(ServerCertVerified::assertion).ok_or(CertificateError::NotValidForName.into())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            Vec::new()
+        }
+    }
+
+    /// Or the key of one of them would do for all.
+    #[test]
+    fn a_seed_does_not_pass_for_another_and_does_for_a_node_that_is_none() {
+        let seeds = cluster(&["seed-1.example", "seed-2.example", "10.0.0.9"], None).seeds();
+        let verifier = OrOneOf::new(Arc::new(ByName), seeds);
+        let passes = |certificate: &'static str, asked: &str| {
+            let (certificate, name) =
+                (CertificateDer::from(certificate.as_bytes()), server_name(asked).expect("a name"));
+            let now = UnixTime::since_unix_epoch(std::time::Duration::ZERO);
+            verifier.verify_server_cert(&certificate, &[], &name, &[], now).is_ok()
+        };
+        assert!(passes("seed-1.example", "seed-1.example") && passes("10.0.0.9", "10.0.0.9"));
+        assert!(!passes("seed-1.example", "seed-2.example") && !passes("seed-1.example", "10.0.0.9"));
+        assert!(passes("node-1.example", "node-1.example") && passes("seed-2.example", "node-1.example"));
+        assert!(passes("seed-2.example", "10.0.0.1"));
+        assert!(!passes("10.0.0.9", "node-1.example"), "an address is that of one");
+        assert!(!passes("node-2.example", "node-1.example"));
     }
 
     #[test]
@@ -186,7 +270,7 @@ mod tests {
         let mut whom = cluster(&["10.0.0.9"], None);
         for number in 0..=CAPACITY {
             let place = SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 6379));
-            whom.announce(place, "node.example");
+            whom.announce(place, "node.example", Namer::Cluster);
         }
         let Whom::Announced { names, .. } = &whom else { panic!("a cluster") };
         assert!(names.len() <= CAPACITY, "{}", names.len());

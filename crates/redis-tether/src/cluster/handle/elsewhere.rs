@@ -9,17 +9,36 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ClusterHandle, To};
 use crate::cluster::journey::Journey;
+use crate::cluster::layout::Numbered;
 use crate::cluster::redirection::{Place, Redirection};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 
 /// How long it takes at most until a node that is new has a tether, if it gets one.
 const INVITATION: Duration = Duration::from_millis(100);
 
+/// Where what was sent elsewhere goes.
+#[derive(Clone, Copy)]
+pub(in crate::cluster) enum Onward {
+    There(To),
+    /// Where it was meant to go first, by what is known of its slot then.
+    Home,
+}
+
+impl Onward {
+    pub(in crate::cluster) fn or(self, home: To) -> To {
+        match self {
+            Onward::There(to) => to,
+            Onward::Home => home,
+        }
+    }
+}
+
 impl ClusterHandle {
-    /// It was held by a shard that has handed all its slots over meanwhile, and ended.
+    /// It was held by a shard that has handed all its slots over meanwhile, and ended; before that, a node may have refused it.
     pub(in crate::cluster) fn is_of_a_shard_that_is_gone(&self, error: &RedisError) -> bool {
         let told = error.command_error().map(|error| (error.outcome(), error.reason()));
-        told == Some((Outcome::NotSent, Reason::Stopped)) && !self.common.rosters.borrow().has_ended
+        matches!(told, Some((Outcome::NotSent | Outcome::Refused, Reason::Stopped)))
+            && !self.common.rosters.borrow().has_ended
     }
 
     /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
@@ -34,6 +53,16 @@ impl ClusterHandle {
         if !journey.hop().await {
             return None;
         }
+        Some(self.led(from, redirection, journey).await?.or(to))
+    }
+
+    /// The same of whatever was sent the same way, once it may go on.
+    pub(in crate::cluster) async fn led(
+        &mut self,
+        from: usize,
+        redirection: &Redirection,
+        journey: &mut Journey,
+    ) -> Option<Onward> {
         let roster = Arc::clone(&self.roster);
         let group = roster.layout.shards().get(from).map(|shard| &shard.group);
         let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
@@ -44,13 +73,13 @@ impl ClusterHandle {
         let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
         if let Redirection::Ask(_) = redirection {
             return match target {
-                Some(target) => Some(To::Asked(target)),
-                None => self.invite(host, *port, to, journey).await,
+                Some(target) => Some(Onward::There(To::Asked(target))),
+                None => self.invite(host, *port, journey).await,
             };
         }
         self.common.surveyor.doubt();
         match target {
-            Some(target) if target != from => return Some(To::Shard(target)),
+            Some(target) if target != from => return Some(Onward::There(To::Shard(target))),
             Some(_) => self.demoted(from),
             None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
                 self.demoted(from);
@@ -63,22 +92,27 @@ impl ClusterHandle {
                 }
             }
         }
-        Some(to)
+        Some(Onward::Home)
     }
 
     /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
-    async fn invite(&mut self, host: &str, port: u16, to: To, journey: &mut Journey) -> Option<To> {
+    async fn invite(&mut self, host: &str, port: u16, journey: &mut Journey) -> Option<Onward> {
+        let is_of = |shard: &Numbered| shard.group.nodes().any(|node| node.is_at(host, port));
+        if self.roster.layout.shards().iter().any(is_of) {
+            // It takes slots in, and so is nobody's replica any more.
+            self.common.surveyor.doubt();
+        }
         self.common.surveyor.invite(host, port);
         let until = Instant::now() + INVITATION;
         let until = journey.due().map_or(until, |due| due.min(until));
         while Instant::now() < until {
             let target = self.roster.layout.led_from(host, port);
             if let Some(target) = target.filter(|target| self.roster.tethers[*target].is_some()) {
-                return Some(To::Asked(target));
+                return Some(Onward::There(To::Asked(target)));
             }
             self.news(Some(until)).await;
         }
-        journey.wait().await.then_some(to)
+        journey.wait().await.then_some(Onward::Home)
     }
 
     /// The shard's link leads to a node that one of its own has succeeded.

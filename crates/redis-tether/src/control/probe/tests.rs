@@ -9,7 +9,7 @@ use crate::handle::rig::{Peer, Rig, epoch};
 
 fn terms(detection: &DetectionSettings) -> Terms<'_> {
     static IS_STALE: AtomicBool = AtomicBool::new(false);
-    Terms { wanted: Wanted::Primary, detection, is_stale: &IS_STALE }
+    Terms { wanted: Wanted::Primary, detection, is_stale: &IS_STALE, of_link: None }
 }
 
 fn detection() -> DetectionSettings {

@@ -78,7 +78,7 @@ mod tests {
     };
 
     fn named(resolver: impl Resolve) -> Source {
-        Source::Name { host: "redis.test".to_owned(), port: 6379, resolver: Arc::new(resolver) }
+        Source::Name { host: "redis.test".to_owned(), port: 6379, resolver: Arc::new(resolver), announced_to: None }
     }
 
     fn answer(last: u8) -> Answer {

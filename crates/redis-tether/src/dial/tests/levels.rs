@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis_tether_core::{FailureKind, Role};
+use redis_tether_testkit::Reply;
 
 use super::rig::World;
 use crate::config::Verify;
@@ -35,6 +36,17 @@ async fn a_peer_that_hangs_up_on_questions_is_asked_less_and_that_is_learned() {
         let later = world.dial().await.expect("a link");
         assert_eq!(later.verify_level(), VerifyLevel::Hello, "forgotten after a while");
     }
+}
+
+/// It says that it is a node of a cluster, and will not say more.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_hangs_up_on_being_asked_for_its_slots_is_asked_less() {
+    let world = World::new();
+    let words = ["server", "redis", "version", "7.4.0", "mode", "cluster", "role", "master"];
+    world.server.answer("HELLO", Some(Reply::Array(words.map(Reply::bulk).into())));
+    world.server.close_on(&["CLUSTER"]);
+    let link = world.dial().await.expect("a link");
+    assert_eq!((link.verify_level(), link.role()), (VerifyLevel::Role, Role::Primary));
 }
 
 #[tokio::test(start_paused = true)]
