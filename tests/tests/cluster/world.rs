@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis_tether::redis::{AsyncCommands, RedisError};
+use redis_tether::redis::{self, AsyncCommands, RedisError, RedisResult};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
@@ -134,8 +134,17 @@ impl Successes {
 impl Load {
     /// One caller for each of these keys.
     pub(crate) fn start(handle: &ClusterHandle, keys: Vec<String>) -> Load {
+        Load::of(handle, keys, Write::Alone)
+    }
+
+    /// The same, where each value goes to the key and to its [`twin`], in one transaction.
+    pub(crate) fn of_transactions(handle: &ClusterHandle, keys: Vec<String>) -> Load {
+        Load::of(handle, keys, Write::Together)
+    }
+
+    fn of(handle: &ClusterHandle, keys: Vec<String>, write: Write) -> Load {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Successes::none());
-        let call = |key| tokio::spawn(call(key, handle.clone(), stop.clone(), done.clone()));
+        let call = |key| tokio::spawn(call(key, write, handle.clone(), stop.clone(), done.clone()));
         let callers = keys.into_iter().map(call).enumerate().collect();
         Load { stop, done, callers }
     }
@@ -156,14 +165,37 @@ impl Load {
     }
 }
 
-async fn call(key: String, mut handle: ClusterHandle, stop: Arc<AtomicBool>, done: Successes) -> Tally {
+/// How a value gets to where it goes.
+#[derive(Clone, Copy)]
+enum Write {
+    Alone,
+    Together,
+}
+
+impl Write {
+    async fn push(self, handle: &mut ClusterHandle, key: &str, value: &str) -> RedisResult<()> {
+        match self {
+            Write::Alone => handle.rpush(key, value).await,
+            Write::Together => {
+                redis::pipe().atomic().rpush(key, value).rpush(twin(key), value).exec_async(handle).await
+            }
+        }
+    }
+}
+
+/// Another key of the same slot.
+pub(crate) fn twin(key: &str) -> String {
+    format!("{{{key}}}-twin")
+}
+
+async fn call(key: String, write: Write, mut handle: ClusterHandle, stop: Arc<AtomicBool>, done: Successes) -> Tally {
     let mut tally = Tally::default();
     let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let value = format!("{key} {number}");
-        match handle.rpush::<_, _, u64>(&key, &value).await {
-            Ok(_) => {
+        match write.push(&mut handle, &key, &value).await {
+            Ok(()) => {
                 tally.done.push(value);
                 done.one_more();
             }
