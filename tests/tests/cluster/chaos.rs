@@ -26,6 +26,7 @@ impl Seed {
 }
 
 impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "for whoever runs the test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("failed with CHAOS_SEED={}", self.0);
