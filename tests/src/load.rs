@@ -1,7 +1,7 @@
 //! Callers that write all the while, each value once. What they were told is compared afterwards with what the servers
 //! hold: that is how a test sees a command that was lost, or executed twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::watch::{PATIENCE, within};
 
-/// The list that values are appended to.
+/// The list that values are appended to where none is named.
 pub const LIST: &str = "log";
 
 /// Between two writes of one caller.
@@ -41,17 +41,25 @@ pub struct Tally {
 impl Load {
     /// Starts so many callers, each with a clone of `handle`.
     pub fn start(handle: &Handle, callers: usize) -> Load {
-        Load::with_pause(handle, callers, PAUSE)
+        Load::of(handle, LIST, callers, PAUSE)
+    }
+
+    /// The same, with a list of their own: what the callers of one tether did is told from what those of another did.
+    pub fn at(handle: &Handle, list: &str, callers: usize) -> Load {
+        Load::of(handle, list, callers, PAUSE)
     }
 
     /// The same, with callers that send their next write when the last one is answered.
     pub fn without_pause(handle: &Handle, callers: usize) -> Load {
-        Load::with_pause(handle, callers, Duration::ZERO)
+        Load::of(handle, LIST, callers, Duration::ZERO)
     }
 
-    fn with_pause(handle: &Handle, callers: usize, pause: Duration) -> Load {
+    fn of(handle: &Handle, list: &str, callers: usize, pause: Duration) -> Load {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
-        let start = |caller| tokio::spawn(call(caller, handle.clone(), pause, stop.clone(), done.clone()));
+        let start = |caller| {
+            let writer = Writer { caller, handle: handle.clone(), list: list.to_owned(), pause };
+            tokio::spawn(writer.write(stop.clone(), done.clone()))
+        };
         Load { callers: (0..callers).map(start).collect(), stop, done }
     }
 
@@ -84,33 +92,37 @@ impl Load {
     }
 }
 
-async fn call(
+/// One caller.
+struct Writer {
     caller: usize,
-    mut handle: Handle,
+    handle: Handle,
+    list: String,
     pause: Duration,
-    stop: Arc<AtomicBool>,
-    done: Arc<watch::Sender<u64>>,
-) -> Tally {
-    let mut tally = Tally::default();
-    let mut number = 0u64;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        let value = format!("{caller}-{number}");
-        let begun = Instant::now();
-        match handle.rpush::<_, _, u64>(LIST, &value).await {
-            Ok(_) => {
-                tally.done.push(value);
-                done.send_modify(|done| *done += 1);
+}
+
+impl Writer {
+    async fn write(mut self, stop: Arc<AtomicBool>, done: Arc<watch::Sender<u64>>) -> Tally {
+        let mut tally = Tally::default();
+        let mut number = 0u64;
+        while !stop.load(Ordering::Relaxed) {
+            number += 1;
+            let value = format!("{}-{number}", self.caller);
+            let begun = Instant::now();
+            match self.handle.rpush::<_, _, u64>(&self.list, &value).await {
+                Ok(_) => {
+                    tally.done.push(value);
+                    done.send_modify(|done| *done += 1);
+                }
+                Err(error) => tally.failed.push((value, error)),
             }
-            Err(error) => tally.failed.push((value, error)),
+            tally.slowest = tally.slowest.max(begun.elapsed());
+            // Even the shortest sleep is a millisecond.
+            if !self.pause.is_zero() {
+                sleep(self.pause).await;
+            }
         }
-        tally.slowest = tally.slowest.max(begun.elapsed());
-        // Even the shortest sleep is a millisecond.
-        if !pause.is_zero() {
-            sleep(pause).await;
-        }
+        tally
     }
-    tally
 }
 
 impl Tally {
@@ -135,17 +147,31 @@ impl Tally {
     /// # Panics
     /// If that is not so.
     pub fn assert_true_of(&self, held: &[String]) {
+        self.assert_none_too_often(held);
+        let lost = self.missing_from(held);
+        assert!(lost.is_empty(), "reported as done and not there: {lost:?}");
+    }
+
+    /// The same, where servers may lose what they have confirmed: nothing is there twice, and nothing that was reported as not executed.
+    ///
+    /// # Panics
+    /// If that is not so.
+    pub fn assert_none_too_often(&self, held: &[String]) {
         let mut times: BTreeMap<&str, u32> = BTreeMap::new();
         for value in held {
             *times.entry(value).or_default() += 1;
         }
         let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "executed more than once: {twice:?}");
-        let lost: Vec<_> = self.done.iter().filter(|value| !times.contains_key(value.as_str())).collect();
-        assert!(lost.is_empty(), "reported as done and not there: {lost:?}");
         for outcome in [Outcome::NotSent, Outcome::Refused] {
             let there: Vec<_> = self.with(outcome).into_iter().filter(|value| times.contains_key(value)).collect();
             assert!(there.is_empty(), "reported as {outcome} and there: {there:?}");
         }
+    }
+
+    /// What was reported as done and is not there.
+    pub fn missing_from(&self, held: &[String]) -> Vec<&str> {
+        let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
+        self.done.iter().map(String::as_str).filter(|value| !held.contains(value)).collect()
     }
 }

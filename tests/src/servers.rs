@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use redis_tether::Protocol;
 use redis_tether_testkit::{GatewayBinary, GatewayKind, ServerBinary, ServerKind};
 use tokio::time::sleep;
 
@@ -18,6 +19,12 @@ pub fn server_binary(kind: ServerKind) -> ServerBinary {
         Ok(binary) => binary,
         Err(error) => panic!("{error}\n`cargo xtask servers` installs what the tests need"),
     }
+}
+
+/// The version of the protocol for a test that has no time to be run with both: with both kinds of server, both are run.
+#[must_use]
+pub fn protocol_for(kind: ServerKind) -> Protocol {
+    if kind == ServerKind::Redis { Protocol::Resp2 } else { Protocol::Resp3 }
 }
 
 /// The proxy of this kind, on the same terms.

@@ -8,7 +8,7 @@ use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Stats, Tether};
 use redis_tether_testkit::ServerKind;
 use redis_tether_testkit::scenario::{Client, Failed, Failure, Report, Scenario, Servers, Stage, Timings, key};
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{protocol_for, server_binary};
 use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::PATIENCE;
 use tokio::sync::Mutex;
@@ -131,6 +131,8 @@ async fn play(kind: ServerKind, over: Over, scenario: Scenario, timings: &Timing
     }
     if let Some(files) = stage.tls() {
         config = config.with_tls(settings(files));
+        // In plain it is played as it is by default.
+        config.protocol = protocol_for(kind);
     }
     let tether = Tether::builder(config).resolver(resolver(stage.dns())).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the primary is up");

@@ -1,45 +1,103 @@
 //! A cluster to which everything happens at once: connections cut, nodes frozen for a moment, primaries that hand over, slots that move.
-//! Each value is written once, and each counter counts what it is told; in the end nothing is there twice, and nothing that was
-//! confirmed is missing.
+//! Each value is written once, by itself or in a transaction; in the end nothing is there twice, and nothing that was confirmed is
+//! missing.
 
 use std::time::Duration;
 
-use redis_tether::Protocol;
+use redis_tether::{ClusterTether, Protocol};
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::time::{Instant, sleep};
 
-use super::world::{Load, TURN, World, assert_once, held};
+use super::world::{Load, TURN, World, assert_once, held, twin};
 
-/// What makes the order of faults; it is printed when a run fails.
+/// What makes the order of faults where nobody asks for another one, as `CHAOS_SEED=7` does.
 const SEED: u64 = 5;
+
+/// Printed when a run fails.
+struct Seed(u64);
+
+impl Seed {
+    fn chosen() -> Seed {
+        let asked_for = std::env::var("CHAOS_SEED").ok();
+        Seed(asked_for.map_or(SEED, |number| number.parse().expect("CHAOS_SEED is a number")))
+    }
+}
+
+impl Drop for Seed {
+    #[expect(clippy::print_stderr, reason = "for whoever runs the test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with CHAOS_SEED={}", self.0);
+        }
+    }
+}
 
 const FOR: Duration = Duration::from_secs(12);
 
-const CALLERS: usize = 9;
+/// Of each tether, so many who send one command at a time and so many who send transactions.
+const CALLERS: usize = 6;
+
+/// Far below the time after which nodes take each other for down, on a loaded machine as well: the replica is not to be elected.
+const LONGEST_FREEZE_MS: u64 = 200;
 
 on_each_server!(nothing_is_executed_twice);
 
 async fn nothing_is_executed_twice(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    let tether = world.tether(Protocol::Resp3).await;
-    let keys: Vec<String> = (0..CALLERS).map(|caller| format!("log-{caller}")).collect();
-    let load = Load::start(&tether.handle(), keys.clone());
-    let faults = wreak(&world.cluster, fastrand::Rng::with_seed(SEED)).await;
-    let tallies = within(PATIENCE * 3, "the load to end", load.finish()).await;
-    let done: usize = tallies.iter().map(|tally| tally.done.len()).sum();
-    assert!(done > 500, "{done} writes were done among {faults:?}");
-    for (key, tally) in keys.iter().zip(&tallies) {
-        let held = held(&mut tether.handle(), key).await;
-        assert_once(&held, tally);
-        // No primary died with writes that no replica had: handing over loses none, and a node that was frozen for a moment stays.
-        let missing: Vec<_> = tally.done.iter().filter(|value| !held.contains_key(*value)).collect();
-        assert!(missing.is_empty(), "confirmed and not there: {missing:?}, among {faults:?}");
+    let seed = Seed::chosen();
+    let mut crowds = Vec::new();
+    for protocol in [Protocol::Resp2, Protocol::Resp3] {
+        crowds.push(Crowd::start(world.tether(protocol).await, protocol));
     }
-    assert!(tether.stats().redirections > 0, "nobody was sent elsewhere among {faults:?}");
-    tether.shutdown().await;
+    let faults = wreak(&world.cluster, fastrand::Rng::with_seed(seed.0)).await;
+    for crowd in crowds {
+        crowd.finish(&faults).await;
+    }
+}
+
+/// The callers of one tether.
+struct Crowd {
+    tether: ClusterTether,
+    keys: Vec<String>,
+    load: Load,
+    together: Vec<String>,
+    transactions: Load,
+}
+
+impl Crowd {
+    fn start(tether: ClusterTether, protocol: Protocol) -> Crowd {
+        let keys = |what| (0..CALLERS).map(|caller| format!("{what}-{protocol:?}-{caller}")).collect::<Vec<_>>();
+        let (keys, together) = (keys("log"), keys("together"));
+        let load = Load::start(&tether.handle(), keys.clone());
+        let transactions = Load::of_transactions(&tether.handle(), together.clone());
+        Crowd { tether, keys, load, together, transactions }
+    }
+
+    async fn finish(self, faults: &[String]) {
+        let mut handle = self.tether.handle();
+        for (keys, load) in [(&self.keys, self.load), (&self.together, self.transactions)] {
+            let tallies = within(PATIENCE * 3, "the load to end", load.finish()).await;
+            let done: usize = tallies.iter().map(|tally| tally.done.len()).sum();
+            assert!(done > 200, "{done} writes were done among {faults:?}");
+            for (key, tally) in keys.iter().zip(&tallies) {
+                let held = held(&mut handle, key).await;
+                assert_once(&held, tally);
+                // No primary died with writes that no replica had: handing over loses none, and a node that was frozen for a moment
+                // stays.
+                let missing: Vec<_> = tally.done.iter().filter(|value| !held.contains_key(*value)).collect();
+                assert!(missing.is_empty(), "confirmed and not there: {missing:?}, among {faults:?}");
+            }
+        }
+        for key in &self.together {
+            let (held, twins) = (held(&mut handle, key).await, held(&mut handle, &twin(key)).await);
+            assert_eq!(held, twins, "half of a transaction, among {faults:?}");
+        }
+        assert!(self.tether.stats().redirections > 0, "nobody was sent elsewhere among {faults:?}");
+        self.tether.shutdown().await;
+    }
 }
 
 /// Does harm for a while, and says what was done.
@@ -54,7 +112,7 @@ async fn wreak(cluster: &ClusterDeployment, mut rng: fastrand::Rng) -> Vec<Strin
                 cluster.nodes[node].kill_clients().await.expect("cut off");
             }
             1 => {
-                let time = Duration::from_millis(rng.u64(50..400));
+                let time = Duration::from_millis(rng.u64(20..LONGEST_FREEZE_MS));
                 faults.push(format!("node {node} is frozen for {time:?}"));
                 cluster.nodes[node].freeze().await.expect("frozen");
                 sleep(time).await;

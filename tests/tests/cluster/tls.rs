@@ -10,8 +10,8 @@ use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{Diary, PATIENCE};
 use redis_tether_tests::{on_each_server, rig};
 
-use super::faults::{assert_only_in_flight_failed, fail_over};
-use super::world::{TURN, Tally, World};
+use super::faults::{Seen, assert_only_in_flight_failed, fail_over};
+use super::world::{TURN, World};
 
 on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover, a_certificate_for_another_name);
 
@@ -35,7 +35,7 @@ async fn a_planned_failover(kind: ServerKind) {
     let announced = if server_binary(kind).speaks_tls() { Announced::Addresses } else { Announced::Names };
     let world = World::over_tls(kind, announced).await;
     let seen = fail_over(&world, async |all| all.failover(0).await.expect("begun")).await;
-    seen.iter().for_each(Tally::assert_none_failed);
+    seen.iter().for_each(Seen::assert_none_failed);
 }
 
 /// One node's is for another: its shard says so and goes on trying, and the others serve.

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis_tether::redis::{AsyncCommands, RedisError};
+use redis_tether::redis::{self, AsyncCommands, RedisError, RedisResult};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{PATIENCE, within};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The configuration endpoint; the DNS decides what it means.
 const NAME: &str = "cluster.test";
@@ -98,6 +98,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Callers that append values to lists, each value once.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
+    done: Successes,
     callers: Vec<(usize, JoinHandle<Tally>)>,
 }
 
@@ -106,18 +107,51 @@ pub(crate) struct Load {
 pub(crate) struct Tally {
     pub(crate) done: Vec<String>,
     pub(crate) failed: Vec<(String, RedisError)>,
-    /// The longest that a write took.
-    pub(crate) slowest: Duration,
-    /// When each was answered that was.
-    answered: Vec<Instant>,
+}
+
+/// How many commands of one or several callers have succeeded so far.
+#[derive(Clone)]
+pub(crate) struct Successes(Arc<watch::Sender<u64>>);
+
+impl Successes {
+    pub(crate) fn none() -> Successes {
+        Successes(Arc::new(watch::Sender::new(0)))
+    }
+
+    pub(crate) fn one_more(&self) {
+        self.0.send_modify(|done| *done += 1);
+    }
+
+    /// Waits until there are so many more than now.
+    pub(crate) async fn go_on_for(&self, more: u64) {
+        let mut done = self.0.subscribe();
+        let goal = *done.borrow() + more;
+        let reached = done.wait_for(|done| *done >= goal);
+        let _ = within(PATIENCE, &format!("{more} commands to succeed"), reached).await.expect("this is the other end");
+    }
 }
 
 impl Load {
     /// One caller for each of these keys.
     pub(crate) fn start(handle: &ClusterHandle, keys: Vec<String>) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let start = |(caller, key): (usize, String)| (caller, tokio::spawn(call(key, handle.clone(), stop.clone())));
-        Load { callers: keys.into_iter().enumerate().map(start).collect(), stop }
+        Load::of(handle, keys, Write::Alone)
+    }
+
+    /// The same, where each value goes to the key and to its [`twin`], in one transaction.
+    pub(crate) fn of_transactions(handle: &ClusterHandle, keys: Vec<String>) -> Load {
+        Load::of(handle, keys, Write::Together)
+    }
+
+    fn of(handle: &ClusterHandle, keys: Vec<String>, write: Write) -> Load {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Successes::none());
+        let call = |key| tokio::spawn(call(key, write, handle.clone(), stop.clone(), done.clone()));
+        let callers = keys.into_iter().map(call).enumerate().collect();
+        Load { stop, done, callers }
+    }
+
+    /// Waits until so many writes more than now are done.
+    pub(crate) async fn go_on_for(&self, writes: u64) {
+        self.done.go_on_for(writes).await;
     }
 
     pub(crate) async fn finish(self) -> Vec<Tally> {
@@ -131,19 +165,42 @@ impl Load {
     }
 }
 
-async fn call(key: String, mut handle: ClusterHandle, stop: Arc<AtomicBool>) -> Tally {
+/// How a value gets to where it goes.
+#[derive(Clone, Copy)]
+enum Write {
+    Alone,
+    Together,
+}
+
+impl Write {
+    async fn push(self, handle: &mut ClusterHandle, key: &str, value: &str) -> RedisResult<()> {
+        match self {
+            Write::Alone => handle.rpush(key, value).await,
+            Write::Together => {
+                redis::pipe().atomic().rpush(key, value).rpush(twin(key), value).exec_async(handle).await
+            }
+        }
+    }
+}
+
+/// Another key of the same slot.
+pub(crate) fn twin(key: &str) -> String {
+    format!("{{{key}}}-twin")
+}
+
+async fn call(key: String, write: Write, mut handle: ClusterHandle, stop: Arc<AtomicBool>, done: Successes) -> Tally {
     let mut tally = Tally::default();
     let mut number = 0u64;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let value = format!("{key} {number}");
-        let begun = Instant::now();
-        match handle.rpush::<_, _, u64>(&key, &value).await {
-            Ok(_) => tally.done.push(value),
+        match write.push(&mut handle, &key, &value).await {
+            Ok(()) => {
+                tally.done.push(value);
+                done.one_more();
+            }
             Err(error) => tally.failed.push((value, error)),
         }
-        tally.answered.push(Instant::now());
-        tally.slowest = tally.slowest.max(begun.elapsed());
         sleep(PAUSE).await;
     }
     tally
@@ -154,11 +211,6 @@ impl Tally {
         if let Some((value, error)) = self.failed.first() {
             panic!("{} failed, first {value}: {error} ({:?})", self.failed.len(), error.outcome());
         }
-    }
-
-    /// The first answer after this moment.
-    pub(crate) fn first_after(&self, moment: Instant) -> Option<Instant> {
-        self.answered.iter().copied().find(|answered| *answered > moment)
     }
 }
 

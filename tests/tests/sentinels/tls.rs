@@ -6,19 +6,20 @@ use std::time::Duration;
 use redis_tether::{Protocol, Readiness};
 use redis_tether_testkit::{SentinelDeployment, ServerKind};
 
-use crate::world::{CERTIFIED, TURN, World, assert_once, assert_only_in_flight_failed};
+use crate::primary;
+use crate::world::{CERTIFIED, TURN, World, assert_only_in_flight_failed};
 
 async fn fail_over(fault: impl AsyncFnOnce(&SentinelDeployment)) {
     let _turn = TURN.lock().await;
     let world = World::over_tls(ServerKind::Redis).await;
     let seen = world.fail_over(fault).await;
     assert_only_in_flight_failed(&seen);
-    assert_once(&world.values_at(seen[0].to).await, 2);
+    world.assert_kept(&seen).await;
 }
 
 #[tokio::test]
 async fn a_killed_primary() {
-    fail_over(async |all| all.nodes[0].kill().await.expect("killed")).await;
+    fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
 }
 
 #[tokio::test]
@@ -27,7 +28,6 @@ async fn a_planned_failover() {
     let world = World::over_tls(ServerKind::Redis).await;
     let seen = world.fail_over(async |all| all.failover().await.expect("begun")).await;
     seen.iter().for_each(|seen| seen.tally.assert_none_failed());
-    assert_once(&world.values_at(seen[0].to).await, 2);
 }
 
 /// Each is told as what it is and with what to do, and is tried again slowly.

@@ -54,12 +54,12 @@ async fn a_certificate_for_another_name(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::NotAsked, &[]).await;
     put(&server, &files, files.authority(), Validity::Now, &["other.test"]).await;
-    let tether = tether(&dns, tls_port(&server), Some(trusting(&files))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(trusting(&files))).await;
     told(&tether, "the server's certificate is for other.test, not for redis.test: set tls.server_name").await;
     tether.shutdown().await;
 
     let named = trusting(&files).with_server_name("other.test");
-    let tether = super::tether(&dns, tls_port(&server), Some(named)).await;
+    let tether = super::tether(kind, &dns, tls_port(&server), Some(named)).await;
     tether.ready(PATIENCE).await.expect("that is its name");
     tether.shutdown().await;
 }
@@ -68,7 +68,7 @@ async fn an_expired_certificate(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::NotAsked, &[]).await;
     put(&server, &files, files.authority(), Validity::Expired, &[NAME]).await;
-    let tether = tether(&dns, tls_port(&server), Some(trusting(&files))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(trusting(&files))).await;
     told(&tether, "the server's certificate expired ").await;
     tether.shutdown().await;
 }
@@ -76,7 +76,7 @@ async fn an_expired_certificate(kind: ServerKind) {
 async fn an_unknown_issuer(kind: ServerKind) {
     let (files, strangers) = (files(), files());
     let (server, dns) = server(kind, &files, ClientCertificates::NotAsked, &[]).await;
-    let tether = tether(&dns, tls_port(&server), Some(trusting(&strangers))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(trusting(&strangers))).await;
     told(&tether, "nobody in tls.ca_file issued the server's certificate").await;
     tether.shutdown().await;
 }
@@ -84,7 +84,7 @@ async fn an_unknown_issuer(kind: ServerKind) {
 async fn no_client_certificate(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::Required, &[]).await;
-    let tether = tether(&dns, tls_port(&server), Some(trusting(&files))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(trusting(&files))).await;
     told(&tether, "client certificate").await;
     told(&tether, "set tls.cert_file and tls.key_file").await;
     tether.shutdown().await;
@@ -94,7 +94,7 @@ async fn a_client_certificate_that_is_not_trusted(kind: ServerKind) {
     let (files, strangers) = (files(), files());
     let (server, dns) = server(kind, &files, ClientCertificates::Required, &[]).await;
     let (cert, key) = (strangers.client_cert_file(), strangers.client_key_file());
-    let tether = tether(&dns, tls_port(&server), Some(trusting(&files).with_client_certificate(cert, key))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(trusting(&files).with_client_certificate(cert, key))).await;
     told(&tether, "the server refused the certificate in tls.cert_file").await;
     tether.shutdown().await;
 }
@@ -102,7 +102,7 @@ async fn a_client_certificate_that_is_not_trusted(kind: ServerKind) {
 async fn a_plain_client_at_a_tls_port(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::NotAsked, &[]).await;
-    let tether = tether(&dns, tls_port(&server), None).await;
+    let tether = tether(kind, &dns, tls_port(&server), None).await;
     told(&tether, "the server speaks TLS at this port: use rediss://").await;
     tether.shutdown().await;
 }
@@ -110,7 +110,7 @@ async fn a_plain_client_at_a_tls_port(kind: ServerKind) {
 async fn a_tls_client_at_a_plain_port(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::NotAsked, &[]).await;
-    let tether = tether(&dns, server.addr().port(), Some(trusting(&files))).await;
+    let tether = tether(kind, &dns, server.addr().port(), Some(trusting(&files))).await;
     told(&tether, "the server does not speak TLS at this port: use redis://").await;
     tether.shutdown().await;
 }
@@ -120,7 +120,7 @@ async fn it_goes_on_trying_and_recovers(kind: ServerKind) {
     let files = files();
     let (server, dns) = server(kind, &files, ClientCertificates::Required, &[]).await;
     put(&server, &files, files.authority(), Validity::Expired, &[NAME]).await;
-    let tether = tether(&dns, tls_port(&server), Some(settings(&files))).await;
+    let tether = tether(kind, &dns, tls_port(&server), Some(settings(&files))).await;
     told(&tether, "expired").await;
     let before = tether.stats().dials;
     sleep(Duration::from_secs(2)).await;
@@ -141,10 +141,10 @@ async fn no_client_certificate_for_tls_1_2() {
     let lines = ["tls-protocols \"TLSv1.2\""];
     let (server, dns) = server(ServerKind::Redis, &files, ClientCertificates::Required, &lines).await;
     let without: TlsSettings = trusting(&files);
-    let tether = tether(&dns, tls_port(&server), Some(without)).await;
+    let tether = tether(ServerKind::Redis, &dns, tls_port(&server), Some(without)).await;
     told(&tether, "set tls.cert_file and tls.key_file").await;
     tether.shutdown().await;
-    let tether = super::tether(&dns, tls_port(&server), Some(settings(&files))).await;
+    let tether = super::tether(ServerKind::Redis, &dns, tls_port(&server), Some(settings(&files))).await;
     tether.ready(PATIENCE).await.expect("TLS 1.2 is spoken");
     tether.shutdown().await;
 }

@@ -22,7 +22,7 @@ async fn served(kind: ServerKind, files: &TlsFiles) -> (Deployment, Tether) {
     let nodes = Deployment::start_over_tls(&server_binary(kind), files).await.expect("two servers");
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
-    let tether = tether(&dns, nodes.tls_port().expect("they speak TLS"), Some(settings(files))).await;
+    let tether = tether(kind, &dns, nodes.tls_port().expect("they speak TLS"), Some(settings(files))).await;
     tether.ready(PATIENCE).await.expect("the primary is well");
     (nodes, tether)
 }
