@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::source::{Place, Source, SourceError};
 use super::{Member, ReplicaSet, Seat};
-use crate::config::{ClusterNode, Config, Endpoint};
+use crate::config::{Config, Endpoint};
 use crate::control::watcher::INTERVAL_JITTER;
 use crate::control::{Brought, Control};
 use crate::dial::wanted::Wanted;
@@ -154,10 +154,6 @@ async fn start(
     wanted: Wanted,
 ) -> Result<Tether, crate::tether::StartError> {
     let mut config = Config::clone(&control.config);
-    if matches!(config.endpoint, Endpoint::Cluster(_)) {
-        // Who asks the replica of a shard knows what it is a node of.
-        config.cluster_node = ClusterNode::Accept;
-    }
     config.endpoint = Endpoint::tcp(&*place.host, place.port);
     let part = Part {
         of: Whole::Replicas(wanted),
