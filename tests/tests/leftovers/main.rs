@@ -5,7 +5,6 @@
 mod counting;
 mod replicas;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
@@ -62,39 +61,43 @@ async fn leaves_nothing(tether: &Tether, count: &Count) {
 }
 
 /// Runs the same round again and again, on a runtime where nothing but a tether lives.
-fn rounds<F: Future<Output = (Tether, Count)>>(round: impl Fn() -> F) {
+fn rounds(round: impl AsyncFn(&Count) -> Tether) {
     let ours = two_threads();
     ours.block_on(async {
         for _ in 0..ROUNDS {
-            let (tether, count) = round().await;
+            let count = Count::default();
+            let tether = round(&count).await;
             leaves_nothing(&tether, &count).await;
         }
     });
 }
 
+/// The same, beside a server that is the same in all rounds.
+fn rounds_with_a_server(round: impl AsyncFn(&FakeServer, SocketAddr, &Count) -> Tether) {
+    let servers = two_threads();
+    let (server, listener) = servers.block_on(fake());
+    rounds(async |count| round(&server, listener.addr(), count).await);
+}
+
 #[test]
 fn after_it_served() {
-    let servers = two_threads();
-    let (_server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+    rounds_with_a_server(async |_server, addr, count| {
+        let tether = start(config(addr), count, Connects::Really).await;
         tether.ready(PATIENCE).await.expect("the server is well");
         let mut handle = tether.handle();
         handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
-        (tether, count)
+        tether
     });
 }
 
 #[test]
 fn while_it_dials() {
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(Config::new("127.0.0.1", 1), &count, Connects::Never).await;
+    rounds(async |count| {
+        let tether = start(Config::new("127.0.0.1", 1), count, Connects::Never).await;
         while count.now() == 0 {
             tokio::task::yield_now().await;
         }
-        (tether, count)
+        tether
     });
 }
 
@@ -103,12 +106,11 @@ fn while_a_server_keeps_it_waiting() {
     let servers = two_threads();
     let (server, listener) = servers.block_on(fake());
     server.hang();
-    rounds(async || {
-        let count = Count::default();
+    rounds(async |count| {
         let read = server.bytes_read();
-        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        let tether = start(config(listener.addr()), count, Connects::Really).await;
         server.wait_for_bytes(read + 1).await.expect("it is asked something");
-        (tether, count)
+        tether
     });
 }
 
@@ -116,29 +118,27 @@ fn while_a_server_keeps_it_waiting() {
 fn during_an_outage() {
     let servers = two_threads();
     let (server, listener) = servers.block_on(fake());
-    rounds(async || {
+    rounds(async |count| {
         server.restart();
         listener.wait_until_open().await.expect("it comes up");
-        let count = Count::default();
-        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        let tether = start(config(listener.addr()), count, Connects::Really).await;
         tether.ready(PATIENCE).await.expect("the server is well");
         let mut diary = Diary::of(&tether);
         server.crash();
         diary.until("a failed dial", |event| matches!(event, Event::DialFailed { .. })).await;
-        (tether, count)
+        tether
     });
 }
 
 #[test]
 fn while_the_resolver_hangs() {
-    rounds(async || {
-        let count = Count::default();
+    rounds(async |count| {
         let builder = Tether::builder(Config::new("redis.test", 6379)).resolver(Mute(count.clone()));
         let tether = builder.start().await.expect("a valid configuration");
         while count.now() == 0 {
             tokio::task::yield_now().await;
         }
-        (tether, count)
+        tether
     });
 }
 
@@ -147,13 +147,13 @@ fn while_a_name_server_is_mute() {
     let servers = two_threads();
     let dns = servers.block_on(DnsServer::start()).expect("a free port");
     dns.mute("redis.test");
-    rounds(async || {
+    rounds(async |_| {
         let resolver = HickoryResolver::new().files("/nonexistent", "/nonexistent").name_servers([dns.addr()]);
         let asked = dns.lookups("redis.test");
         let builder = Tether::builder(Config::new("redis.test.", 6379)).resolver(resolver);
         let tether = builder.start().await.expect("a valid configuration");
         dns.looked_up("redis.test", asked + 1).await.expect("it asks");
-        (tether, Count::default())
+        tether
     });
 }
 
@@ -175,25 +175,16 @@ async fn draining(server: &FakeServer, addr: SocketAddr, count: &Count, limit: D
 
 #[test]
 fn while_a_link_is_drained() {
-    let servers = two_threads();
-    let (server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = draining(&server, listener.addr(), &count, Duration::from_millis(20)).await;
-        (tether, count)
-    });
+    rounds_with_a_server(async |server, addr, count| draining(server, addr, count, Duration::from_millis(20)).await);
 }
 
 /// No actor owns the link that is drained, and nobody waits for as long as it may take.
 #[test]
 fn after_it_was_killed_while_a_link_is_drained() {
-    let servers = two_threads();
-    let (server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = draining(&server, listener.addr(), &count, 3 * PATIENCE).await;
+    rounds_with_a_server(async |server, addr, count| {
+        let tether = draining(server, addr, count, 3 * PATIENCE).await;
         tether.actor().kill();
-        (tether, count)
+        tether
     });
 }
 
@@ -217,56 +208,41 @@ async fn with_connections_of_their_own(server: &FakeServer, addr: SocketAddr, co
 
 #[test]
 fn after_it_had_connections_of_their_own() {
-    let servers = two_threads();
-    let (server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = with_connections_of_their_own(&server, listener.addr(), &count).await;
-        (tether, count)
-    });
+    rounds_with_a_server(async |server, addr, count| with_connections_of_their_own(server, addr, count).await);
 }
 
 #[test]
 fn after_it_was_killed_and_had_connections_of_their_own() {
-    let servers = two_threads();
-    let (server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = with_connections_of_their_own(&server, listener.addr(), &count).await;
+    rounds_with_a_server(async |server, addr, count| {
+        let tether = with_connections_of_their_own(server, addr, count).await;
         tether.actor().kill();
-        (tether, count)
+        tether
     });
 }
 
 /// Whoever asked for it is not looked after by anybody: a task of the application's.
 #[test]
 fn while_a_connection_of_its_own_is_made() {
-    let servers = two_threads();
-    let (server, listener) = servers.block_on(fake());
-    rounds(async || {
+    rounds_with_a_server(async |server, addr, count| {
         server.resume();
-        let count = Count::default();
-        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+        let tether = start(config(addr), count, Connects::Really).await;
         tether.ready(PATIENCE).await.expect("the server is well");
         server.hang();
         let (read, asking) = (server.bytes_read(), tether.clone());
         drop(tokio::spawn(async move { asking.dedicated().await.map(drop) }));
         server.wait_for_bytes(read + 1).await.expect("it is asked something");
-        (tether, count)
+        tether
     });
 }
 
 /// By ractor's own means; the shutdown only waits for what is left to go.
 #[test]
 fn after_it_was_killed() {
-    let servers = two_threads();
-    let (_server, listener) = servers.block_on(fake());
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(config(listener.addr()), &count, Connects::Really).await;
+    rounds_with_a_server(async |_server, addr, count| {
+        let tether = start(config(addr), count, Connects::Really).await;
         tether.ready(PATIENCE).await.expect("the server is well");
         tether.actor().kill();
-        (tether, count)
+        tether
     });
 }
 
@@ -291,11 +267,10 @@ fn rounds_with_a_sentinel(prepare: impl Fn(&FakeSentinel), each: impl AsyncFn(&T
     let (_server, listener) = servers.block_on(fake());
     let (sentinel, node) = servers.block_on(sentinel(listener.addr()));
     prepare(&sentinel);
-    rounds(async || {
-        let count = Count::default();
-        let tether = start(Config::sentinel([node.clone()], "mymaster"), &count, Connects::Really).await;
-        each(&tether, &sentinel, &count).await;
-        (tether, count)
+    rounds(async |count| {
+        let tether = start(Config::sentinel([node.clone()], "mymaster"), count, Connects::Really).await;
+        each(&tether, &sentinel, count).await;
+        tether
     });
 }
 

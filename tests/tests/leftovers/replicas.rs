@@ -38,11 +38,7 @@ async fn reading(primary: SocketAddr, replica: SocketAddr, count: &Count) -> Tet
 fn after_reads_from_replicas() {
     let runtime = two_threads();
     let ((_primary, primary), (_replica, replica)) = servers(&runtime);
-    rounds(async || {
-        let count = Count::default();
-        let tether = reading(primary.addr(), replica.addr(), &count).await;
-        (tether, count)
-    });
+    rounds(async |count| reading(primary.addr(), replica.addr(), count).await);
 }
 
 /// Nobody drains anything then.
@@ -50,9 +46,8 @@ fn after_reads_from_replicas() {
 fn after_it_was_killed_with_a_read_at_a_replica() {
     let runtime = two_threads();
     let ((_primary, primary), (server, replica)) = servers(&runtime);
-    rounds(async || {
-        let count = Count::default();
-        let tether = reading(primary.addr(), replica.addr(), &count).await;
+    rounds(async |count| {
+        let tether = reading(primary.addr(), replica.addr(), count).await;
         let (blocked, mut replicas) = (server.commands("XREAD"), tether.replicas());
         // It is the application's task, and ends with the link.
         drop(tokio::spawn(async move {
@@ -62,7 +57,7 @@ fn after_it_was_killed_with_a_read_at_a_replica() {
         }));
         server.wait_for_command("XREAD", blocked + 1).await.expect("it arrives");
         tether.actor().kill();
-        (tether, count)
+        tether
     });
 }
 
@@ -71,9 +66,8 @@ fn after_it_was_killed_with_a_read_at_a_replica() {
 fn after_the_last_handle_to_replicas_was_dropped() {
     let runtime = two_threads();
     let ((_primary, primary), (_replica, replica)) = servers(&runtime);
-    rounds(async || {
-        let count = Count::default();
-        let tether = reading(primary.addr(), replica.addr(), &count).await;
+    rounds(async |count| {
+        let tether = reading(primary.addr(), replica.addr(), count).await;
         let (mut replicas, mut status) = (tether.replicas(), tether.status());
         drop(tether);
         let _: Option<String> = replicas.get("key").await.expect("it is kept");
@@ -81,7 +75,6 @@ fn after_the_last_handle_to_replicas_was_dropped() {
         let over = status.wait_for(|status| status.phase == redis_tether::Phase::Stopped);
         drop(within(PATIENCE, "the end", over).await);
         // Another, for the rounds to end.
-        let other = start(config(primary.addr()), &count, Connects::Really).await;
-        (other, count)
+        start(config(primary.addr()), count, Connects::Really).await
     });
 }
