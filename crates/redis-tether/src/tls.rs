@@ -7,6 +7,7 @@ mod anyone;
 mod error;
 mod failure;
 mod material;
+mod or_one_of;
 mod overheard;
 mod reload;
 mod stream;

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
 use super::anyone::AcceptAnyone;
-use super::whom::OrOneOf;
+use super::or_one_of::OrOneOf;
 use super::{TlsError, TlsParts};
 use crate::config::{TlsSettings, TlsVerify};
 
