@@ -54,6 +54,7 @@ use self::survey::Surveyor;
 use crate::config::Config;
 use crate::control::Brought;
 use crate::lock::lock;
+use crate::room::Held;
 use crate::status::Phase;
 use crate::tether::{StartError, Tether};
 
@@ -142,19 +143,8 @@ impl Common {
     }
 
     /// Room for a command of this size that has to wait, if there is any.
-    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        self.counts.hold(bytes, &self.config.commands).then(|| Held { common: self.clone(), bytes })
-    }
-}
-
-struct Held {
-    common: Arc<Common>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.common.counts.give_back(self.bytes);
+    fn hold(&self, bytes: usize) -> Option<Held> {
+        self.counts.hold(bytes, &self.config.commands)
     }
 }
 

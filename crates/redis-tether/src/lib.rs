@@ -381,6 +381,7 @@ mod patience;
 mod question;
 mod replicas;
 mod resolve;
+mod room;
 mod sentinel;
 mod shared;
 mod stats;

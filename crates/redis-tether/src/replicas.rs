@@ -24,6 +24,7 @@ pub(crate) use self::reads::written;
 use self::source::Place;
 use crate::config::Config;
 use crate::lock::lock;
+use crate::room::{Held, Room};
 use crate::shared::Shared;
 use crate::tether::Tether;
 
@@ -38,9 +39,8 @@ pub(crate) struct ReplicaSet {
     doubted: Notify,
     /// Whose turn it is.
     turn: AtomicUsize,
-    /// Reads that wait for a replica, and their bytes.
-    held: AtomicUsize,
-    held_bytes: AtomicUsize,
+    /// For reads that wait for a replica.
+    room: Arc<Room>,
 }
 
 #[derive(Default)]
@@ -99,8 +99,7 @@ impl ReplicaSet {
             rosters: watch::Sender::new(Arc::new(roster)),
             doubted: Notify::new(),
             turn: AtomicUsize::new(0),
-            held: AtomicUsize::new(0),
-            held_bytes: AtomicUsize::new(0),
+            room: Arc::default(),
         }
     }
 
@@ -141,21 +140,13 @@ impl ReplicaSet {
     }
 
     /// Room for a read of this size that has to wait, if there is any.
-    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let most = &self.config.commands;
-        let before = self.held.fetch_add(1, Ordering::Relaxed);
-        let bytes_before = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { set: self.clone(), bytes };
-        let has_room = before < most.max_held && bytes_before.saturating_add(bytes) <= most.max_held_bytes;
-        has_room.then(|| {
-            self.of.counters.held.increment();
-            held
-        })
+    fn hold(&self, bytes: usize) -> Option<Held> {
+        self.room.take(bytes, &self.config.commands).inspect(|_| self.of.counters.held.increment())
     }
 
     /// Reads that wait for a replica now.
     pub(crate) fn held_now(&self) -> u64 {
-        self.held.load(Ordering::Relaxed) as u64
+        self.room.held_now()
     }
 }
 
@@ -167,18 +158,6 @@ impl Roster {
         self.seats.len() == other.seats.len()
             && self.seats.iter().zip(&other.seats).all(is_same)
             && (self.none_since, &self.error, self.has_ended) == (other.none_since, &other.error, other.has_ended)
-    }
-}
-
-struct Held {
-    set: Arc<ReplicaSet>,
-    bytes: usize,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set.held.fetch_sub(1, Ordering::Relaxed);
-        self.set.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

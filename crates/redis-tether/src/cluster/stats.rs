@@ -2,12 +2,13 @@
 //! bookkeeping; nothing is decided by a count.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::config::CommandSettings;
 use crate::lock::lock;
 use crate::outcome::Outcome;
+use crate::room::{Held, Room};
 use crate::stats::{Counter, Counters, Stats};
 use crate::tether::Tether;
 
@@ -33,14 +34,13 @@ pub(super) struct Counts {
     past: Mutex<Option<Stats>>,
     /// Those that are ending, by the order in which they began to.
     ending: Mutex<BTreeMap<u64, Tether>>,
-    held: AtomicUsize,
-    held_bytes: AtomicUsize,
+    room: Arc<Room>,
 }
 
 impl Counts {
     pub(super) fn stats(&self, shards: impl Iterator<Item = Stats>, surveys: u64) -> ClusterStats {
         let mut total = Stats::of(&self.own);
-        total.held_now = self.held.load(Ordering::Relaxed) as u64;
+        total.held_now = self.room.held_now();
         let ending: Vec<Stats> = lock(&self.ending).values().map(Tether::stats).collect();
         let past = *lock(&self.past);
         for stats in shards.chain(ending).chain(past) {
@@ -77,22 +77,9 @@ impl Counts {
         }
     }
 
-    /// Room for a command of this size that has to wait for somebody to have its slot, if there is any. To be given back.
-    pub(super) fn hold(&self, bytes: usize, most: &CommandSettings) -> bool {
-        let held = self.held.fetch_add(1, Ordering::Relaxed);
-        let held_bytes = self.held_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let has_room = held < most.max_held && held_bytes.saturating_add(bytes) <= most.max_held_bytes;
-        if has_room {
-            self.own.held.increment();
-        } else {
-            self.give_back(bytes);
-        }
-        has_room
-    }
-
-    pub(super) fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(1, Ordering::Relaxed);
-        self.held_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// Room for a command of this size that has to wait for somebody to have its slot, if there is any.
+    pub(super) fn hold(&self, bytes: usize, most: &CommandSettings) -> Option<Held> {
+        self.room.take(bytes, most).inspect(|_| self.own.held.increment())
     }
 }
 
@@ -104,12 +91,15 @@ mod tests {
     fn held_commands_are_bounded_in_number_and_in_bytes() {
         let (counts, mut most) = (Counts::default(), CommandSettings::default());
         (most.max_held, most.max_held_bytes) = (2, 10);
-        assert!(counts.hold(6, &most));
-        assert!(!counts.hold(5, &most), "bytes");
-        assert!(counts.hold(4, &most));
-        assert!(!counts.hold(0, &most), "number");
-        counts.give_back(6);
-        assert!(counts.hold(6, &most), "leaving makes room");
+        let first = counts.hold(6, &most);
+        assert!(first.is_some());
+        assert!(counts.hold(5, &most).is_none(), "bytes");
+        let second = counts.hold(4, &most);
+        assert!(second.is_some());
+        assert!(counts.hold(0, &most).is_none(), "number");
+        drop(first);
+        let third = counts.hold(6, &most);
+        assert!(third.is_some(), "leaving makes room");
         let stats = counts.stats(std::iter::empty(), 3);
         assert_eq!(
             (stats.total.held, stats.total.held_now, stats.surveys),

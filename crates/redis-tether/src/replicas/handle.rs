@@ -16,12 +16,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::past::Past;
 use super::reads::{scan, written};
 use super::scans::{Bound, Scan, ScanAt, Scans};
-use super::{Held, NoReplica, Replica, ReplicaSet, Roster, Seat};
+use super::{NoReplica, Replica, ReplicaSet, Roster, Seat};
 use crate::config::{Fallback, HoldMode, Retry};
 use crate::handle::command::Demand;
 use crate::handle::request::{Many, One, Request};
 use crate::handle::{Handle, Policy};
 use crate::outcome::{CommandError, Facts, Outcome, OutcomeExt, Reason};
+use crate::room::Held;
 use crate::shared::Shared;
 use crate::stats::Stats;
 

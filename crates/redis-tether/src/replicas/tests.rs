@@ -199,7 +199,7 @@ async fn reads_that_wait_are_bounded_in_bytes() {
     let replica = world.replica(Peer::saying(OK)).await;
     reading.await.expect("no panic").expect("an answer");
     assert_eq!(replica.peer.received(), ["GET key"]);
-    assert_eq!(world.set.held_bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(world.set.room.bytes_now(), 0);
 }
 
 #[tokio::test(start_paused = true)]
