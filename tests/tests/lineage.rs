@@ -139,10 +139,10 @@ async fn it_is_asked_once_for_each_link() {
     let (server, tether, mut diary) = simulated().await;
     tether.ready(PATIENCE).await.expect("the server is well");
     sleep(Duration::from_secs(600)).await;
-    assert_eq!(server.commands("INFO"), 3);
+    assert_eq!(server.commands("INFO"), 4);
     tether.reconnect().expect("allowed");
     sleep(Duration::from_secs(600)).await;
-    assert_eq!((server.commands("INFO"), diary.count(is_connected)), (6, 2));
+    assert_eq!((server.commands("INFO"), diary.count(is_connected)), (8, 2));
     tether.shutdown().await;
 }
 
@@ -156,7 +156,7 @@ async fn a_denial_is_as_good_an_answer_as_any() {
         sleep(Duration::from_secs(60)).await;
     }
     assert_eq!((diary.count(is_connected), diary.count(is_change)), (5, 0));
-    assert_eq!(server.commands("INFO"), 15, "what was denied may be allowed the next time");
+    assert_eq!(server.commands("INFO"), 20, "what was denied may be allowed the next time");
     write(&tether).await;
     tether.shutdown().await;
 }

@@ -268,11 +268,6 @@ impl Ledger {
         self.flights.blocked_until(Instant::now(), self.reads())
     }
 
-    /// When something was last read.
-    pub(crate) fn last_read(&self) -> Option<Instant> {
-        self.traffic.last_read()
-    }
-
     /// The error line with which the peer began the conversation, if it did: a server without room for another client says
     /// so unasked and hangs up, and a reply that answers nothing is dropped.
     pub(crate) fn first_words(&self) -> Option<&str> {

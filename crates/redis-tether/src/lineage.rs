@@ -1,8 +1,6 @@
 //! Which history of writes a server holds, as its `INFO` has it: to tell that a primary is not the one before, nor its successor.
 //! Read and compared here; asked, once for each link, by `control/descent.rs`.
 
-use std::time::Duration;
-
 use redis::Value;
 
 /// What a server says of the history that it holds.
@@ -19,22 +17,20 @@ pub(crate) struct Lineage {
     offset: Option<u64>,
     /// Of the history before, the first that it does not have.
     parted: Option<u64>,
-    /// Where begins what it could still send to replicas: after a start, where it parted from the history before.
-    backlog: Option<u64>,
-    /// Since the process started, in whole seconds.
-    uptime: Option<Duration>,
+    /// How many bytes the process has received as a replica. Told from Redis 7 on.
+    replicated: Option<u64>,
     /// In all databases, where the server says so.
     keys: Option<u64>,
 }
 
 impl Lineage {
-    /// Of the replies to `INFO server`, `INFO replication` and `INFO keyspace`. `None` where they do not tell.
+    /// Of the replies to `INFO server`, `INFO stats`, `INFO replication` and `INFO keyspace`. `None` where they do not tell.
     pub(crate) fn read(replies: &[Value]) -> Option<Lineage> {
-        let [server, replication, keyspace] = replies else { return None };
+        let [server, stats, replication, keyspace] = replies else { return None };
         let replication = text(replication)?;
         let id = field(replication, "master_replid").and_then(known)?;
         let before = field(replication, "master_replid2").and_then(known);
-        let server = text(server).unwrap_or_default();
+        let (server, stats) = (text(server).unwrap_or_default(), text(stats).unwrap_or_default());
         let number = |info, name| field(info, name).and_then(|number| number.parse().ok());
         Some(Lineage {
             run: field(server, "run_id").and_then(known),
@@ -42,18 +38,16 @@ impl Lineage {
             before,
             offset: number(replication, "master_repl_offset"),
             parted: number(replication, "second_repl_offset"),
-            backlog: number(replication, "repl_backlog_first_byte_offset"),
-            uptime: number(server, "uptime_in_seconds").map(Duration::from_secs),
+            replicated: number(stats, "total_net_repl_input_bytes"),
             keys: text(keyspace).and_then(keys),
         })
     }
 
-    /// Whether what `earlier` held is what this holds, or what this goes on from. `unheard` is for how long nothing has been heard
-    /// of the earlier one.
-    pub(crate) fn descends_from(&self, earlier: &Lineage, unheard: Duration) -> bool {
+    /// Whether what `earlier` held is what this holds, or what this goes on from.
+    pub(crate) fn descends_from(&self, earlier: &Lineage) -> bool {
         let is_same_process = self.run.is_some() && self.run == earlier.run;
         self.id == earlier.id
-            || (self.before.as_ref() == Some(&earlier.id) && !self.lacks(earlier) && !self.has_started_within(unheard))
+            || (self.before.as_ref() == Some(&earlier.id) && !self.lacks(earlier) && !self.is_from_disk())
             // A primary that has been without replicas for an hour gives its history a new name.
             || (is_same_process && self.before.is_none())
     }
@@ -63,11 +57,10 @@ impl Lineage {
         matches!((self.parted, earlier.offset), (Some(parted), Some(reached)) if parted <= reached)
     }
 
-    /// Whether it is a process that started from its disk in this time. A replica that was promoted has been there before, and what
-    /// it was sent before that it could send on.
-    fn has_started_within(&self, unheard: Duration) -> bool {
-        let has_sent_on = matches!((self.backlog, self.parted), (Some(first), Some(parted)) if first < parted);
-        !has_sent_on && self.uptime.is_some_and(|uptime| uptime <= unheard)
+    /// Whether it has the history before from its disk. A replica that was promoted has received it: the first synchronization
+    /// counts, so that none has received nothing.
+    fn is_from_disk(&self) -> bool {
+        self.replicated == Some(0)
     }
 
     /// Whether it is known to hold nothing.
@@ -113,6 +106,7 @@ mod tests {
     fn lineage(run: &str, id: &str, before: &str, keyspace: &str) -> Lineage {
         let replies = [
             info(&format!("# Server\nredis_version:7.0.15\nrun_id:{run}\n")),
+            info("# Stats\ntotal_connections_received:3\n"),
             info(&format!("# Replication\nrole:master\nmaster_replid:{id}\nmaster_replid2:{before}\n")),
             info(&format!("# Keyspace\n{keyspace}")),
         ];
@@ -132,17 +126,17 @@ mod tests {
             (lineage("r1", "b", "c", ""), false, "the same process, that has been a replica of another one"),
         ];
         for (later, descends, what) in cases {
-            assert_eq!(later.descends_from(&first, Duration::ZERO), descends, "{what}");
+            assert_eq!(later.descends_from(&first), descends, "{what}");
         }
     }
 
     /// Where two servers meet that have a history in common, one of which is no longer there.
-    fn successor(uptime: u64, parted: u64, backlog: u64) -> Lineage {
+    fn successor(parted: u64, replicated: &str) -> Lineage {
         let replies = [
-            info(&format!("# Server\nrun_id:r2\nuptime_in_seconds:{uptime}\n")),
+            info("# Server\nrun_id:r2\n"),
+            info(&format!("# Stats\n{replicated}\n")),
             info(&format!(
-                "# Replication\nmaster_replid:b\nmaster_replid2:a\nmaster_repl_offset:{parted}\n\
-                 second_repl_offset:{parted}\nrepl_backlog_first_byte_offset:{backlog}\n"
+                "# Replication\nmaster_replid:b\nmaster_replid2:a\nmaster_repl_offset:{parted}\nsecond_repl_offset:{parted}\n"
             )),
             info("# Keyspace\ndb0:keys=1,expires=0\n"),
         ];
@@ -152,19 +146,17 @@ mod tests {
     #[test]
     fn who_goes_on_from_where() {
         let first = Lineage { offset: Some(100), ..lineage("r1", "a", "000", "") };
-        let unheard = Duration::from_millis(2500);
+        let (some, none, untold) = ("total_net_repl_input_bytes:259", "total_net_repl_input_bytes:0", "");
         let cases = [
-            (successor(3600, 151, 1), true, "a replica that was promoted, and had all that was known to be there"),
-            (successor(3600, 101, 1), true, "the same, with not a byte more"),
-            (successor(3600, 100, 1), false, "a replica that was behind"),
-            (successor(2, 151, 151), false, "started since from a snapshot that is not known to lack anything"),
-            (successor(2, 151, 500), false, "the same, after it has sent more on than it keeps"),
-            (successor(2, 51, 51), false, "started since from a snapshot that is too old"),
-            (successor(3, 151, 151), true, "a replica that was promoted, with nothing to send on"),
-            (successor(1, 151, 1), true, "a replica of a moment ago, promoted"),
+            (successor(151, some), true, "a replica that was promoted, and had all that was known to be there"),
+            (successor(101, some), true, "the same, with not a byte more"),
+            (successor(100, some), false, "a replica that was behind"),
+            (successor(151, none), false, "started from a snapshot that is not known to lack anything"),
+            (successor(51, none), false, "started from a snapshot that is too old"),
+            (successor(151, untold), true, "of before Redis 7, which do not take a name up from a snapshot"),
         ];
         for (later, descends, what) in cases {
-            assert_eq!(later.descends_from(&first, unheard), descends, "{what}");
+            assert_eq!(later.descends_from(&first), descends, "{what}");
         }
     }
 
@@ -174,12 +166,12 @@ mod tests {
         assert!(lineage("r", "a", "000", "").is_empty());
         let denied = Value::Nil;
         let told = info("# Replication\nmaster_replid:a\n");
-        let read = Lineage::read(&[denied.clone(), told.clone(), denied.clone()]).expect("enough");
+        let read = Lineage::read(&[denied.clone(), denied.clone(), told.clone(), denied.clone()]).expect("enough");
         assert!(!read.is_empty() && read.run.is_none() && read.before.is_none());
         // Two servers that do not say which process they are, are two.
-        assert!(!Lineage { id: "b".to_owned(), ..read.clone() }.descends_from(&read, Duration::ZERO));
+        assert!(!Lineage { id: "b".to_owned(), ..read.clone() }.descends_from(&read));
         for replication in [denied.clone(), info("# Replication\nrole:master\n"), info("master_replid:0000\n")] {
-            assert_eq!(Lineage::read(&[denied.clone(), replication, denied.clone()]), None);
+            assert_eq!(Lineage::read(&[denied.clone(), denied.clone(), replication, denied.clone()]), None);
         }
         assert_eq!(Lineage::read(&[told]), None);
     }

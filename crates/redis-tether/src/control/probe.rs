@@ -125,7 +125,7 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
 /// What else is to be done over the link. Boxed, since little of it takes long, and all links would have the room for it.
 async fn beside(args: &ProbeArgs) {
     let ProbeArgs { control, link, .. } = args;
-    let _hearing = Box::pin(descent::look(control, link)).await;
+    Box::pin(descent::look(control, link)).await;
     if let Some(asked) = control.keyring.asked() {
         Box::pin(renewal::keep_signed_in(control, link, asked)).await;
     }
