@@ -6,6 +6,7 @@
 mod aborted;
 mod call;
 mod driver;
+mod need;
 mod queue;
 mod timekeeper;
 mod wants;

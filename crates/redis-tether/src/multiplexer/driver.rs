@@ -11,6 +11,7 @@ use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
 use super::Line;
+use super::need::Need;
 use super::queue::Queue;
 use crate::foreign;
 use crate::frame::{Frames, NotTheProtocol};
@@ -19,14 +20,17 @@ use crate::ledger::{Ledger, LedgerStream, LinkEnd};
 /// From this size on a batch leaves at once: it fills several packets, and the server may as well begin.
 const FULL_BATCH: usize = 8 * 1024;
 
-/// What is made room for at least when something is read. Most replies are small, and a link may be idle for most of its life.
+/// What is made room for at least when something is read. Most replies are small.
 const SMALLEST_READ: usize = 1024;
 
 /// What is made room for at most, unless one reply is known to be larger: then as much again as has come of it. A length is
 /// quickly said, and what it says may be more than there is.
 const LARGEST_READ: usize = 256 * 1024;
 
-/// A buffer that has grown beyond this is given back when it is empty.
+/// A buffer of this size is kept however little it held of late.
+const ALWAYS_KEPT: usize = 4 * 1024;
+
+/// One that has grown beyond this is given back when it is empty, however much it held.
 const LARGEST_KEPT: usize = 1024 * 1024;
 
 /// After how many reads others on this thread have their turn.
@@ -54,17 +58,20 @@ enum First {
 struct Writing {
     bytes: Vec<u8>,
     at: usize,
+    /// Of this buffer and the one that it is exchanged for.
+    need: Need,
     /// How many bytes were taken from the queue so far, these included.
     taken: u64,
     has_put_off: bool,
     is_unflushed: bool,
 }
 
+#[derive(Default)]
 struct Reading {
     bytes: Vec<u8>,
     at: usize,
+    need: Need,
     frames: Frames,
-    room: usize,
 }
 
 /// The conversation cannot go on.
@@ -73,8 +80,8 @@ struct Over;
 impl Driver {
     pub(super) fn new(stream: LedgerStream, line: Arc<Line>) -> Driver {
         let ledger = Arc::clone(stream.ledger());
-        let reading = Reading { bytes: Vec::new(), at: 0, frames: Frames::default(), room: SMALLEST_READ };
-        Driver { stream: Some(stream), ledger, line, writing: Writing::default(), reading, first: First::Reading }
+        let (writing, reading) = (Writing::default(), Reading::default());
+        Driver { stream: Some(stream), ledger, line, writing, reading, first: First::Reading }
     }
 }
 
@@ -144,11 +151,13 @@ impl Writing {
     }
 
     fn clear(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
+        self.need.note(self.bytes.len());
         self.at = 0;
         self.bytes.clear();
-        if self.bytes.capacity() > LARGEST_KEPT {
-            self.bytes = Vec::new();
-        }
+        give_back(&mut self.bytes, &self.need);
     }
 }
 
@@ -179,20 +188,26 @@ impl Reading {
         Ok(())
     }
 
-    /// Room for what is missing of a large reply, or for what was read at once before.
+    /// Room for what is missing of a large reply, or for twice what was read at once of late.
     fn make_room(&mut self) {
-        if self.bytes.len() == self.bytes.capacity() {
-            self.room = (self.room * 2).min(LARGEST_READ);
-        }
-        if self.at > 0 {
+        if !self.bytes.is_empty() {
+            self.need.note(self.bytes.len());
             self.bytes.drain(..self.at);
             self.at = 0;
         }
-        if self.bytes.is_empty() && self.bytes.capacity() > LARGEST_KEPT {
-            self.bytes = Vec::new();
+        if self.bytes.is_empty() {
+            give_back(&mut self.bytes, &self.need);
         }
         let missing = self.frames.missing(self.bytes.len()).min(self.bytes.len().max(LARGEST_READ));
-        self.bytes.reserve(missing.max(self.room));
+        let usual = self.need.recent().saturating_mul(2).clamp(SMALLEST_READ, LARGEST_READ);
+        self.bytes.reserve(missing.max(usual));
+    }
+}
+
+/// Gives an empty buffer back that is larger than it need be.
+fn give_back(bytes: &mut Vec<u8>, need: &Need) {
+    if bytes.capacity() > LARGEST_KEPT || need.is_exceeded_by(bytes.capacity(), ALWAYS_KEPT) {
+        *bytes = Vec::new();
     }
 }
 
@@ -202,5 +217,32 @@ impl Drop for Driver {
         foreign::run("a stream", || drop(self.stream.take()));
         self.line.queue.close(self.ledger.bytes_written());
         self.line.timekeeper.dismiss();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The capacities after so many bytes were read and written.
+    fn carry(reading: &mut Reading, writing: &mut Writing, length: usize) -> [usize; 2] {
+        reading.bytes.extend(vec![b'.'; length]);
+        reading.at = length;
+        reading.make_room();
+        writing.bytes.extend(vec![b'.'; length]);
+        writing.clear();
+        [reading.bytes.capacity(), writing.bytes.capacity()]
+    }
+
+    #[test]
+    fn a_link_that_has_become_idle_keeps_no_large_buffers() {
+        const BURST: usize = 600 * 1024;
+        // So many go by in three minutes.
+        const PROBES: usize = 60;
+        let (mut reading, mut writing) = (Reading::default(), Writing::default());
+        let busy = carry(&mut reading, &mut writing, BURST);
+        assert!(busy.into_iter().all(|capacity| capacity >= BURST), "kept while it is needed: {busy:?}");
+        let idle = (0..PROBES).map(|_| carry(&mut reading, &mut writing, 100)).last();
+        assert!(idle.is_some_and(|idle| idle.into_iter().all(|capacity| capacity <= ALWAYS_KEPT)), "{idle:?}");
     }
 }

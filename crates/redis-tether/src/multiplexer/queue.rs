@@ -9,12 +9,16 @@ use std::task::Waker;
 use redis::Value;
 
 use super::call::{Call, Failure, Look, Outcome};
+use super::need::Need;
 use super::wants::Wants;
 use crate::lock::lock;
 
 /// From so many waiting bytes on it is worth a look whether anybody still waits for them: little to keep, and more than waits
 /// while the peer takes what it is sent.
 const MUCH: usize = 64 * 1024;
+
+/// Room for so many requests is kept however few there were of late.
+const ALWAYS_KEPT: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Queue {
@@ -31,6 +35,8 @@ struct Waiting {
     next: u64,
     /// The numbers below this are not here any more.
     taken: u64,
+    /// How many requests were under way.
+    need: Need,
     /// The driver, while it has nothing to do.
     driver: Option<Waker>,
     has_left: bool,
@@ -135,10 +141,18 @@ impl Queue {
         std::mem::swap(&mut waiting.bytes, bytes);
         // Before anybody else can take the lock on what waits: a look through both must not miss a request in between.
         let mut owed = lock(&self.owed);
+        let under_way = owed.len() + waiting.requests.len();
+        waiting.need.note(under_way);
+        if owed.is_empty() && waiting.need.is_exceeded_by(owed.capacity(), ALWAYS_KEPT) {
+            *owed = VecDeque::new();
+        }
         let mut start = 0;
         for Request { call, end, wants } in waiting.requests.drain(..) {
             owed.push_back(Owed { call, start: written + start, wants });
             start = end as u64;
+        }
+        if waiting.need.is_exceeded_by(waiting.requests.capacity(), ALWAYS_KEPT) {
+            waiting.requests = Vec::new();
         }
     }
 
