@@ -2,18 +2,18 @@
 //! stream in memory that answers at once. Counted by valgrind on one thread, so that the same build gives the same figures.
 //!
 //! `cargo bench -p redis-tether-benches --bench instructions`. It starts itself under valgrind, once for each figure.
-#![allow(clippy::print_stderr, reason = "valgrind reports on stderr as well, and a failure must stand beside it")]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::process::Command;
 use std::task::{Context, Poll, Waker};
 
 use redis_tether::redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis_tether::redis::{self, AsyncConnectionConfig, RedisConnectionInfo};
 use redis_tether::{Address, BoxFuture, BoxedStream, Config, Tether, Transport, Verify};
 use redis_tether_benches::peers::Error;
-use redis_tether_benches::section::Section;
+use redis_tether_benches::section::{Goal, Section};
+use redis_tether_benches::valgrind::{allocations, instructions};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 use tokio::task::JoinSet;
@@ -42,49 +42,77 @@ fn report() -> Result<(), Error> {
     let mut section = Section::new("instructions", "Instructions and allocations");
     section.text(
         "For each SET of 16 B over a stream in memory that answers at once, on one thread, counted by valgrind (callgrind and \
-         dhat): the whole way, with building the command, the multiplexer, its driver and the stream.",
+         dhat): the whole way, with building the command, the multiplexer, its driver and the stream. Instructions count where \
+         they were written, so that what is inlined of the standard library is the standard library's.",
     );
     for callers in [1, 64] {
-        let mut rows = Vec::new();
-        for (client, name) in CLIENTS {
-            let instructions = each("callgrind", client, callers, collected)?;
-            let allocations = each("dhat", client, callers, blocks)?;
-            rows.push((name.to_owned(), vec![format!("{instructions:.0}"), format!("{allocations:.2}")]));
-        }
+        let costs = CLIENTS.iter().map(|(client, _)| Cost::of(client, callers)).collect::<Result<Vec<_>, _>>()?;
         let corner = if callers == 1 { "1 caller".to_owned() } else { format!("{callers} callers") };
-        section.table(&corner, &["instructions", "allocations"], &rows);
+        let rows = |cells: &dyn Fn(&Cost) -> Vec<String>| -> Vec<_> {
+            CLIENTS.iter().zip(&costs).map(|((_, name), cost)| ((*name).to_owned(), cells(cost))).collect()
+        };
+        let totals = |cost: &Cost| vec![format!("{:.0}", cost.instructions()), format!("{:.2}", cost.allocations)];
+        section.table(&corner, &["instructions", "allocations"], &rows(&totals));
+        let parts = |cost: &Cost| PARTS.iter().map(|(part, _)| format!("{:.0}", cost.of_part(part))).collect();
+        section.table(&format!("{corner}, instructions"), &PARTS.map(|(part, _)| part), &rows(&parts));
+        let [ours, timed, _] = costs.as_slice() else { continue };
+        let goal = |what: &str| format!("{what}, beside MultiplexedConnection's, {corner}");
+        section.goal(
+            &goal("instructions of a command"),
+            Goal::Below(timed.instructions().round()),
+            ours.instructions(),
+        );
+        section.goal(&goal("allocations of a command"), Goal::AtMost(timed.allocations.ceil()), ours.allocations);
     }
     section.finish()?;
     Ok(())
 }
 
-/// One command's share of what `tool` counts.
-fn each(tool: &str, client: &str, callers: usize, read: fn(&str) -> Option<f64>) -> Result<f64, Error> {
-    let count = |commands: usize| -> Result<f64, Error> {
-        let output = Command::new("valgrind")
-            .args([&format!("--tool={tool}"), &format!("--{tool}-out-file=/dev/null")])
-            .arg(std::env::current_exe()?)
-            .args([client, &callers.to_string(), &commands.to_string()])
-            .output()
-            .map_err(|error| format!("valgrind did not start: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        read(&said)
-            .filter(|_| output.status.success())
-            .ok_or_else(|| format!("valgrind gave no figure:\n{said}").into())
-    };
-    Ok((count(MANY)? - count(FEW)?) / (MANY - FEW) as f64)
+/// Whose instructions they are, by what the path of a source file has in it. The first that fits is it.
+const PARTS: [(&str, &[&str]); 7] = [
+    (
+        "our link",
+        &["redis-tether/src/multiplexer", "redis-tether/src/frame", "redis-tether/src/ledger", "redis-tether/src/lock"],
+    ),
+    ("our handle and the rest", &["redis-tether/src", "redis-tether-core/src"]),
+    ("the bench", &["benches/"]),
+    ("redis-rs", &["/redis-"]),
+    ("tokio", &["/tokio-"]),
+    ("the standard library", &["/rustc/", "library/"]),
+    ("the allocator, others", &[""]),
+];
+
+/// What one command takes.
+struct Cost {
+    by_source: BTreeMap<String, f64>,
+    allocations: f64,
 }
 
-/// `==1== Collected : 12345`
-fn collected(said: &str) -> Option<f64> {
-    said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
-}
+impl Cost {
+    fn of(client: &str, callers: usize) -> Result<Cost, Error> {
+        let words = |commands: usize| [client.to_owned(), callers.to_string(), commands.to_string()];
+        let each = |few: f64, many: f64| (many - few) / (MANY - FEW) as f64;
+        let few = instructions(&words(FEW))?;
+        let many = instructions(&words(MANY))?;
+        let by_source = many.into_iter().map(|(source, many)| {
+            let few = few.get(&source).copied().unwrap_or_default();
+            (source, each(few as f64, many as f64))
+        });
+        let by_source = by_source.collect();
+        Ok(Cost { by_source, allocations: each(allocations(&words(FEW))?, allocations(&words(MANY))?) })
+    }
 
-/// `==1== Total:     1,234 bytes in 56 blocks`
-fn blocks(said: &str) -> Option<f64> {
-    let line = said.lines().find(|line| line.contains("Total:"))?;
-    let (_, after) = line.split_once(" in ")?;
-    after.split_whitespace().next()?.replace(',', "").parse().ok()
+    fn instructions(&self) -> f64 {
+        self.by_source.values().sum()
+    }
+
+    fn of_part(&self, part: &str) -> f64 {
+        let is_of_part = |source: &str| {
+            let fits = |words: &[&str]| words.iter().any(|word| source.contains(word));
+            PARTS.iter().find(|(_, words)| fits(words)).is_some_and(|(name, _)| *name == part)
+        };
+        self.by_source.iter().filter(|(source, _)| is_of_part(source)).map(|(_, each)| each).sum()
+    }
 }
 
 async fn send(client: &str, callers: usize, commands: usize) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use redis_tether_benches::contenders::Contender;
 use redis_tether_benches::names::Names;
 use redis_tether_benches::peers::Error;
 use redis_tether_benches::recovery::{Figures, play};
-use redis_tether_benches::section::Section;
+use redis_tether_benches::section::{Goal, Section};
 use redis_tether_testkit::scenario::{Scenario, Servers, Timings};
 use redis_tether_testkit::server::ServerBinary;
 
@@ -78,7 +78,7 @@ impl Bench {
         let mut section = Section::new("recovery", "Recovery");
         section.text(&self.introduction());
         let mut chart = Panels::new("Recovery from each fault", self.timings.patience.as_secs_f64());
-        let mut ahead = Vec::new();
+        let (mut ahead, mut never) = (Vec::new(), 0);
         for scenario in Scenario::ALL {
             let contenders: Vec<_> = Contender::all().into_iter().filter(|one| wanted(scenario, *one)).collect();
             if contenders.is_empty() {
@@ -89,10 +89,18 @@ impl Bench {
             self.tabulate(&mut section, scenario, &plays);
             chart.panel(scenario.name(), plays.iter().map(row).collect());
             ahead.extend(self.ahead_of_the_first(scenario, &plays));
+            never +=
+                plays.first().map_or(0, |(_, ours)| ours.iter().map(|play| u32::from(play.recovered.is_none())).sum());
         }
         section.chart("recovery.svg", &chart)?;
         section.heading("Where a peer was back sooner than redis-tether and failed no more operations");
         section.text(&if ahead.is_empty() { "Nowhere.".to_owned() } else { ahead.join("\n") });
+        section.goal(
+            "peers that were back sooner and failed no more, in all scenarios",
+            Goal::AtMost(0.0),
+            ahead.len() as f64,
+        );
+        section.goal("runs in which redis-tether was never back", Goal::AtMost(0.0), f64::from(never));
         section.finish()?;
         Ok(())
     }

@@ -9,3 +9,4 @@ pub mod recovery;
 pub mod rounds;
 pub mod section;
 pub mod statistics;
+pub mod valgrind;

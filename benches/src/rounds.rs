@@ -1,6 +1,7 @@
 //! Rounds: the clients take turns at the same work, again and again, so that what the machine does meanwhile strikes all of
 //! them alike. What is compared are the pairs within a round, never a round with another.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -50,7 +51,7 @@ impl Work {
 pub struct Turn {
     /// By the clock.
     pub time: Duration,
-    /// What the whole process computed, for itself and in the kernel.
+    /// What the process computed, for itself and in the kernel, but for what [`Busy`] did.
     pub cpu: Duration,
     /// How long each operation took, where that was asked for.
     pub latencies: Vec<Duration>,
@@ -69,8 +70,12 @@ pub enum Latencies {
 /// not counted. Gives the turns by peer, one for each round.
 ///
 /// # Errors
-/// Where an operation fails: the server is well, so nothing may.
+/// Where an operation fails: the server is well, so nothing may. Or where what is read is not as long as it was to be.
 pub async fn play(peers: &[Peer], work: Work, latencies: Latencies, rounds: usize) -> Result<Vec<Vec<Turn>>, Error> {
+    if let (Operation::Get, Some(first)) = (work.operation, peers.first()) {
+        // One after another: each caller's key is set once.
+        take_turn(first, Work { operation: Operation::Set, operations: work.callers, ..work }, Latencies::Left).await?;
+    }
     let mut turns = vec![Vec::with_capacity(rounds); peers.len()];
     for round in 0..=rounds {
         for place in 0..peers.len() {
@@ -122,7 +127,10 @@ async fn call(
         let began = (latencies == Latencies::Taken).then(Instant::now);
         match work.operation {
             Operation::Set => session.set(&key, &value).await?,
-            Operation::Get => drop(session.get(&key).await?),
+            Operation::Get => match session.get(&key).await? {
+                length if length == work.value => {}
+                length => return Err(format!("{key} has {length} B, and was to have {}", work.value).into()),
+            },
             Operation::Pipeline(length) => session.pipeline(&key, &value, length).await?,
         }
         taken.extend(began.map(|began| began.elapsed()));
@@ -130,13 +138,21 @@ async fn call(
     Ok(taken)
 }
 
-/// What this process has computed so far.
+/// What this process has computed so far, but for what [`Busy`] did.
 #[must_use]
 pub fn cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let spun = Duration::from_nanos(SPUN.load(Ordering::Relaxed));
+    time_of(ClockId::ProcessCPUTime).saturating_sub(spun)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
     // Never negative.
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
+
+/// The nanoseconds that all that is [`Busy`] has computed.
+static SPUN: AtomicU64 = AtomicU64::new(0);
 
 /// Keeps the workers of this runtime busy for four fifths of the time until it is dropped, as an application with work
 /// of its own does: in slices of a tenth of a millisecond, between which other tasks have their turn.
@@ -149,7 +165,6 @@ impl Busy {
     /// Begins, with a task for each of so many workers.
     #[must_use]
     pub fn start(workers: usize) -> Busy {
-        const SLICE: Duration = Duration::from_micros(100);
         const SLICES: u32 = 40;
         const PAUSE: Duration = Duration::from_millis(1);
         let mut tasks = JoinSet::new();
@@ -157,10 +172,7 @@ impl Busy {
             tasks.spawn(async {
                 loop {
                     for _ in 0..SLICES {
-                        let until = Instant::now() + SLICE;
-                        while Instant::now() < until {
-                            std::hint::spin_loop();
-                        }
+                        spin();
                         tokio::task::yield_now().await;
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -169,4 +181,14 @@ impl Busy {
         }
         Busy { _tasks: tasks }
     }
+}
+
+fn spin() {
+    const SLICE: Duration = Duration::from_micros(100);
+    let (until, before) = (Instant::now() + SLICE, time_of(ClockId::ThreadCPUTime));
+    while Instant::now() < until {
+        std::hint::spin_loop();
+    }
+    let spun = time_of(ClockId::ThreadCPUTime).saturating_sub(before);
+    SPUN.fetch_add(u64::try_from(spun.as_nanos()).unwrap_or_default(), Ordering::Relaxed);
 }

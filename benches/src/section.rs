@@ -16,13 +16,45 @@ pub struct Section {
     directory: PathBuf,
     name: &'static str,
     text: String,
+    goals: Vec<(String, Vec<String>)>,
+}
+
+/// What a figure was to be.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Goal {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+    /// Less than this.
+    Below(f64),
+}
+
+impl Goal {
+    fn is_reached_by(self, figure: f64) -> bool {
+        match self {
+            Goal::AtLeast(goal) => figure >= goal,
+            Goal::AtMost(goal) => figure <= goal,
+            Goal::Below(goal) => figure < goal,
+        }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Goal::AtLeast(goal) => write!(f, "≥ {goal}"),
+            Goal::AtMost(goal) => write!(f, "≤ {goal}"),
+            Goal::Below(goal) => write!(f, "< {goal}"),
+        }
+    }
 }
 
 impl Section {
     /// Begins a section, whose file is called `name`.
     #[must_use]
     pub fn new(name: &'static str, title: &str) -> Section {
-        let mut section = Section { directory: directory(), name, text: String::new() };
+        let mut section = Section { directory: directory(), name, text: String::new(), goals: Vec::new() };
         section.text(&format!("## {title}"));
         section
     }
@@ -59,11 +91,22 @@ impl Section {
         Ok(())
     }
 
-    /// Writes it.
+    /// Notes what was to be reached, and what was. Whether it was is judged by the figure as it is, not as it is shown.
+    pub fn goal(&mut self, what: &str, goal: Goal, figure: f64) {
+        let reached = if goal.is_reached_by(figure) { "reached" } else { "**not reached**" };
+        self.goals.push((what.to_owned(), vec![goal.to_string(), format!("{figure:.2}"), reached.to_owned()]));
+    }
+
+    /// Writes it, with the goals at its end.
     ///
     /// # Errors
     /// Where the file cannot be written.
-    pub fn finish(self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<()> {
+        let goals = std::mem::take(&mut self.goals);
+        if !goals.is_empty() {
+            self.heading("Goals");
+            self.table("", &["goal", "this run", ""], &goals);
+        }
         fs::create_dir_all(&self.directory)?;
         fs::write(self.directory.join(format!("{}.md", self.name)), self.text)
     }

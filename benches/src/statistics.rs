@@ -1,13 +1,19 @@
 //! Medians and the like, over figures that a noisy machine gave.
 
-/// The figure below which this share of all figures lies; 0.5 is the median. Not a number where there is none.
+/// The figure below which this share of all figures lies; 0.5 is the median. Where that falls between two figures, so does it.
+/// Not a number where there is none.
 #[must_use]
 pub fn quantile(mut figures: Vec<f64>, share: f64) -> f64 {
     figures.sort_by(f64::total_cmp);
-    let last = figures.len().saturating_sub(1) as f64;
-    // The index is within the figures by construction, and there are far fewer than a float can count.
-    let index = (last * share.clamp(0.0, 1.0)).round() as usize;
-    figures.get(index).copied().unwrap_or(f64::NAN)
+    let place = figures.len().saturating_sub(1) as f64 * share.clamp(0.0, 1.0);
+    // Within the figures by construction, and there are far fewer than a float can count.
+    let (below, above) = (place.floor() as usize, place.ceil() as usize);
+    match (figures.get(below), figures.get(above)) {
+        // Not by a difference: a figure may be infinite.
+        (Some(below), Some(above)) if below == above => *below,
+        (Some(below), Some(above)) => below * (1.0 - place.fract()) + above * place.fract(),
+        _ => f64::NAN,
+    }
 }
 
 /// The middle, and how far the middle half spreads.
@@ -48,18 +54,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_figures_that_were_measured() {
+    fn quantiles_lie_where_their_share_is() {
         let figures = vec![5.0, 1.0, 4.0, 2.0, 3.0];
-        for (share, figure) in [(0.0, 1.0), (0.25, 2.0), (0.5, 3.0), (0.99, 5.0), (1.0, 5.0), (7.0, 5.0)] {
+        for (share, figure) in [(0.0, 1.0), (0.25, 2.0), (0.5, 3.0), (0.875, 4.5), (1.0, 5.0), (7.0, 5.0)] {
             assert_eq!(quantile(figures.clone(), share), figure, "{share}");
         }
+        assert_eq!(quantile(vec![1.0, 2.0], 0.5), 1.5);
+        assert_eq!(quantile(vec![1.0, f64::INFINITY, f64::INFINITY], 0.5), f64::INFINITY);
+        assert_eq!(quantile(vec![1.0, 2.0, f64::INFINITY], 0.5), 2.0);
         assert!(quantile(Vec::new(), 0.5).is_nan());
     }
 
     #[test]
     fn ratios_are_those_of_pairs() {
         let spread = Spread::of_ratios(&[2.0, 30.0, 4.0], &[1.0, 10.0, 1.0]);
-        assert_eq!(spread, Spread { low: 3.0, median: 3.0, high: 4.0 });
-        assert_eq!(spread.to_string(), "3.00 (3.00–4.00)");
+        assert_eq!(spread, Spread { low: 2.5, median: 3.0, high: 3.5 });
+        assert_eq!(spread.to_string(), "3.00 (2.50–3.50)");
     }
 }
