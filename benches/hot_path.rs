@@ -1,7 +1,7 @@
 //! What a command costs through each client: throughput, CPU time and latency, in rounds in which all clients do the same
 //! work over one real server. Prints its tables as it goes and leaves a section of the report.
 //!
-//! `cargo bench -p redis-tether-benches --bench hot_path`; `-- --quick` takes a fifth of the rounds, `-- busy SET` only what has
+//! `cargo bench -p redis-tether-benches --bench hot_path`; `-- --quick` takes a third of the rounds, `-- busy SET` only what has
 //! these words in its name or in that of its situation (`idle`, `busy`, `apart`, `alone`).
 
 use std::io;
@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The workers of the runtime that the clients and their callers share.
 const WORKERS: usize = 2;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 
 /// So many times as many rounds are played where the latency of a lone caller is compared: whether a round trip wakes a second
 /// processor is the kernel's choice, differs from round to round, and makes a factor of three.
@@ -90,7 +90,7 @@ const ALONE_BUSY: Situation = Situation {
 
 fn main() -> Result<(), Error> {
     let (options, words): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|arg| arg.starts_with('-'));
-    let rounds = if options.iter().any(|option| option == "--quick") { ROUNDS / 5 } else { ROUNDS };
+    let rounds = if options.iter().any(|option| option == "--quick") { ROUNDS / 3 } else { ROUNDS };
     let binary = ServerBinary::any().ok_or("no server: `cargo xtask servers` provides one")?;
     let mut section = Section::new("hot_path", "The hot path");
     section.text(&format!(

@@ -8,9 +8,10 @@ mod report;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
-use self::machine::Machine;
+use self::machine::{Machine, QUESTION_BOUND};
 use self::report::{Report, Section};
 use crate::checks::CARGO_BOUND;
 use crate::servers::{self, Product};
@@ -18,7 +19,7 @@ use crate::shell::{self, Failure, cargo};
 use crate::valgrind;
 use crate::workspace::Workspace;
 
-/// Bounds one bench. The longest plays outages of many clients, which takes three quarters of an hour.
+/// Bounds one bench. The longest takes a quarter of an hour, or `recovery` an hour where clients are played one after another.
 const BENCH_BOUND: Duration = Duration::from_secs(3 * 60 * 60);
 
 /// Those that count by valgrind.
@@ -84,7 +85,8 @@ pub(crate) fn run(order: &Order) -> Result<(), Failure> {
         sections.push(Section { bench: bench.name.clone(), outcome });
     }
     let machine = Machine::read(servers.versions().into_iter().chain(valgrind).collect());
-    let report = Report { command: order.line(), machine, clients: clients(&workspace, &benches), sections };
+    let (revision, clients) = (revision(&workspace), clients(&workspace, &benches));
+    let report = Report { command: order.line(), revision, machine, clients, sections };
     let file = directory.join("report.md");
     fs::write(&file, report.to_string()).map_err(|error| failed("writing", &file, &error))?;
     eprintln!("\nthe report is in {}", file.display());
@@ -128,6 +130,13 @@ fn forget(file: &Path) -> Result<(), Failure> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("removing", file, &error)),
         _ => Ok(()),
     }
+}
+
+/// The commit that is checked out, and whether anything was changed since.
+fn revision(workspace: &Workspace) -> Option<String> {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--exclude", "*", "--dirty=, changed since"]).current_dir(workspace.root());
+    shell::read(&mut git, QUESTION_BOUND).ok().map(|told| told.trim().to_owned()).filter(|told| !told.is_empty())
 }
 
 /// The versions of the clients that are compared: whatever the benches' packages depend on that came from a registry.

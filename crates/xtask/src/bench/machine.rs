@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::shell;
 
-/// Asking the system about itself takes no longer.
-const QUESTION_BOUND: Duration = Duration::from_secs(10);
+/// Asking the system about itself, or version control about the source, takes no longer.
+pub(super) const QUESTION_BOUND: Duration = Duration::from_secs(10);
 
 /// Whatever could be learned, by name, in the order of the report.
 #[derive(Debug)]

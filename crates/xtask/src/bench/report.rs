@@ -10,6 +10,8 @@ use super::machine::Machine;
 pub(super) struct Report {
     /// What made it.
     pub(super) command: String,
+    /// Of which source, where that is under version control.
+    pub(super) revision: Option<String>,
     pub(super) machine: Machine,
     /// The versions of what is compared.
     pub(super) clients: Vec<String>,
@@ -34,7 +36,8 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# Benches\n\nMade by `{}`.\n\n{}", self.command, self.machine)?;
+        let of = self.revision.as_ref().map(|revision| format!(" at revision {revision}")).unwrap_or_default();
+        writeln!(f, "# Benches\n\nMade by `{}`{of}.\n\n{}", self.command, self.machine)?;
         if !self.clients.is_empty() {
             writeln!(f, "Built with {}.\n", self.clients.join(", "))?;
         }
@@ -58,7 +61,8 @@ mod tests {
 
     fn report(sections: Vec<Section>) -> Report {
         let machine = Machine::read(Vec::new());
-        Report { command: "cargo xtask bench".to_owned(), machine, clients: vec!["redis 1.8.1".to_owned()], sections }
+        let (command, revision) = ("cargo xtask bench".to_owned(), Some("1a2b3c".to_owned()));
+        Report { command, revision, machine, clients: vec!["redis 1.8.1".to_owned()], sections }
     }
 
     fn section(bench: &str, outcome: Result<&str, &str>) -> Section {
@@ -68,9 +72,14 @@ mod tests {
     #[test]
     fn the_head_comes_first_and_sections_follow_in_order() {
         let text = report(vec![section("a", Ok("## First\n\n")), section("b", Ok("## Second"))]).to_string();
-        let places =
-            ["# Benches\n\nMade by `cargo xtask bench`.\n", "| compiler |", "redis 1.8.1", "## First", "## Second"]
-                .map(|part| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}")));
+        let places = [
+            "# Benches\n\nMade by `cargo xtask bench` at revision 1a2b3c.\n",
+            "| compiler |",
+            "redis 1.8.1",
+            "## First",
+            "## Second",
+        ]
+        .map(|part| text.find(part).unwrap_or_else(|| panic!("no {part:?} in {text}")));
         assert!(places.is_sorted(), "{text}");
         // A paragraph each, or the second heading is part of the first section's last table.
         assert!(text.contains("## First\n\n## Second\n"), "{text}");
