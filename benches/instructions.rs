@@ -62,7 +62,9 @@ fn report() -> Result<(), Error> {
             Goal::Below(timed.instructions().round()),
             ours.instructions(),
         );
-        section.goal(&goal("allocations of a command"), Goal::AtMost(timed.allocations.ceil()), ours.allocations);
+        let theirs = (timed.allocations * 100.0).round() / 100.0;
+        section.goal(&goal("allocations of a command"), Goal::AtMost(theirs), ours.allocations);
+        section.table(&format!("{corner}, ours by source file"), &["instructions"], &ours.by_our_files());
     }
     section.finish()?;
     Ok(())
@@ -106,12 +108,22 @@ impl Cost {
         self.by_source.values().sum()
     }
 
+    /// What is worth the mention, the largest first.
+    fn by_our_files(&self) -> Vec<(String, Vec<String>)> {
+        let ours =
+            self.by_source.iter().filter_map(|(source, each)| Some((source.split_once("redis-tether/src/")?.1, each)));
+        let mut ours: Vec<_> = ours.filter(|(_, each)| **each >= 1.0).collect();
+        ours.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        ours.into_iter().map(|(file, each)| (file.to_owned(), vec![format!("{each:.0}")])).collect()
+    }
+
     fn of_part(&self, part: &str) -> f64 {
         let is_of_part = |source: &str| {
             let fits = |words: &[&str]| words.iter().any(|word| source.contains(word));
             PARTS.iter().find(|(_, words)| fits(words)).is_some_and(|(name, _)| *name == part)
         };
-        self.by_source.iter().filter(|(source, _)| is_of_part(source)).map(|(_, each)| each).sum()
+        // A sum of none is a negative zero.
+        self.by_source.iter().filter(|(source, _)| is_of_part(source)).map(|(_, each)| each).sum::<f64>() + 0.0
     }
 }
 
