@@ -1,6 +1,7 @@
 //! The handle: what applications send commands through. It caches its way to the live link, enters each command in the
 //! ledger, checks the gate and sends; everything that is not that simple goes round through `handle/detour.rs`. It owns no
-//! task; the timers of what is held belong to the caller's runtime, those of what was sent to the link.
+//! task; the timers of what is held belong to the caller's runtime, and those of what was sent to the link, where its runtime is the
+//! caller's.
 
 mod asking;
 pub(crate) mod clock;
