@@ -146,6 +146,11 @@ impl Common {
     fn hold(&self, bytes: usize) -> Option<Held> {
         self.counts.hold(bytes, &self.config.commands)
     }
+
+    /// The same for one that was held by a shard until now.
+    fn keep(&self, bytes: usize) -> Held {
+        self.counts.room.keep(bytes)
+    }
 }
 
 /// Whether commands go through.

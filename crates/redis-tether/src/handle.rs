@@ -12,6 +12,7 @@ mod moved;
 mod policy;
 pub(crate) mod request;
 mod retry;
+mod turn;
 pub(crate) mod way;
 
 use std::any::Any;

@@ -390,6 +390,7 @@ mod tether;
 #[cfg(feature = "tls-no-provider")]
 mod tls;
 mod transport;
+mod turnstile;
 
 pub use cluster::{
     ClusterEvent, ClusterHandle, ClusterNotReady, ClusterNotice, ClusterReplicaHandle, ClusterStats, ClusterStatus,

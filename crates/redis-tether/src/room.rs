@@ -1,10 +1,15 @@
 //! Room for what waits elsewhere than at a gate: for the slots of a cluster to be known, or for a replica to serve. So many commands
-//! have it, and so many bytes of them; the gate, which also knows who is next, counts for itself.
+//! have it, and so many bytes of them; the gate, which also knows who is next, counts for itself. Whoever has somewhere to go at last
+//! gets there through a turnstile (`turnstile.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::{Instant, timeout_at};
+
 use crate::config::CommandSettings;
+use crate::shared::Shared;
+use crate::turnstile::Turn;
 
 /// See the head of this file.
 #[derive(Default)]
@@ -22,11 +27,21 @@ pub(crate) struct Held {
 impl Room {
     /// For a command of this size, if there is any.
     pub(crate) fn take(self: &Arc<Self>, bytes: usize, most: &CommandSettings) -> Option<Held> {
-        let held_before = self.held.fetch_add(1, Ordering::Relaxed);
-        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let held = Held { room: Arc::clone(self), bytes };
+        let (held_before, bytes_before, held) = self.add(bytes);
         let is_enough = held_before < most.max_held && bytes_before.saturating_add(bytes) <= most.max_held_bytes;
         is_enough.then_some(held)
+    }
+
+    /// For one that had its room somewhere else until now: it is not to be without for want of any.
+    pub(crate) fn keep(self: &Arc<Self>, bytes: usize) -> Held {
+        let (.., held) = self.add(bytes);
+        held
+    }
+
+    fn add(self: &Arc<Self>, bytes: usize) -> (usize, usize, Held) {
+        let held_before = self.held.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (held_before, bytes_before, Held { room: Arc::clone(self), bytes })
     }
 
     /// How many commands wait now.
@@ -44,5 +59,43 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.room.held.fetch_sub(1, Ordering::Relaxed);
         self.room.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Whether a command is held beside a gate, or was before: then it goes nowhere without its turn, however often it is sent on.
+#[derive(Clone, Default)]
+pub(crate) enum Stay {
+    #[default]
+    Never,
+    Now {
+        _held: Arc<Held>,
+    },
+    Before,
+}
+
+impl Stay {
+    /// It is held from now on.
+    pub(crate) fn begin(&mut self, held: Held) {
+        *self = Stay::Now { _held: Arc::new(held) };
+    }
+
+    /// It is held no more.
+    pub(crate) fn end(&mut self) {
+        if let Stay::Now { .. } = self {
+            *self = Stay::Before;
+        }
+    }
+
+    /// Ends where it goes to this tether, as soon as it may: when it is due at the latest. `None` if there is nothing that others would have
+    /// to wait for.
+    pub(crate) async fn end_at(&mut self, shared: &Shared, due: Option<Instant>) -> Option<Turn> {
+        // A gate that is not open has a queue of its own.
+        let turn = match (shared.gate.is_open(), due) {
+            (false, _) => None,
+            (true, None) => Some(shared.turnstile.turn().await),
+            (true, Some(due)) => timeout_at(due, shared.turnstile.turn()).await.ok(),
+        };
+        self.end();
+        turn
     }
 }

@@ -13,6 +13,7 @@ use crate::gate::{ClosedCause, Gate};
 use crate::handle::Flags;
 use crate::outcome::{CommandError, Facts, Outcome};
 use crate::stats::Counters;
+use crate::turnstile::Turnstile;
 
 /// Who is told that a server refuses what a primary would take. Must not block: handles call it.
 pub(crate) trait RefusalObserver: Send + Sync + 'static {
@@ -24,6 +25,8 @@ pub(crate) trait RefusalObserver: Send + Sync + 'static {
 /// See the head of this file.
 pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
+    /// For those that were held elsewhere.
+    pub(crate) turnstile: Arc<Turnstile>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) commands: CommandSettings,
     pub(crate) db: i64,

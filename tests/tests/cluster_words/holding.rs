@@ -1,8 +1,9 @@
 //! Commands that wait for somebody to have their slot.
 
-use redis_tether::redis::AsyncCommands;
-use redis_tether::{Outcome, OutcomeExt, Reason};
+use redis_tether::redis::{self, AsyncCommands, RedisResult};
+use redis_tether::{ClusterTether, Outcome, OutcomeExt, Reason};
 use redis_tether_tests::watch::{PATIENCE, within};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::world::{Entry, FIRST, HALVES, SECOND, World, ms};
@@ -80,5 +81,92 @@ async fn a_slot_that_nobody_has_is_waited_for_within_bounds() {
     within(PATIENCE, "the first", first).await.expect("no panic").expect("somebody has its slot now");
     assert_eq!(tether.stats().total.held_now, 0);
     handle.set::<_, _, ()>(FIRST, "x".repeat(600)).await.expect("there is room again");
+    tether.shutdown().await;
+}
+
+/// Of 100 bytes each, which is how many commands have come to a node that executes none can be told from what it has read.
+const VALUE: usize = 100;
+
+/// So many writes to the first half of the slots, alone and in pipelines.
+async fn write_all(tether: &ClusterTether, count: usize) -> JoinSet<RedisResult<()>> {
+    let mut writing = JoinSet::new();
+    for number in 0..count {
+        let mut handle = tether.handle();
+        writing.spawn(async move {
+            let value = "x".repeat(VALUE);
+            match number % 3 {
+                0 => handle.set(FIRST, value).await,
+                1 => redis::pipe().set(FIRST, value).exec_async(&mut handle).await,
+                _ => redis::pipe().atomic().set(FIRST, value).exec_async(&mut handle).await,
+            }
+        });
+    }
+    sleep(ms(20)).await;
+    assert_eq!(tether.stats().total.held_now, count as u64);
+    writing
+}
+
+/// Node 1 has all slots from now on, and executes nothing: waits until it has read something, and then until no more comes, and says how
+/// many commands of [`write_all`] that was.
+async fn met_by(world: &World) -> u64 {
+    world.all_say(&[Entry(0, 16383, 1, None)], 2);
+    // Somebody else is to tell of it.
+    world.nodes[1].hang();
+    let (heir, before) = (&world.nodes[1], world.nodes[1].bytes_read());
+    let commands = || (heir.bytes_read() - before) / VALUE as u64;
+    within(PATIENCE, "the heir to hear of them", async {
+        while commands() == 0 {
+            sleep(ms(1)).await;
+        }
+    })
+    .await;
+    sleep(ms(20)).await;
+    commands()
+}
+
+/// Its gate is open all the while, so that no queue of its own is in the way.
+#[tokio::test(start_paused = true)]
+async fn an_heir_is_not_met_by_all_at_once() {
+    for (what, is_known) in [("nobody had the slot", false), ("its shard is gone", true)] {
+        let world = World::new(3);
+        if !is_known {
+            world.all_say(&[Entry(8192, 16383, 1, None)], 1);
+        }
+        let tether = world.start(world.config()).await;
+        tether.handle().get::<_, Option<u32>>(SECOND).await.expect("the heir is well");
+        if is_known {
+            tether.ready(ms(1_000)).await.expect("so is the other");
+            world.nodes[0].crash();
+            sleep(ms(10)).await;
+        }
+        let writing = write_all(&tether, 600).await;
+        let met = met_by(&world).await;
+        assert!((64..64 * 2).contains(&met), "{what}: {met} of 600 came before the first was answered");
+        assert!(tether.stats().total.held_now >= 600 - 64, "{what}: those that wait for their turn are held");
+        world.nodes[1].resume();
+        let done = within(PATIENCE, "all of them", writing.join_all()).await;
+        assert!(done.iter().all(Result::is_ok), "{what}: {:?}", done.iter().find(|done| done.is_err()));
+        assert_eq!((world.nodes[1].executions("SET"), tether.stats().total.held_now), (600, 0), "{what}");
+        tether.shutdown().await;
+    }
+}
+
+/// Of the same deadline, what waits for the shards to be known and what waits at each of them.
+#[tokio::test(start_paused = true)]
+async fn a_command_for_all_shards_has_one_deadline() {
+    let world = World::new(2);
+    world.all_say(&[], 1);
+    let mut config = world.config();
+    config.commands.deadline = ms(300);
+    let tether = world.start(config).await;
+    let mut handle = tether.handle();
+    let begun = Instant::now();
+    let asked = tokio::spawn(async move { redis::cmd("DBSIZE").query_async::<u64>(&mut handle).await });
+    sleep(ms(200)).await;
+    world.nodes[0].refuse("DBSIZE", Some("LOADING Redis is loading the dataset in memory"));
+    world.all_say(&HALVES, 2);
+    let error = within(PATIENCE, "the command", asked).await.expect("no panic").expect_err("one does not answer");
+    assert!(world.nodes[0].commands("DBSIZE") > 0, "it was asked: {error}");
+    assert!(begun.elapsed() <= ms(301), "{:?}: {error}", begun.elapsed());
     tether.shutdown().await;
 }

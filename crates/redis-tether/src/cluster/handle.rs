@@ -26,6 +26,7 @@ use crate::handle::Policy;
 use crate::handle::command::{Demand, demand_of};
 use crate::handle::request::{Many, One, Request};
 use crate::outcome::{Facts, Outcome, Reason};
+use crate::room::Stay;
 
 /// Sends commands to whichever shard of a cluster has their keys. Cheap to clone; one per task is usual.
 ///
@@ -123,19 +124,24 @@ impl ClusterHandle {
 
     /// Sends a command to one shard, and on to another one if that is what it says.
     pub(super) async fn send(&mut self, cmd: &Cmd, to: To) -> RedisResult<Value> {
-        let mut journey = Journey::new(self.policy);
+        self.send_on(cmd, to, Journey::new(self.policy)).await
+    }
+
+    /// The same of one that is on its way already.
+    pub(super) async fn send_on(&mut self, cmd: &Cmd, to: To, mut journey: Journey) -> RedisResult<Value> {
         let mut next = to;
         loop {
-            let place = self.place(next, &journey, || One(cmd).bytes()).await?;
+            let place = self.place(next, &mut journey, || One(cmd).bytes()).await?;
             let handle = self.handle_at(place, &journey)?;
             let reply = match next {
-                To::Asked(_) => handle.asking(cmd).await,
-                To::Slot(_) | To::Shard(_) | To::Any => handle.run(One(cmd)).await,
+                To::Asked(_) => handle.asking(&mut journey.stay, cmd).await,
+                To::Slot(_) | To::Shard(_) | To::Any => handle.run(&mut journey.stay, One(cmd)).await,
             };
             if let Err(error) = &reply
                 && self.is_of_a_shard_that_is_gone(error)
                 && journey.hop().await
             {
+                journey.stay.begin(self.common.keep(One(cmd).bytes()));
                 next = to;
                 continue;
             }
@@ -152,12 +158,13 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &journey, || request.bytes()).await?;
-            let reply = self.handle_at(place, &journey)?.run(request).await;
+            let place = self.place(next, &mut journey, || request.bytes()).await?;
+            let reply = self.handle_at(place, &journey)?.run(&mut journey.stay, request).await;
             if let Err(error) = &reply
                 && self.is_of_a_shard_that_is_gone(error)
                 && journey.hop().await
             {
+                journey.stay.begin(self.common.keep(request.bytes()));
                 next = to;
                 continue;
             }
@@ -178,10 +185,9 @@ impl ClusterHandle {
     pub(super) async fn place(
         &mut self,
         to: To,
-        journey: &Journey,
+        journey: &mut Journey,
         bytes: impl Fn() -> usize + Send,
     ) -> RedisResult<usize> {
-        let mut held = None;
         loop {
             self.refresh();
             if self.roster.has_ended {
@@ -194,9 +200,9 @@ impl ClusterHandle {
             let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
             let reason = match self.policy_reason(over_at, journey) {
                 Some(reason) => reason,
-                None if held.is_none() => match self.common.hold(bytes()) {
-                    Some(place) => {
-                        held = Some(place);
+                None if !matches!(journey.stay, Stay::Now { .. }) => match self.common.hold(bytes()) {
+                    Some(held) => {
+                        journey.stay.begin(held);
                         continue;
                     }
                     None => Reason::HoldFull,

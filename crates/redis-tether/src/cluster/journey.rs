@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::handle::Policy;
+use crate::room::Stay;
 
 /// So often a command is sent on at once. After that the cluster is in the middle of something.
 const AT_ONCE: u32 = 3;
@@ -16,11 +17,13 @@ pub(super) struct Journey {
     started: Instant,
     pub(super) policy: Policy,
     hops: u32,
+    /// While nobody has its slot.
+    pub(super) stay: Stay,
 }
 
 impl Journey {
     pub(super) fn new(policy: Policy) -> Journey {
-        Journey { started: Instant::now(), policy, hops: 0 }
+        Journey { started: Instant::now(), policy, hops: 0, stay: Stay::default() }
     }
 
     /// When it is overdue. A moment that no clock reaches is none.

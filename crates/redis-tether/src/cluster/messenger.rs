@@ -7,6 +7,7 @@ use redis::{Cmd, RedisResult, Value};
 use crate::handle::request::Request;
 use crate::handle::{Asking, Handle, Policy};
 use crate::replicas::ReplicaHandle;
+use crate::room::Stay;
 use crate::shared::Shared;
 use crate::tether::Tether;
 
@@ -32,18 +33,18 @@ impl Messenger {
         }
     }
 
-    pub(super) async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
+    pub(super) async fn run<R: Request>(&mut self, stay: &mut Stay, request: R) -> RedisResult<R::Reply> {
         match self {
-            Messenger::Primary(handle) => handle.run(request).await,
-            Messenger::Replicas(handle) => handle.run(request).await,
+            Messenger::Primary(handle) => handle.run_after(stay, request).await,
+            Messenger::Replicas(handle) => handle.run_after(stay, request).await,
         }
     }
 
     /// Only a primary takes in what is on its way to it.
-    pub(super) async fn asking(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+    pub(super) async fn asking(&mut self, stay: &mut Stay, cmd: &Cmd) -> RedisResult<Value> {
         match self {
-            Messenger::Primary(handle) => handle.run(Asking(cmd)).await,
-            Messenger::Replicas(handle) => handle.at_primary().run(Asking(cmd)).await,
+            Messenger::Primary(handle) => handle.run_after(stay, Asking(cmd)).await,
+            Messenger::Replicas(handle) => handle.at_primary().run_after(stay, Asking(cmd)).await,
         }
     }
 

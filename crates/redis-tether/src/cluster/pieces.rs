@@ -62,29 +62,29 @@ enum Round {
 impl ClusterHandle {
     /// A command that goes to all shards.
     pub(super) async fn everywhere(&mut self, cmd: &Cmd, how: Merge) -> RedisResult<Value> {
-        let mut pieces = Vec::new();
-        let whole = self.take_to_all(Cow::Borrowed(cmd), how, &mut pieces).await?;
-        self.run_alone(whole, pieces).await
+        let (mut journey, mut pieces) = (Journey::new(self.policy), Vec::new());
+        let whole = self.take_to_all(Cow::Borrowed(cmd), how, &mut journey, &mut pieces).await?;
+        self.run_alone(whole, pieces, journey).await
     }
 
     /// A command whose keys are in several slots.
     pub(super) async fn split(&mut self, cmd: &Cmd, how: Merge, parts: Vec<Part>) -> RedisResult<Value> {
         let mut pieces = Vec::new();
         let whole = take_split(cmd, how, parts, &mut pieces);
-        self.run_alone(whole, pieces).await
+        self.run_alone(whole, pieces, Journey::new(self.policy)).await
     }
 
     /// `SCAN`: the upper bits of its cursor say which shard it is at.
     pub(super) async fn scan(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let Some((cursor, words)) = scan::parse(cmd) else { return self.send(cmd, To::Any).await };
-        let journey = Journey::new(self.policy);
-        self.place(To::Any, &journey, || One(cmd).bytes()).await?;
+        let mut journey = Journey::new(self.policy);
+        self.place(To::Any, &mut journey, || One(cmd).bytes()).await?;
         let (shards, at) = (self.roster.tethers.len(), scan::shard(cursor));
         if at >= shards {
             // There were more of them when it was begun.
             return Ok(scan::reply(0, Value::Array(Vec::new())));
         }
-        let reply = self.send(&scan::command(&words, cursor), To::Shard(at)).await?;
+        let reply = self.send_on(&scan::command(&words, cursor), To::Shard(at), journey).await?;
         scan::read(reply, at, shards).map_err(|cause| {
             let cause = Some(cause.to_owned());
             self.common.fail_with(Outcome::Refused, Reason::OfOneNode, cause)
@@ -100,12 +100,12 @@ impl ClusterHandle {
                 Err(CrossSlot) => Err(cross_slot()),
             };
         }
-        let (mut pieces, mut wholes) = (Vec::new(), Vec::new());
+        let (mut journey, mut pieces, mut wholes) = (Journey::new(self.policy), Vec::new(), Vec::new());
         for cmd in pipeline.cmd_iter() {
             wholes.push(match route(words(cmd)) {
                 Route::Keyed(slot) => take_plain(cmd, To::Slot(slot), &mut pieces),
                 Route::Any | Route::Scan => take_plain(cmd, To::Any, &mut pieces),
-                Route::Every(how) => self.take_to_all(Cow::Borrowed(cmd), how, &mut pieces).await?,
+                Route::Every(how) => self.take_to_all(Cow::Borrowed(cmd), how, &mut journey, &mut pieces).await?,
                 Route::Split(how, parts) => take_split(cmd, how, parts, &mut pieces),
                 Route::OfOneNode => Whole::Refused,
             });
@@ -113,7 +113,7 @@ impl ClusterHandle {
         if wholes.iter().any(|whole| matches!(whole, Whole::Refused)) {
             return Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode));
         }
-        let mut answers = self.run_pieces(pieces).await?.into_iter();
+        let mut answers = self.run_pieces(pieces, journey).await?.into_iter();
         let values: RedisResult<Vec<Value>> = wholes.into_iter().map(|whole| whole.answer(&mut answers)).collect();
         Ok(values?.into_iter().skip(offset).collect())
     }
@@ -122,11 +122,11 @@ impl ClusterHandle {
         &mut self,
         cmd: Cow<'a, Cmd>,
         how: Merge,
+        journey: &mut Journey,
         pieces: &mut Vec<Piece<'a>>,
     ) -> RedisResult<Whole> {
-        let journey = Journey::new(self.policy);
         // Until something is known, nobody can say who all of them are.
-        self.place(To::Any, &journey, || One(&cmd).bytes()).await?;
+        self.place(To::Any, journey, || One(&cmd).bytes()).await?;
         let shards = || self.roster.layout.groups_with_slots();
         let names = shards().map(|group| format!("{}:{}", group.primary.host, group.primary.port));
         let names: Vec<String> = names.collect();
@@ -138,8 +138,8 @@ impl ClusterHandle {
         Ok(Whole::Merged { how, count: names.len(), places: vec![Vec::new(); names.len()], names })
     }
 
-    async fn run_alone(&mut self, whole: Whole, pieces: Vec<Piece<'_>>) -> RedisResult<Value> {
-        let answers = self.run_pieces(pieces).await?;
+    async fn run_alone(&mut self, whole: Whole, pieces: Vec<Piece<'_>>, journey: Journey) -> RedisResult<Value> {
+        let answers = self.run_pieces(pieces, journey).await?;
         let is_refused = |answer: &&Value| matches!(answer, Value::ServerError(_));
         let refused = answers.iter().filter(is_refused).count();
         let needs_all = !matches!(whole, Whole::Merged { how: Merge::One, .. });
@@ -154,8 +154,7 @@ impl ClusterHandle {
     }
 
     /// Runs pieces until each has its answer.
-    async fn run_pieces(&mut self, mut pieces: Vec<Piece<'_>>) -> RedisResult<Vec<Value>> {
-        let mut journey = Journey::new(self.policy);
+    async fn run_pieces(&mut self, mut pieces: Vec<Piece<'_>>, mut journey: Journey) -> RedisResult<Vec<Value>> {
         while let Round::GoesOn = self.round(&mut pieces, &mut journey).await? {}
         Ok(pieces.into_iter().map(|piece| piece.answer.unwrap_or(Value::Nil)).collect())
     }
@@ -166,8 +165,8 @@ impl ClusterHandle {
         for index in 0..pieces.len() {
             if pieces[index].answer.is_none() {
                 let to = pieces[index].to;
-                let bytes = || pieces.iter().map(|piece| One(&piece.cmd).bytes()).fold(0, usize::saturating_add);
-                let place = self.place(to, journey, bytes).await.map_err(|error| self.told_of(error, pieces))?;
+                let place = self.place(to, journey, || bytes_of(pieces)).await;
+                let place = place.map_err(|error| self.told_of(error, pieces))?;
                 let alone = matches!(to, To::Asked(_)).then_some(index);
                 batches.entry((place, alone)).or_default().push(index);
             }
@@ -177,21 +176,24 @@ impl ClusterHandle {
             let handle = self.handle_at(place, journey).map(|handle| handle.clone());
             let mut handle = handle.map_err(|error| self.told_of(error, pieces))?;
             let cmds: Vec<Cmd> = indices.iter().map(|index| (*pieces[*index].cmd).clone()).collect();
+            let mut stay = journey.stay.clone();
             fan.add(async move {
                 let reply = match (alone, cmds.first()) {
-                    (Some(_), Some(cmd)) => handle.asking(cmd).await.map(|value| vec![value]),
+                    (Some(_), Some(cmd)) => handle.asking(&mut stay, cmd).await.map(|value| vec![value]),
                     _ => {
                         let mut pipeline = Pipeline::with_capacity(cmds.len());
                         for cmd in cmds {
                             pipeline.add_command(cmd);
                         }
                         let count = pipeline.len();
-                        handle.run(Many { pipeline: &pipeline, offset: 0, count }).await
+                        handle.run(&mut stay, Many { pipeline: &pipeline, offset: 0, count }).await
                     }
                 };
                 (place, indices, reply, handle)
             });
         }
+        // Each has its own part in it now.
+        journey.stay.end();
         let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
         let mut elsewhere: Vec<Elsewhere> = Vec::new();
         while let Some((place, indices, reply, asked)) = fan.next().await {
@@ -224,6 +226,9 @@ impl ClusterHandle {
         let is_gone = gone.is_some();
         if !self.may_go_on(is_gone, &elsewhere, journey).await {
             return gone.map_or(Ok(Round::Answered), |error| Err(self.told_of(error, pieces)));
+        }
+        if is_gone {
+            journey.stay.begin(self.common.keep(bytes_of(pieces)));
         }
         let mut round = if is_gone { Round::GoesOn } else { Round::Answered };
         // What one node says of many pieces is looked into once.
@@ -310,6 +315,10 @@ fn take_split<'a>(cmd: &Cmd, how: Merge, parts: Vec<Part>, pieces: &mut Vec<Piec
         places.push(part.places);
     }
     Whole::Merged { how, count, places, names: Vec::new() }
+}
+
+fn bytes_of(pieces: &[Piece<'_>]) -> usize {
+    pieces.iter().map(|piece| One(&piece.cmd).bytes()).fold(0, usize::saturating_add)
 }
 
 /// Keys of one slot are on two nodes for a moment, and nothing ran.

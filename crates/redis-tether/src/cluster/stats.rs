@@ -34,7 +34,7 @@ pub(super) struct Counts {
     past: Mutex<Option<Stats>>,
     /// Those that are ending, by the order in which they began to.
     ending: Mutex<BTreeMap<u64, Tether>>,
-    room: Arc<Room>,
+    pub(super) room: Arc<Room>,
 }
 
 impl Counts {

@@ -262,11 +262,11 @@ impl Handle {
         }
     }
 
-    fn facts(&self, outcome: Outcome, reason: Reason) -> Facts {
+    pub(super) fn facts(&self, outcome: Outcome, reason: Reason) -> Facts {
         Facts::new(outcome, reason, &self.shared.endpoint)
     }
 
-    fn fail(&self, facts: Facts) -> RedisError {
+    pub(super) fn fail(&self, facts: Facts) -> RedisError {
         self.shared.fail(facts).into()
     }
 }

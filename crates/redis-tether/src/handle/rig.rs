@@ -26,6 +26,7 @@ use crate::lock::lock;
 use crate::multiplexer::Multiplexer;
 use crate::shared::{RefusalObserver, Shared};
 use crate::stats::Counters;
+use crate::turnstile::Turnstile;
 
 pub(crate) const READONLY: &str = "-READONLY You can't write against a read only replica.";
 
@@ -79,6 +80,7 @@ impl Rig {
         let counters = Arc::new(Counters::default());
         let shared = Shared {
             gate: Gate::new(&commands, Arc::clone(&counters)),
+            turnstile: Turnstile::new(),
             counters,
             commands,
             db: 3,

@@ -22,7 +22,7 @@ use crate::handle::command::Demand;
 use crate::handle::request::{Many, One, Request};
 use crate::handle::{Handle, Policy};
 use crate::outcome::{CommandError, Facts, Outcome, OutcomeExt, Reason};
-use crate::room::Held;
+use crate::room::Stay;
 use crate::shared::Shared;
 use crate::stats::Stats;
 
@@ -187,7 +187,12 @@ impl ReplicaHandle {
         Err(NoReplica { endpoint, waited, reason: reason.into() })
     }
 
-    pub(crate) async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
+    async fn run<R: Request>(&mut self, request: R) -> RedisResult<R::Reply> {
+        self.run_after(&mut Stay::default(), request).await
+    }
+
+    /// Reads what may have been held until now.
+    pub(crate) async fn run_after<R: Request>(&mut self, stay: &mut Stay, request: R) -> RedisResult<R::Reply> {
         if let Demand::Unshareable(which) = request.demand() {
             return Err(self.primary.unshareable(which));
         }
@@ -196,7 +201,7 @@ impl ReplicaHandle {
         }
         let scans: Vec<Scan> = request.words().filter_map(scan).collect();
         let mut past = Past::default();
-        let reply = self.tries(request, &scans, &mut past).await;
+        let reply = self.tries(request, &scans, stay, &mut past).await;
         if let Ok(reply) = &reply
             && !scans.is_empty()
             && let Some(at) = self.scan_at()
@@ -206,8 +211,14 @@ impl ReplicaHandle {
         reply.map_err(|error| past.told(error))
     }
 
-    async fn tries<R: Request>(&mut self, request: R, scans: &[Scan], past: &mut Past) -> RedisResult<R::Reply> {
-        let (begun, mut held) = (Instant::now(), None);
+    async fn tries<R: Request>(
+        &mut self,
+        request: R,
+        scans: &[Scan],
+        stay: &mut Stay,
+        past: &mut Past,
+    ) -> RedisResult<R::Reply> {
+        let begun = Instant::now();
         loop {
             self.refresh();
             if self.roster.has_ended {
@@ -220,7 +231,7 @@ impl ReplicaHandle {
             let to = self.choose(scans);
             match to.ok_or_else(|| self.fail(past.outcome(), Reason::ScanLost, None))? {
                 To::Replica(place) => {
-                    let reply = self.send_to(place, request, left).await;
+                    let reply = self.send_to(place, request, left, stay).await;
                     match reply.as_ref().err().and_then(RedisError::command_error) {
                         Some(error) if is_for_the_next(error) => past.failed(error.outcome()),
                         Some(error) if self.tries_again(error, past.retries) => {
@@ -234,20 +245,26 @@ impl ReplicaHandle {
                     self.set.of.counters.fallbacks.increment();
                     self.asked = To::Primary;
                     self.primary.set_policy(self.policy.deadline(left));
-                    return self.primary.run(request).await;
+                    return self.primary.run_after(stay, request).await;
                 }
-                To::Nobody => self.wait(request.bytes(), begun + self.policy.deadline, &mut held, past).await?,
+                To::Nobody => self.wait(request.bytes(), begun + self.policy.deadline, stay, past).await?,
             }
         }
     }
 
     /// Never held there: another one may serve.
-    async fn send_to<R: Request>(&mut self, place: usize, request: R, left: Duration) -> RedisResult<R::Reply> {
+    async fn send_to<R: Request>(
+        &mut self,
+        place: usize,
+        request: R,
+        left: Duration,
+        stay: &mut Stay,
+    ) -> RedisResult<R::Reply> {
         let (seat, lifeline) = (&self.roster.seats[place], &self.lifeline);
         let handle = self.handles[place].get_or_insert_with(|| Handle::new(seat.shared.clone(), lifeline.clone()));
         self.asked = To::Replica(place);
         handle.set_policy(self.policy.deadline(left).fail_fast().retry(Retry::Never));
-        handle.run(request).await
+        handle.run_after(stay, request).await
     }
 
     /// Who is next. A scan goes on where it began; `None` if it cannot.
@@ -309,7 +326,7 @@ impl ReplicaHandle {
     }
 
     /// Waits for something to happen to the replicas, within the hold window.
-    async fn wait(&mut self, bytes: usize, due: Instant, held: &mut Option<Held>, past: &Past) -> RedisResult<()> {
+    async fn wait(&mut self, bytes: usize, due: Instant, stay: &mut Stay, past: &Past) -> RedisResult<()> {
         // What is seen here may not have been shown yet. If it were not, its end would be no news, and nobody woken by that.
         self.set.look();
         self.refresh();
@@ -324,8 +341,10 @@ impl ReplicaHandle {
         } else if over_at.is_some_and(|over_at| over_at <= now) {
             Reason::HoldWindowPassed
         } else {
-            *held = held.take().or_else(|| self.set.hold(bytes));
-            if held.is_some() {
+            if !matches!(stay, Stay::Now { .. }) {
+                self.set.hold(bytes).into_iter().for_each(|held| stay.begin(held));
+            }
+            if let Stay::Now { .. } = stay {
                 let until = over_at.map_or(due, |over_at| over_at.min(due));
                 // Waiting has marked as seen what it saw.
                 if timeout_at(until, self.rosters.changed()).await.is_ok() {

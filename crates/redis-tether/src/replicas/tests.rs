@@ -189,6 +189,44 @@ async fn a_read_that_sees_more_than_was_shown_is_woken_all_the_same() {
     assert_eq!((world.set.held_now(), world.primary.shared.counters.held.value()), (0, 1));
 }
 
+/// As those that a gate held, though its gate is open to them all.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_comes_back_is_not_met_by_all_at_once() {
+    let world = World::new(|_| ());
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..600 {
+        let mut handle = world.handle();
+        reading.spawn(async move { read(&mut handle).await });
+    }
+    settle().await;
+    assert_eq!(world.set.held_now(), 600);
+    let replica = world.replica(Peer::mute()).await;
+    for sent in [64, 192, 448, 600] {
+        settle().await;
+        assert_eq!((replica.peer.received().len(), world.set.held_now()), (sent, 600 - sent as u64));
+        replica.peer.pay(OK);
+    }
+    assert!(reading.join_all().await.iter().all(Result::is_ok));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_waits_for_its_turn_ends_when_it_is_due() {
+    let world = World::new(|config| config.commands.deadline = Duration::from_millis(200));
+    let mut reading = tokio::task::JoinSet::new();
+    for _ in 0..65 {
+        let mut handle = world.handle();
+        reading.spawn(async move { read(&mut handle).await });
+    }
+    settle().await;
+    let (begun, replica) = (Instant::now(), world.replica(Peer::mute()).await);
+    let mut fates = reading.join_all().await.into_iter().map(fate).collect::<Vec<_>>();
+    fates.sort_by_key(|(outcome, _)| *outcome == Outcome::NotSent);
+    assert_eq!(fates[0], (Outcome::Ambiguous, Reason::DeadlinePassed));
+    assert_eq!(fates[63..], [(Outcome::Ambiguous, Reason::DeadlinePassed), (Outcome::NotSent, Reason::DeadlinePassed)]);
+    assert!(begun.elapsed() <= Duration::from_millis(200) && replica.peer.received().len() == 64);
+    assert_eq!(world.set.held_now(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn reads_that_wait_are_bounded_in_bytes() {
     let world = World::new(|config| config.commands.max_held_bytes = 50);

@@ -25,6 +25,7 @@ use crate::resolve::Resolve;
 use crate::shared::Shared;
 use crate::stats::Counters;
 use crate::transport::Transport;
+use crate::turnstile::Turnstile;
 
 /// A tether that is about to be started.
 #[must_use = "a builder does nothing until `start`"]
@@ -139,6 +140,7 @@ impl TetherBuilder {
         let counters = Arc::new(Counters::default());
         let shared = Arc::new(Shared {
             gate: Gate::new(&config.commands, counters.clone()),
+            turnstile: Turnstile::new(),
             counters,
             commands: config.commands.clone(),
             db: i64::from(config.db),
