@@ -1,6 +1,8 @@
 //! A cluster to which everything happens at once: connections cut, nodes frozen for a moment, primaries that hand over, slots that move.
 //! Each value is written once, by itself or in a transaction; in the end nothing is there twice, and nothing that was confirmed is
-//! missing, but where the servers themselves lose it.
+//! missing, but where the servers themselves lose it. (Primaries that die have a file of their own, `kills.rs`.)
+//!
+//! `CHAOS_SEED=7` makes other choices, `CHAOS_SECONDS=300` goes on for so long.
 
 use std::time::Duration;
 
@@ -15,14 +17,26 @@ use super::world::{Load, TURN, World, assert_once, held, twin};
 /// What makes the order of faults where nobody asks for another one, as `CHAOS_SEED=7` does.
 const SEED: u64 = 5;
 
+/// How long faults strike where nobody asks for more, as `CHAOS_SECONDS=300` does.
+const SECONDS: u64 = 12;
+
 /// Printed when a run fails.
-struct Seed(u64);
+pub(crate) struct Seed(pub(crate) u64);
 
 impl Seed {
-    fn chosen() -> Seed {
-        let asked_for = std::env::var("CHAOS_SEED").ok();
-        Seed(asked_for.map_or(SEED, |number| number.parse().expect("CHAOS_SEED is a number")))
+    pub(crate) fn chosen() -> Seed {
+        Seed(asked_for("CHAOS_SEED").unwrap_or(SEED))
     }
+}
+
+/// How long faults strike.
+pub(crate) fn duration(seconds: u64) -> Duration {
+    Duration::from_secs(asked_for("CHAOS_SECONDS").unwrap_or(seconds))
+}
+
+fn asked_for(variable: &str) -> Option<u64> {
+    let number = std::env::var(variable).ok()?;
+    Some(number.parse().unwrap_or_else(|_| panic!("{variable} is no number: {number}")))
 }
 
 impl Drop for Seed {
@@ -33,8 +47,6 @@ impl Drop for Seed {
         }
     }
 }
-
-const FOR: Duration = Duration::from_secs(12);
 
 /// Of each tether, so many who send one command at a time and so many who send transactions.
 const CALLERS: usize = 6;
@@ -106,7 +118,8 @@ impl Crowd {
                 if wreckage.spares(cluster, key).await {
                     // No primary died with writes that no replica had: handing over loses none, and a node that was frozen for a
                     // moment stays.
-                    let missing: Vec<_> = tally.done.iter().filter(|value| !held.contains_key(*value)).collect();
+                    let missing: Vec<_> =
+                        tally.done.iter().map(|done| &done.value).filter(|value| !held.contains_key(*value)).collect();
                     assert!(missing.is_empty(), "confirmed and not there: {missing:?}, among {faults:?}");
                 }
             }
@@ -125,9 +138,9 @@ impl Crowd {
 
 /// Does harm for a while, and says what was done.
 async fn wreak(cluster: &ClusterDeployment, mut rng: fastrand::Rng) -> Wreckage {
-    let begun = Instant::now();
+    let (begun, time) = (Instant::now(), duration(SECONDS));
     let (mut faults, mut moved) = (Vec::new(), 0u16);
-    while begun.elapsed() < FOR {
+    while begun.elapsed() < time {
         let node = rng.usize(..cluster.nodes.len());
         match rng.u32(..5) {
             0 => {

@@ -4,7 +4,10 @@
 mod chaos;
 mod commands;
 mod credentials;
+mod detours;
 mod faults;
+mod kills;
+mod losses;
 mod mistakes;
 mod moves;
 mod replicas;

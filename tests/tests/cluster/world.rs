@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis_tether::redis::{self, AsyncCommands, RedisError, RedisResult};
-use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, Config, OutcomeExt, Protocol};
+use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, ClusterTetherBuilder, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
 use redis_tether_tests::rig;
@@ -14,7 +14,7 @@ use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// The configuration endpoint; the DNS decides what it means.
 const NAME: &str = "cluster.test";
@@ -81,8 +81,11 @@ impl World {
 
     /// One that may not get ready.
     pub(crate) async fn start(&self, protocol: Protocol) -> ClusterTether {
-        let builder = ClusterTether::builder(self.config(protocol)).resolver(rig::resolver(&self.dns));
-        builder.start().await.expect("a valid configuration")
+        self.builder(protocol).start().await.expect("a valid configuration")
+    }
+
+    pub(crate) fn builder(&self, protocol: Protocol) -> ClusterTetherBuilder {
+        ClusterTether::builder(self.config(protocol)).resolver(rig::resolver(&self.dns))
     }
 
     pub(crate) async fn tether(&self, protocol: Protocol) -> ClusterTether {
@@ -105,8 +108,16 @@ pub(crate) struct Load {
 /// What a caller was told.
 #[derive(Default)]
 pub(crate) struct Tally {
-    pub(crate) done: Vec<String>,
+    pub(crate) done: Vec<Done>,
     pub(crate) failed: Vec<(String, RedisError)>,
+    /// So long the longest of them took.
+    pub(crate) longest: Duration,
+}
+
+/// A write that was confirmed.
+pub(crate) struct Done {
+    pub(crate) value: String,
+    pub(crate) begun: Instant,
 }
 
 /// How many commands of one or several callers have succeeded so far.
@@ -185,7 +196,7 @@ impl Write {
 
 /// Another key of the same slot.
 pub(crate) fn twin(key: &str) -> String {
-    format!("{{{key}}}-twin")
+    if key.contains('{') { format!("{key}-twin") } else { format!("{{{key}}}-twin") }
 }
 
 async fn call(key: String, write: Write, mut handle: ClusterHandle, stop: Arc<AtomicBool>, done: Successes) -> Tally {
@@ -194,9 +205,12 @@ async fn call(key: String, write: Write, mut handle: ClusterHandle, stop: Arc<At
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let value = format!("{key} {number}");
-        match write.push(&mut handle, &key, &value).await {
+        let begun = Instant::now();
+        let pushed = write.push(&mut handle, &key, &value).await;
+        tally.longest = tally.longest.max(begun.elapsed());
+        match pushed {
             Ok(()) => {
-                tally.done.push(value);
+                tally.done.push(Done { value, begun });
                 done.one_more();
             }
             Err(error) => tally.failed.push((value, error)),

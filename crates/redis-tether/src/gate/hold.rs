@@ -1,5 +1,5 @@
 //! The queue of held commands and the pace at which they are let go: first come, first served, bounded in number and in
-//! bytes, released in batches that double. Pure bookkeeping under the gate's lock; it knows neither links nor time.
+//! bytes, released in batches that double. Pure bookkeeping under the lock of the gate, or of a turnstile; it knows neither links nor time.
 
 use std::collections::BTreeMap;
 
