@@ -49,7 +49,7 @@ pub(crate) struct TlsParts {
 /// Makes TLS streams of plain ones.
 pub(crate) struct TlsStage {
     whom: Mutex<Whom>,
-    material: Reloaded,
+    material: Arc<Reloaded>,
     facts: Arc<Facts>,
 }
 
@@ -66,11 +66,18 @@ impl TlsStage {
             tracing::warn!("tls.verify is insecure: any certificate is accepted, and nothing protects what is sent");
         }
         let facts = Arc::new(Facts::new(settings, parts.roots.is_some()));
-        let material = Reloaded::load(Sources::new(settings.clone(), parts, whom.seeds())?)?;
+        let material = Arc::new(Reloaded::load(Sources::new(settings.clone(), parts, whom.seeds())?)?);
         Ok(TlsStage { whom: Mutex::new(whom), material, facts })
     }
 
-    /// The node of a cluster that is at this address is called so.
+    /// That for a replica of the primary which this one leads to, at an endpoint of the replicas if there is one: of the same files.
+    pub(crate) fn of_replica(self: &Arc<Self>, reader: Option<&str>) -> Arc<TlsStage> {
+        let Some(whom) = lock(&self.whom).of_replicas(reader) else { return Arc::clone(self) };
+        let (material, facts) = (Arc::clone(&self.material), Arc::clone(&self.facts));
+        Arc::new(TlsStage { whom: Mutex::new(whom), material, facts })
+    }
+
+    /// The node of a cluster, or the replica, that is at this address is called so.
     pub(crate) fn announce(&self, address: SocketAddr, host: &str, by: Namer) {
         lock(&self.whom).announce(address, host, by);
     }

@@ -22,7 +22,8 @@ async fn reads_at(server: &Server) -> u64 {
     calls("cmdstat_get").unwrap_or_default() + calls("cmdstat_mget").unwrap_or_default()
 }
 
-async fn reads(world: &World) -> (Vec<u64>, Vec<u64>) {
+/// Of the primaries, and of the replicas.
+pub(super) async fn reads(world: &World) -> (Vec<u64>, Vec<u64>) {
     let (mut primaries, mut replicas) = (Vec::new(), Vec::new());
     for shard in 0..SHARDS {
         primaries.push(reads_at(world.cluster.primary(shard)).await);
@@ -31,7 +32,8 @@ async fn reads(world: &World) -> (Vec<u64>, Vec<u64>) {
     (primaries, replicas)
 }
 
-async fn written(world: &World, tether: &redis_tether::ClusterTether) -> Vec<String> {
+/// A key in each shard, whose value it is, at all of its nodes.
+pub(super) async fn written(world: &World, tether: &redis_tether::ClusterTether) -> Vec<String> {
     let mut handle = tether.handle();
     let keys: Vec<String> = (0..SHARDS).map(|shard| world.cluster.key_in(shard, "read")).collect();
     for key in &keys {

@@ -6,14 +6,21 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{ClusterTether, Event, FailureKind, Protocol};
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{protocol_for, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE};
 use redis_tether_tests::{on_each_server, rig};
 
 use super::faults::{Seen, assert_only_in_flight_failed, fail_over};
+use super::replicas::{reads, written};
 use super::world::{TURN, World};
 
-on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover, a_certificate_for_another_name);
+on_each_server!(
+    a_killed_primary,
+    a_frozen_primary,
+    a_planned_failover,
+    a_certificate_for_another_name,
+    reads_go_to_the_replicas_of_each_shard,
+);
 
 async fn a_killed_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
@@ -62,6 +69,25 @@ async fn a_certificate_for_another_name(kind: ServerKind) {
     files.renew_server().expect("renewed");
     world.cluster.primary(0).reload_tls().await.expect("the server takes it");
     tether.ready(PATIENCE).await.expect("it was tried again");
+    tether.shutdown().await;
+}
+
+/// Each has a certificate for the name that it announces, as the primaries have.
+async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::over_tls(kind, Announced::Names).await;
+    let tether = world.tether(protocol_for(kind)).await;
+    let keys = written(&world, &tether).await;
+    let mut replicas = tether.replicas();
+    replicas.ready(PATIENCE).await.expect("each shard has a replica");
+    let before = reads(&world).await;
+    for key in &keys {
+        let value: String = replicas.get(key).await.expect("a replica answers");
+        assert_eq!(value, *key);
+    }
+    let after = reads(&world).await;
+    assert_eq!(after.0, before.0, "no primary was asked");
+    assert!(after.1.iter().zip(&before.1).all(|(after, before)| *after == before + 1), "{after:?} after {before:?}");
     tether.shutdown().await;
 }
 

@@ -4,4 +4,5 @@ mod faults;
 mod reader;
 mod reads;
 mod sentinel;
+mod tls;
 mod world;

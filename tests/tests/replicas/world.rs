@@ -1,14 +1,15 @@
 //! A primary with two replicas, tethers to them, and callers that read all the while.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, RedisError};
 use redis_tether::{Config, Outcome, OutcomeExt, Protocol, ReplicaHandle, Tether};
-use redis_tether_testkit::server::allocate_addresses;
-use redis_tether_testkit::{Dns, Server, ServerBinary, ServerKind};
+use redis_tether_testkit::server::{ServerBuilder, allocate_addresses};
+use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::fakes::config;
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
@@ -16,6 +17,9 @@ use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+
+/// Of each primary.
+pub(crate) const REPLICAS: usize = 2;
 
 /// Read by everybody.
 pub(crate) const KEY: &str = "key";
@@ -31,23 +35,30 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new(kind: ServerKind) -> World {
-        World::start(&server_binary(kind)).await
+        let addresses = allocate_addresses(1 + REPLICAS).expect("free loopback addresses");
+        let world = World::of_strangers(kind, addresses, |_, builder| builder).await;
+        for replica in &world.replicas {
+            replica.replicate(&world.primary).await.expect("a replica");
+        }
+        world
     }
 
-    async fn start(binary: &ServerBinary) -> World {
-        let mut servers = Vec::new();
-        // One port for all, as behind one name.
-        for addr in allocate_addresses(3).expect("free loopback addresses") {
+    /// At one port, as behind one name. They have yet to hear of each other; the first has the key.
+    pub(crate) async fn of_strangers(
+        kind: ServerKind,
+        addresses: Vec<SocketAddr>,
+        settings: impl Fn(usize, ServerBuilder) -> ServerBuilder,
+    ) -> World {
+        let (binary, mut servers) = (server_binary(kind), Vec::new());
+        for (number, addr) in addresses.into_iter().enumerate() {
             // A replica that nobody feeds says so soon.
-            let builder = Server::builder(binary).on(addr).config_line("repl-timeout 2");
-            servers.push(builder.config_line("repl-ping-replica-period 1").start().await.expect("a server"));
+            let builder = Server::builder(&binary).on(addr).config_line("repl-timeout 2");
+            let builder = settings(number, builder.config_line("repl-ping-replica-period 1"));
+            servers.push(builder.start().await.expect("a server"));
         }
         let primary = servers.remove(0);
         let world = World { dns: Dns::new(), primary, replicas: servers };
         world.primary.command(&["SET", KEY, "value"]).await.expect("a write");
-        for replica in &world.replicas {
-            replica.replicate(&world.primary).await.expect("a replica");
-        }
         world
     }
 

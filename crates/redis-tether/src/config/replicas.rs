@@ -32,7 +32,7 @@ pub struct ReplicaSettings {
 
     /// A name that means replicas, as the reader endpoint of a managed service does, or an address. Each of its addresses is dialled,
     /// and used if it says that it is a replica. Default: none, and then the primary is asked who its replicas are, or the
-    /// sentinels, or the cluster.
+    /// sentinels, or the cluster. Over TLS a certificate may be for it, or for the endpoint's own name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 

@@ -27,7 +27,8 @@ use super::error::ConfigError;
 pub struct TlsSettings {
     /// The name, or IP address, that the server's certificate must be for, and that the server is asked for (SNI); what
     /// StackExchange.Redis calls `sslHost`. Default: the endpoint's host, without a trailing dot; of a node of a cluster the name or
-    /// address that it announces, or a name among the seeds.
+    /// address that it announces, or a name among the seeds; of a replica that is read from, the name or address that it is known by
+    /// (or [`replicas.host`](crate::ReplicaSettings::host)), or the endpoint's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 

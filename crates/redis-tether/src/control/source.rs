@@ -22,7 +22,7 @@ pub(crate) enum Source {
         host: String,
         port: u16,
         resolver: Arc<dyn Resolve>,
-        /// Of a cluster's node, whose certificate may be for what it is announced as: to be told which addresses that is.
+        /// Of a replica, whose certificate may be for what it is announced as: to be told which addresses that is.
         announced_to: Option<Connector>,
     },
     Sentinels(Arc<Sentinels>),
@@ -75,7 +75,7 @@ impl Source {
         let resolver = control.resolver.clone();
         match &control.config.endpoint {
             Endpoint::Tcp { host, port } => {
-                let announced_to = (control.wanted == Wanted::ReplicaOfShard).then(|| control.connector.clone());
+                let announced_to = (control.wanted != Wanted::Primary).then(|| control.connector.clone());
                 Some(Source::Name { host: host.clone(), port: *port, resolver, announced_to })
             }
             Endpoint::Sentinel(endpoint) => {

@@ -97,10 +97,16 @@ impl Connector {
 
 #[cfg(feature = "tls-no-provider")]
 impl Connector {
-    /// A cluster calls the node at this address so, and its certificate may be for that.
+    /// For a replica of the primary that this one leads to. Its certificate may be for a name of its own, or for that of an endpoint
+    /// of the replicas.
+    pub(crate) fn of_replica(&self, reader: Option<&str>) -> Connector {
+        Connector { tls: self.tls.as_ref().map(|tls| tls.of_replica(reader)), ..self.clone() }
+    }
+
+    /// A cluster calls the node at this address so, or a primary its replica, and its certificate may be for that.
     pub(crate) fn announce(&self, address: SocketAddr, host: &str) {
         if let Some(tls) = &self.tls {
-            tls.announce(address, host, Namer::Cluster);
+            tls.announce(address, host, Namer::Peers);
         }
     }
 
@@ -144,6 +150,10 @@ impl Connector {
 
 #[cfg(not(feature = "tls-no-provider"))]
 impl Connector {
+    pub(crate) fn of_replica(&self, _: Option<&str>) -> Connector {
+        self.clone()
+    }
+
     pub(crate) fn announce(&self, _: SocketAddr, _: &str) {}
 
     pub(crate) fn announce_seed(&self, _: SocketAddr, _: &str) {}

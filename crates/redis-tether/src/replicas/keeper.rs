@@ -159,7 +159,7 @@ async fn start(
         of: Whole::Replicas(wanted),
         name: format!("{} replica {name}", control.shared.endpoint).into(),
         brought: Brought {
-            connector: control.connector.clone(),
+            connector: control.connector.of_replica(control.config.replicas.host.as_deref()),
             resolver: control.resolver.clone(),
             credentials: control.credentials.clone(),
             seed: control.seed.map(|_| control.fork_rng().u64(..)),

@@ -1,5 +1,5 @@
-//! The verifier for the nodes of a cluster: a certificate may be for what the node is announced as, or for the name of a seed, as
-//! those of managed services are.
+//! The verifier for the nodes of a cluster, and for the replicas of a primary: a certificate may be for what the node is announced as, or
+//! for the name of a seed, as those of managed services are; a primary's endpoint is the seed of its replicas.
 
 use std::sync::Arc;
 

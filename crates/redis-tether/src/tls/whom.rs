@@ -1,6 +1,7 @@
 //! Whom a certificate must be for. Most endpoints have one name. The nodes of a cluster may each have a certificate for the name or
 //! the address that they announce, or one for the configuration endpoint in common, as managed services do; which of the two it
-//! is nobody says, so either will do. What a seed's name leads to must be that seed.
+//! is nobody says, so either will do. So it is with the replicas of a primary. What a seed's name leads to must be that seed, and what
+//! an endpoint's leads to that endpoint.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,11 +18,13 @@ const CAPACITY: usize = 4096;
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) enum Whom {
-    /// For this name, whoever is dialled.
+    /// For this name, whoever is dialled: somebody has set it.
     Named(ServerName<'static>),
+    /// For the endpoint's own.
+    Endpoint(ServerName<'static>),
     /// For the address that is dialled.
     TheAddress,
-    /// For what the node was announced as, or one of the names through which the cluster is found.
+    /// For what the node was announced as, or one of the names through which it is found.
     Announced { names: BTreeMap<SocketAddr, Named>, seeds: Vec<ServerName<'static>> },
 }
 
@@ -37,15 +40,15 @@ pub(super) struct Named {
 pub(crate) enum Namer {
     /// The configuration's: a seed of that name is there.
     Seed,
-    /// The cluster's, which knows better.
-    Cluster,
+    /// The cluster's or the primary's, which know better.
+    Peers,
 }
 
 impl Whom {
     pub(super) fn of(config: &Config, settled: Option<&str>) -> Result<Whom, TlsError> {
         Ok(match (settled, &config.endpoint) {
             (Some(name), _) => Whom::Named(server_name(name)?),
-            (None, Endpoint::Tcp { host, .. }) => Whom::Named(server_name(host)?),
+            (None, Endpoint::Tcp { host, .. }) => Whom::Endpoint(server_name(host)?),
             (None, Endpoint::Cluster(cluster)) => {
                 let seeds = cluster.seeds.iter().map(|seed| server_name(&seed.host)).collect::<Result<_, _>>()?;
                 Whom::Announced { names: BTreeMap::new(), seeds }
@@ -55,11 +58,25 @@ impl Whom {
         })
     }
 
-    /// Where the cluster is found. A certificate may be for one of the names among them in place of a node's that was asked for.
+    /// Where the deployment is found. A certificate may be for one of the names among them in place of a node's that was asked for.
     pub(super) fn seeds(&self) -> Vec<ServerName<'static>> {
         match self {
             Whom::Announced { seeds, .. } => seeds.clone(),
+            Whom::Endpoint(name) => vec![name.clone()],
             Whom::Named(_) | Whom::TheAddress => Vec::new(),
+        }
+    }
+
+    /// The same for the replicas of the primary that is found so, at an endpoint of their own if they have one. `None` where they are
+    /// nodes like it.
+    pub(super) fn of_replicas(&self, reader: Option<&str>) -> Option<Whom> {
+        match self {
+            Whom::Named(name) => Some(Whom::Named(name.clone())),
+            Whom::Endpoint(_) | Whom::TheAddress => Some(match reader.and_then(|host| server_name(host).ok()) {
+                Some(name) => Whom::Endpoint(name),
+                None => Whom::Announced { names: BTreeMap::new(), seeds: self.seeds() },
+            }),
+            Whom::Announced { .. } => None,
         }
     }
 
@@ -80,7 +97,7 @@ impl Whom {
     /// The name to ask the peer at this address for; `None` if there is none.
     pub(super) fn at(&self, address: &Address) -> Option<ServerName<'static>> {
         match (self, address) {
-            (Whom::Named(name), _) => Some(name.clone()),
+            (Whom::Named(name) | Whom::Endpoint(name), _) => Some(name.clone()),
             (Whom::Announced { names, .. }, Address::Tcp(address)) => {
                 let known = names.get(address).map(|known| known.name.clone());
                 Some(known.unwrap_or_else(|| ServerName::from(address.ip())))
@@ -122,24 +139,42 @@ mod tests {
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1", "nobody knows better");
         whom.announce(node, "clustercfg.example.", Namer::Seed);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "clustercfg.example");
-        whom.announce(node, "node-1.example", Namer::Cluster);
+        whom.announce(node, "node-1.example", Namer::Peers);
         whom.announce(node, "clustercfg.example.", Namer::Seed);
         assert_eq!(
             (asked(&whom, "10.0.0.1:6379"), asked(&whom, "10.0.0.1:6380")),
             ("node-1.example".into(), "10.0.0.1".into())
         );
-        whom.announce(node, "10.0.0.1", Namer::Cluster);
+        whom.announce(node, "10.0.0.1", Namer::Peers);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
-        whom.announce(node, "no name at all", Namer::Cluster);
+        whom.announce(node, "no name at all", Namer::Peers);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "10.0.0.1");
     }
 
     #[test]
     fn a_name_that_is_set_goes_before_everything() {
         let mut whom = cluster(&["clustercfg.example"], Some("common.example"));
-        whom.announce("10.0.0.1:6379".parse().expect("an address"), "node-1.example", Namer::Cluster);
+        whom.announce("10.0.0.1:6379".parse().expect("an address"), "node-1.example", Namer::Peers);
         assert_eq!(asked(&whom, "10.0.0.1:6379"), "common.example");
         assert!(whom.seeds().is_empty());
+    }
+
+    #[test]
+    fn replicas_are_asked_for_what_they_are_announced_as_unless_a_name_is_set() {
+        let replica = "10.0.0.2:6379".parse().expect("an address");
+        let told = |settled: Option<&str>, reader: Option<&str>| {
+            let primary = Whom::of(&Config::new("primary.example.", 6379), settled).expect("a name");
+            let mut whom = primary.of_replicas(reader).expect("they are others");
+            let before = asked(&whom, "10.0.0.2:6379");
+            whom.announce(replica, "replica.example", Namer::Peers);
+            assert_eq!(asked(&primary, "10.0.0.2:6379"), settled.unwrap_or("primary.example"));
+            (before, asked(&whom, "10.0.0.2:6379"))
+        };
+        let ours = |before: &str, after: &str| (before.to_owned(), after.to_owned());
+        assert_eq!(told(None, None), ours("10.0.0.2", "replica.example"));
+        assert_eq!(told(None, Some("reader.example.")), ours("reader.example", "reader.example"));
+        assert_eq!(told(Some("common.example"), Some("reader.example")), ours("common.example", "common.example"));
+        assert!(cluster(&["10.0.0.9"], None).of_replicas(None).is_none());
     }
 
     #[test]
@@ -147,7 +182,7 @@ mod tests {
         let mut whom = cluster(&["10.0.0.9"], None);
         for number in 0..=CAPACITY {
             let place = SocketAddr::from(([10, 1, (number >> 8) as u8, number as u8], 6379));
-            whom.announce(place, "node.example", Namer::Cluster);
+            whom.announce(place, "node.example", Namer::Peers);
         }
         let Whom::Announced { names, .. } = &whom else { panic!("a cluster") };
         assert!(names.len() <= CAPACITY, "{}", names.len());
