@@ -1,5 +1,6 @@
 //! Reads that go to replicas: which server is asked shows by what each of them counts.
 
+mod credentials;
 mod faults;
 mod reader;
 mod reads;
