@@ -1,17 +1,14 @@
 //! Envoy's filter for Redis before a server. It answers `PING` by itself, and `HELLO`, always as a primary (1.37 asks the servers, and
 //! older ones do not know it). A server that it has lost is `upstream failure`, of which nobody knows whether it ran.
 
-use std::time::{Duration, Instant};
-
-use redis_tether::redis::{self, AsyncCommands};
+use redis_tether::redis;
 use redis_tether::{FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::GatewayKind;
 use redis_tether_tests::fakes::config;
-use redis_tether_tests::load::Load;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
-use tokio::time::sleep;
 
-use super::{Front, SOON, is_change, is_connected};
+use super::in_common::its_server_is_away_for_a_while;
+use super::{Front, is_change, is_connected};
 
 async fn front() -> Front {
     Front::before_the_primary(GatewayKind::Envoy).await
@@ -58,35 +55,14 @@ async fn it_refuses_resp3() {
     front.tether.shutdown().await;
 }
 
-/// The link to the proxy stays, and callers are told what the proxy says: nobody knows. It says so also where it never connected.
+/// Callers are told what the proxy says: nobody knows. It says so also where it never connected.
 #[tokio::test]
 async fn its_server_crashes_and_comes_back() {
-    let mut front = front().await;
-    let epoch = front.tether.status().borrow().epoch;
-    let load = Load::start(&front.handle, 4);
-    load.go_on_for(100).await;
-    front.nodes.primary.kill().await.expect("killed");
-    let mut other = front.tether.handle();
-    let error = within(PATIENCE, "the proxy to notice", async {
-        loop {
-            if let Err(error) = other.set::<_, _, ()>("key", "value").await {
-                return error;
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+    its_server_is_away_for_a_while(GatewayKind::Envoy, async |_, first| {
+        assert_eq!(first.outcome(), Some(Outcome::Ambiguous), "{first}");
+        assert!(first.to_string().contains("upstream"), "{first}");
     })
     .await;
-    assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
-    assert!(error.to_string().contains("upstream"), "{error}");
-    front.nodes.primary.restart().await.expect("restarted");
-    let back = Instant::now();
-    load.go_on_for(100).await;
-    let recovered = back.elapsed();
-    load.finish().await;
-    assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
-    assert_eq!(front.door.connections_accepted(), 1);
-    assert!(recovered < SOON, "{recovered:?}");
-    front.tether.shutdown().await;
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
-//! What twemproxy and Envoy have in common: they know one server, and are restarted before another one; and they pass on what a
-//! server says that is a primary no more.
+//! What twemproxy and Envoy have in common: they know one server, wait for it where it is gone, and are restarted before another one; and
+//! they pass on what a server says that is a primary no more.
 
 use std::time::{Duration, Instant};
 
-use redis_tether::redis::Value;
+use redis_tether::redis::{AsyncCommands, RedisError, Value};
 use redis_tether::{Outcome, Role};
 use redis_tether_testkit::GatewayKind;
-use redis_tether_tests::load::Load;
+use redis_tether_tests::load::{Load, Tally};
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::time::sleep;
 
@@ -32,6 +32,38 @@ async fn is_restarted_before_another_server(kind: GatewayKind, role: Role) {
     assert!(recovered < SOON, "{recovered:?}");
     assert_eq!(front.tether.status().borrow().role, Some(role));
     front.tether.shutdown().await;
+}
+
+/// Under load; the link to the proxy is none the worse for it. `meanwhile` is given the first error that somebody met.
+pub(super) async fn its_server_is_away_for_a_while(
+    kind: GatewayKind,
+    meanwhile: impl AsyncFnOnce(&mut Front, RedisError),
+) -> Tally {
+    let mut front = Front::before_the_primary(kind).await;
+    let epoch = front.tether.status().borrow().epoch;
+    let load = Load::start(&front.handle, 4);
+    load.go_on_for(100).await;
+    front.nodes.primary.kill().await.expect("killed");
+    let first = within(PATIENCE, "the proxy to notice", async {
+        loop {
+            if let Err(error) = front.handle.set::<_, _, ()>("key", "value").await {
+                return error;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    meanwhile(&mut front, first).await;
+    front.nodes.primary.restart().await.expect("restarted");
+    let back = Instant::now();
+    load.go_on_for(100).await;
+    let recovered = back.elapsed();
+    let tally = load.finish().await;
+    // It may have been suspected, and dialled anew, for as long as the proxy waited.
+    assert_eq!(front.tether.status().borrow().epoch, epoch, "{:#?}", front.diary.so_far());
+    assert!(recovered < SOON, "{recovered:?}");
+    front.tether.shutdown().await;
+    tally
 }
 
 /// Nobody can tell that from the proxy's own answers. The command is held and sent again at the pace of dials, which end at the
