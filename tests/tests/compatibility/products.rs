@@ -1,7 +1,7 @@
 //! What products that are not Redis or Valkey answer when they are asked what they are, each shape scripted after its source.
 
 use redis_tether::redis::Value;
-use redis_tether::{Event, FailureKind, Protocol, Role, Tether};
+use redis_tether::{Event, FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::{FakeServer, Reply};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::log::Log;
@@ -246,9 +246,15 @@ async fn a_proxy_without_its_server_is_no_reason_to_leave() {
     let (server, listener) = fake().await;
     let tether = connected(config(listener.addr())).await;
     let (mut handle, mut diary) = (tether.handle(), Diary::of(&tether));
-    for said in ["no upstream host", "upstream failure", "ERR Connection refused", "ERR Connection timed out"] {
+    for (said, outcome) in [
+        ("no upstream host", Outcome::Refused),
+        ("upstream failure", Outcome::Ambiguous),
+        ("ERR Connection refused", Outcome::Refused),
+        ("ERR Connection timed out", Outcome::Ambiguous),
+    ] {
         server.refuse("INCR", Some(said));
-        ask(&mut handle, &["INCR", "n"]).await.expect_err(said);
+        let error = ask(&mut handle, &["INCR", "n"]).await.expect_err(said);
+        assert_eq!(error.outcome(), Some(outcome), "{error}");
     }
     // Whoever had left would be at another link by now.
     server.refuse("INCR", None);
