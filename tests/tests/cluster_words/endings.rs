@@ -133,6 +133,9 @@ async fn a_panic_costs_no_command() {
     panics.store(false, Ordering::Relaxed);
     world.nodes[0].refuse("GET", None);
     within(PATIENCE, "what was held", held).await.expect("no panic").expect("it was answered");
+    let surveys = tether.stats().surveys;
+    sleep(ms(10_000)).await;
+    assert!(tether.stats().surveys > surveys, "nobody surveys any more");
     tether.shutdown().await;
 }
 

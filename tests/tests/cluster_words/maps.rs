@@ -32,12 +32,13 @@ async fn a_host_that_is_not_told_is_that_of_whoever_was_asked() {
     tether.shutdown().await;
 }
 
-/// It has just met the others and does not know yet what one of them is called: the others do.
+/// It has just met the others and does not know yet what one of them is called: the others do, and they are more, whatever it is ahead
+/// of them in.
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_one_node_does_not_know() {
     let world = World::new(3);
     let known = announced(&addr(0).ip().to_string(), "id0");
-    world.says_raw(2, vec![entry(0, 8191, known), entry(8192, 16383, announced("?", "id1"))], "ok", 1);
+    world.says_raw(2, vec![entry(0, 8191, known), entry(8192, 16383, announced("?", "id1"))], "ok", 9);
     let tether = world.serving().await;
     assert_eq!((asked(&world, &tether, FIRST).await, asked(&world, &tether, SECOND).await), (vec![0], vec![1]));
     tether.shutdown().await;

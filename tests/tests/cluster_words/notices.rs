@@ -5,7 +5,7 @@ use redis_tether::{ClusterNotice, ClusterSeed, ClusterTether, Config};
 use redis_tether_testkit::Reply;
 use tokio::time::sleep;
 
-use super::world::{FIRST, SECOND, World, addr, announced, ms};
+use super::world::{Entry, FIRST, SECOND, World, addr, announced, ms};
 
 /// What is said once the endpoint has been looked at, of a tether that serves all slots.
 async fn noticed(tether: &ClusterTether) -> Option<ClusterNotice> {
@@ -49,15 +49,19 @@ async fn a_name_that_one_node_announces_as_its_own() {
     tether.shutdown().await;
 }
 
+/// A node's, and a balancer's: it cannot come to mean another.
 #[tokio::test(start_paused = true)]
 async fn an_address() {
     let world = World::new(2);
-    let tether = world.start(Config::cluster([ClusterSeed::new(addr(0).ip().to_string(), addr(0).port())])).await;
-    assert!(noticed(&tether).await.is_some());
-    tether.shutdown().await;
+    world.net.bind(addr(9), world.nodes[0].clone());
+    for place in [addr(0), addr(9)] {
+        let tether = world.start(Config::cluster([ClusterSeed::new(place.ip().to_string(), place.port())])).await;
+        assert!(noticed(&tether).await.is_some(), "{place}");
+        tether.shutdown().await;
+    }
 }
 
-/// All nodes, several seeds, a balancer before the nodes.
+/// All nodes, several seeds, a balancer before the nodes, the only node that there is.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_said_of_what_leads_to_the_cluster() {
     let world = World::new(2);
@@ -71,5 +75,10 @@ async fn nothing_is_said_of_what_leads_to_the_cluster() {
     world.name(&[9]);
     let tether = world.start(world.config()).await;
     assert_eq!(noticed(&tether).await, None, "it is no node's");
+    tether.shutdown().await;
+    let world = World::new(1);
+    world.all_say(&[Entry(0, 16383, 0, None)], 1);
+    let tether = world.start(world.config()).await;
+    assert_eq!(noticed(&tether).await, None, "there is no other");
     tether.shutdown().await;
 }

@@ -38,6 +38,22 @@ async fn in_circles() {
     tether.shutdown().await;
 }
 
+/// Its slots have gone there: whoever comes next goes there at once.
+#[tokio::test(start_paused = true)]
+async fn to_another_shard_for_good() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    world.nodes[0].refuse("GET", Some(&moved(1)));
+    world.all_say(&[Entry(0, FIRST_SLOT - 1, 0, None), Entry(FIRST_SLOT, 16383, 1, None)], 2);
+    let mut handle = tether.handle();
+    handle.get::<_, Option<u32>>(FIRST).await.expect("it is sent on");
+    // A survey, and far less than from one that nobody has asked for to the next.
+    sleep(ms(100)).await;
+    handle.get::<_, Option<u32>>(FIRST).await.expect("it is known where");
+    assert_eq!((world.nodes[0].commands("GET"), world.nodes[1].commands("GET")), (1, 2));
+    tether.shutdown().await;
+}
+
 /// It is asked who has the slot, and the command comes back until somebody does.
 #[tokio::test(start_paused = true)]
 async fn to_nobody() {
