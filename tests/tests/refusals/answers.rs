@@ -8,13 +8,9 @@ use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Reply, Server, ServerKind};
 use redis_tether_tests::fakes::config;
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::watch::{PATIENCE, within};
-use tokio::time::sleep;
+use redis_tether_tests::watch::PATIENCE;
 
-use super::{ASK_EVERY, Beside, at, runs, started, until_refused, words};
-
-/// Often enough that a test sees a few, seldom enough that a busy machine answers in time.
-const PROBED_EVERY: Duration = Duration::from_millis(200);
+use super::{Beside, at, often_probed, probed, runs, started, until_refused, words};
 
 on_each_server!(
     what_the_data_refuses,
@@ -73,8 +69,7 @@ async fn too_few_replicas(kind: ServerKind) {
 async fn a_dump_that_failed(kind: ServerKind) {
     let server = started(kind, &["save 3600 1"]).await;
     let mut config = config(server.addr());
-    config.detection.probe_interval = PROBED_EVERY;
-    config.detection.probe_timeout = PROBED_EVERY;
+    often_probed(&mut config);
     let mut beside = Beside::with(config, &format!("redis://{}", server.addr())).await;
     let Reply::Array(dir) = at(&server, &["CONFIG", "GET", "dir"]).await else { panic!("CONFIG GET dir") };
     let dir = dir[1].text().expect("a path");
@@ -85,13 +80,7 @@ async fn a_dump_that_failed(kind: ServerKind) {
     server.wait_for("the dump to fail", PATIENCE, has_failed).await.expect("it fails");
 
     beside.hands_out("MISCONF", &words(&["SET", "k", "v"])).await;
-    let probes = runs(&server, "hello").await;
-    within(PATIENCE, "some probes", async {
-        while runs(&server, "hello").await < probes + 3 {
-            sleep(ASK_EVERY).await;
-        }
-    })
-    .await;
+    probed(&server).await;
     beside.hands_out("MISCONF", &words(&["SET", "k", "v"])).await;
     nothing_was_set(&server).await;
     beside.tether.shutdown().await;

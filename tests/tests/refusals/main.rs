@@ -78,6 +78,23 @@ async fn runs(server: &Server, command: &str) -> u64 {
     calls.map_or(0, |calls| calls.parse().expect("a number"))
 }
 
+/// Often enough that a test sees a few, seldom enough that a busy machine answers in time.
+fn often_probed(config: &mut Config) {
+    config.detection.probe_interval = Duration::from_millis(200);
+    config.detection.probe_timeout = config.detection.probe_interval;
+}
+
+/// Waits for a few probes: the last begins after those before have told what they found.
+async fn probed(server: &Server) {
+    let probes = runs(server, "hello").await;
+    within(PATIENCE, "some probes", async {
+        while runs(server, "hello").await < probes + 3 {
+            sleep(ASK_EVERY).await;
+        }
+    })
+    .await;
+}
+
 /// A tether and a plain connection to the same server.
 struct Beside {
     tether: Tether,

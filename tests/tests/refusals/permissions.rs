@@ -9,7 +9,7 @@ use redis_tether_tests::fakes::config;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
 
-use super::{Beside, ask, at, started, words};
+use super::{Beside, ask, at, often_probed, probed, started, words};
 
 on_each_server!(
     what_a_user_may_not,
@@ -20,7 +20,8 @@ on_each_server!(
 
 async fn as_user(server: &Server, rules: &[&str]) -> Beside {
     at(server, &[&["ACL", "SETUSER", "app", "on", ">secret", "resetkeys", "~ok*", "+@all"][..], rules].concat()).await;
-    let config: Config = config(server.addr()).with_username("app").with_password("secret");
+    let mut config: Config = config(server.addr()).with_username("app").with_password("secret");
+    often_probed(&mut config);
     Beside::with(config, &format!("redis://app:secret@{}", server.addr())).await
 }
 
@@ -57,9 +58,11 @@ async fn a_password_that_changes_under_a_live_link(kind: ServerKind) {
     let mut beside = as_user(&server, &[]).await;
     for change in [&["ACL", "SETUSER", "app", "resetpass", ">other"][..], &["ACL", "SETUSER", "app", "off"]] {
         at(&server, change).await;
+        probed(&server).await;
         assert!(ask(&mut beside.handle, &words(&["INCR", "ok"])).await.is_ok(), "after {change:?}");
     }
     server.set_password(Some("another")).await.expect("CONFIG SET");
+    probed(&server).await;
     assert_eq!(ask(&mut beside.handle, &words(&["INCR", "ok"])).await, Ok(Value::Int(3)));
     beside.stayed();
     beside.tether.shutdown().await;

@@ -54,7 +54,10 @@ async fn refused_half_way_and_caught_for_good(kind: ServerKind) {
     pair.demote().await;
     let script = "local reply = redis.pcall('INCR', KEYS[1]) return reply.err and 'caught'";
     assert_eq!(ask(&mut pair.handle, &eval(script)).await, Ok(Value::BulkString(b"caught".to_vec())));
-    assert_eq!(pair.diary.count(super::is_refused), 0);
+    // Over the same link, which a refusal would have shut at once.
+    assert_eq!(ask(&mut pair.handle, &words(&["GET", "n"])).await, Ok(Value::Nil));
+    let now = pair.tether.stats();
+    assert_eq!((now.refusals, now.links, now.held), (pair.before.refusals, pair.before.links, pair.before.held));
     pair.tether.shutdown().await;
 }
 
