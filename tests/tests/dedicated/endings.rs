@@ -164,6 +164,24 @@ async fn what_is_under_way_is_answered_before_it_is_a_subscription() {
     assert_eq!(world.connections(), 1);
 }
 
+/// Nobody waits for it any more, and it comes all the same: before any message does.
+#[tokio::test(start_paused = true)]
+async fn a_reply_to_nobody_is_awaited_before_it_is_a_subscription() {
+    let world = World::new();
+    let tether = world.connected().await;
+    let own = tether.dedicated().await.expect("the server is well");
+    world.servers[0].hang();
+    let gone = tokio::spawn(ping(own.clone()));
+    settle().await;
+    gone.abort();
+    let becoming = tokio::spawn(own.into_pub_sub());
+    sleep(ms(100)).await;
+    assert!(!becoming.is_finished());
+    world.servers[0].resume();
+    let mut pub_sub = becoming.await.expect("no panic").expect("the server is well again");
+    assert_eq!(pub_sub.ping_message::<String>("which").await.expect("the server is well again"), "which");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_connection_becomes_no_subscription() {
     let world = World::new();
