@@ -7,6 +7,7 @@ use redis_tether::{Config, Event, Fallback, Outcome, OutcomeExt, Protocol, Repli
 use redis_tether_testkit::{Server, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
+use tokio::time::sleep;
 
 use crate::world::{KEY, Readers, World, assert_only_in_flight_failed, diary, gets_at, serving, settled};
 
@@ -16,6 +17,7 @@ on_each_server!(
     a_frozen_replica,
     a_promoted_replica,
     replicas_that_lost_their_primary,
+    replicas_that_their_primary_does_not_know_yet,
     all_replicas_dead,
     reads_wait_for_a_replica_where_the_primary_is_not_to_be_asked
 );
@@ -62,9 +64,15 @@ async fn a_killed_replica_costs_nothing_where_reads_are_sent_again(kind: ServerK
     config.commands.retry = Retry::ReadOnly;
     let (tether, readers) = reading(&world, config).await;
     let before = gets_at(&world.replicas[1]).await;
+    // Suspected, for the reads that it was sent and does not answer.
+    let (name, mut diary) = (of(&world.replicas[0]), diary(&tether));
+    world.replicas[0].freeze().await.expect("frozen");
+    let is_suspected = |event: &Event| matches!(event, Event::Replica { replica, event, .. } if **replica == *name && matches!(**event, Event::Suspected { .. }));
+    diary.until("the suspicion", is_suspected).await;
     world.replicas[0].kill().await.expect("killed");
     readers.go_on_for(200).await;
     assert!(readers.finish().await.is_empty(), "they went to the other one");
+    assert!(tether.stats().retried > 0, "nothing was in flight");
     assert!(gets_at(&world.replicas[1]).await >= before + 200);
     tether.shutdown().await;
 }
@@ -139,6 +147,40 @@ async fn replicas_that_lost_their_primary(kind: ServerKind) {
     assert!(gets_at(orphan).await + gets_at(other).await >= before + 200);
     assert!(readers.finish().await.is_empty(), "no read was lost by all that");
     assert_eq!(tether.stats().fallbacks, 0);
+    tether.shutdown().await;
+}
+
+/// It has just begun, and tells of none: those that had it are kept, for what they have.
+async fn replicas_that_their_primary_does_not_know_yet(kind: ServerKind) {
+    let world = World::new(kind).await;
+    let mut config = world.config(Protocol::Resp2);
+    config.replicas.fallback = Fallback::None;
+    let (tether, readers) = reading(&world, config).await;
+    world.primary.kill().await.expect("killed");
+    for replica in &world.replicas {
+        // Where nobody listens, so that they do not come back to it.
+        replica.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("it obeys");
+    }
+    let replicas = tether.replicas();
+    settled(&tether, "both to be out of sync", || replicas.members().iter().all(|replica| !replica.in_sync)).await;
+    world.primary.restart().await.expect("it comes back");
+    // A dial by `HELLO` does not ask that.
+    let asked = async || world.primary.command(&["INFO", "commandstats"]).await.expect("it answers").text();
+    let is_told = |stats: Option<String>| stats.is_some_and(|stats| stats.contains("cmdstat_role:"));
+    within(PATIENCE, "the primary to be asked for its replicas twice", async {
+        for _ in 0..2 {
+            while !is_told(asked().await) {
+                sleep(Duration::from_millis(5)).await;
+            }
+            world.primary.command(&["CONFIG", "RESETSTAT"]).await.expect("it obeys");
+        }
+    })
+    .await;
+    assert_eq!(replicas.members().len(), 2);
+    let before = gets_at(&world.replicas[0]).await + gets_at(&world.replicas[1]).await;
+    readers.go_on_for(100).await;
+    assert!(gets_at(&world.replicas[0]).await + gets_at(&world.replicas[1]).await >= before + 100);
+    assert!(readers.finish().await.is_empty(), "no read was lost by all that");
     tether.shutdown().await;
 }
 

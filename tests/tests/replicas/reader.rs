@@ -1,10 +1,13 @@
 //! A name that means replicas, as managed services have one for reads.
 
-use redis_tether::redis::AsyncCommands;
-use redis_tether::{Event, Protocol};
+use std::time::Duration;
+
+use redis_tether::redis::{self, AsyncCommands, RedisResult, Value};
+use redis_tether::{Event, Protocol, ReplicaHandle};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::watch::Diary;
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use tokio::task::JoinHandle;
 
 use crate::world::{KEY, READER, Readers, World, gets_at, serving, settled};
 
@@ -15,14 +18,16 @@ async fn a_name_that_moves(kind: ServerKind) {
     let world = World::new(kind).await;
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let mut config = world.at_reader(protocol);
-        config.resolve.swap_budget = std::time::Duration::from_millis(500);
-        config.resolve.interval = std::time::Duration::from_millis(200);
+        config.resolve.swap_budget = Duration::from_millis(500);
+        config.resolve.interval = Duration::from_millis(200);
         let [one, other] = &world.replicas[..] else { panic!("two replicas") };
         world.dns.set(READER, vec![one.addr().ip()]);
         let tether = world.tether(config).await;
         let replicas = tether.replicas();
         serving(&replicas, &tether, 1).await;
         let readers = Readers::start(&replicas, 4);
+        // It is left while it has yet to answer this.
+        let waiting = reads_a_stream(replicas.clone());
         let before = gets_at(other).await;
         readers.go_on_for(100).await;
         assert_eq!(gets_at(other).await, before, "it is not named");
@@ -38,9 +43,17 @@ async fn a_name_that_moves(kind: ServerKind) {
         readers.go_on_for(100).await;
         assert_eq!(gets_at(one).await, before, "it is not named any more");
         assert!(readers.finish().await.is_empty(), "a move costs nothing");
+        let waited = within(PATIENCE, "the read that waited", waiting).await.expect("no panic");
+        assert_eq!(waited.expect("it was answered by the one that was left"), Value::Nil);
         assert_eq!(tether.stats().fallbacks, 0);
         tether.shutdown().await;
     }
+}
+
+/// For what is not written to it within two seconds.
+fn reads_a_stream(mut replicas: ReplicaHandle) -> JoinHandle<RedisResult<Value>> {
+    let words = ["BLOCK", "2000", "STREAMS", "stream", "0"];
+    tokio::spawn(async move { redis::cmd("XREAD").arg(&words).query_async(&mut replicas).await })
 }
 
 /// As a service's does that has lost its replicas.
@@ -52,9 +65,11 @@ async fn a_name_that_means_the_primary(kind: ServerKind) {
     let mut replicas = tether.replicas();
     let value: String = replicas.get(KEY).await.expect("the primary answers");
     assert_eq!((value.as_str(), tether.stats().fallbacks), ("value", 1));
+    replicas.ready(Duration::from_millis(100)).await.expect_err("there is none");
     // Named as well, the replica is found beside it.
     world.dns.set(READER, vec![world.primary.addr().ip(), world.replicas[0].addr().ip()]);
     settled(&tether, "the replica to serve", || replicas.members().iter().any(redis_tether::Replica::serves)).await;
+    assert_eq!(replicas.members().len(), 1, "the primary is none of them");
     let before = world.gets().await;
     for _ in 0..10 {
         let _: String = replicas.get(KEY).await.expect("the replica answers");
@@ -68,7 +83,7 @@ async fn a_name_that_means_the_primary(kind: ServerKind) {
 async fn whom_it_names_must_be_a_replica_that_serves(kind: ServerKind) {
     let world = World::new(kind).await;
     let mut config = world.at_reader(Protocol::Resp2);
-    config.detection.probe_interval = std::time::Duration::from_millis(500);
+    config.detection.probe_interval = Duration::from_millis(500);
     let one = &world.replicas[0];
     one.promote().await.expect("promoted");
     let tether = world.tether(config).await;

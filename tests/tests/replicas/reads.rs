@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use redis_tether::redis::{AsyncCommands, RedisResult, Value, cmd, pipe};
-use redis_tether::{Fallback, Outcome, OutcomeExt, Phase, Protocol, Reason, Retry};
+use redis_tether::{Event, Fallback, Outcome, OutcomeExt, Phase, Protocol, Reason, Retry, Tether, Verify};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::watch::{PATIENCE, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
 use crate::world::{KEY, World, serving};
 
@@ -134,4 +134,40 @@ async fn a_user_who_may_not_ask_is_told_what_to_allow() {
     let none = replicas.ready(Duration::from_millis(300)).await.expect_err("nobody tells");
     assert!(none.to_string().contains("allow ROLE or INFO, or set replicas.host"), "{none}");
     tether.shutdown().await;
+}
+
+/// It would delay the answer, and hold up whoever comes behind.
+#[tokio::test]
+async fn the_primary_is_not_asked_behind_a_blocking_command() {
+    let (server, listener) = fake().await;
+    let tether = connected(config(listener.addr())).await;
+    let mut handle = tether.handle();
+    let waiting = tokio::spawn(async move { handle.blpop::<_, Option<(String, String)>>("list", 0.0).await });
+    server.wait_for_command("BLPOP", 1).await.expect("it arrives");
+    let error = unknown(&tether).await;
+    assert!(error.contains("a blocking command is in the way"), "{error}");
+    assert_eq!(server.commands("ROLE"), 0);
+    waiting.abort();
+    tether.shutdown().await;
+}
+
+/// It may hang up on what it does not know, on everybody.
+#[tokio::test]
+async fn a_proxy_that_stands_few_questions_is_not_asked() {
+    let (server, listener) = fake().await;
+    let mut config = config(listener.addr());
+    config.verify = Verify::Ping;
+    let tether = connected(config).await;
+    let error = unknown(&tether).await;
+    assert!(error.contains("set replicas.host"), "{error}");
+    assert_eq!((server.commands("ROLE"), server.commands("INFO")), (0, 0));
+    tether.shutdown().await;
+}
+
+/// Why nobody could say who the replicas are, once somebody wants to know.
+async fn unknown(tether: &Tether) -> String {
+    let mut diary = Diary::of(tether);
+    let _replicas = tether.replicas();
+    let event = diary.until("the failure", |event| matches!(event, Event::ReplicasUnknown { .. })).await;
+    event.to_string()
 }

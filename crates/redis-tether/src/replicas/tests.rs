@@ -134,23 +134,32 @@ fn waiting_for_a_tether_that_has_ended_does_not_hang() {
     set.stop();
     let (done, waited) = std::sync::mpsc::channel();
     let is_over = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let writes = is_over.clone();
-    let writer = std::thread::spawn(move || {
-        while !writes.load(Ordering::Relaxed) {
-            set.show(|_| ());
-        }
+    // One of two waits for the other most of the time. Whoever borrows must still meet with them in a moment's time: so they are
+    // several, and try for long.
+    let writers = [(); 2].map(|()| {
+        let (set, is_over) = (set.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                set.show(|_| ());
+            }
+        })
     });
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        for _ in 0..20_000 {
-            assert!(runtime.block_on(handle.ready(Duration::from_secs(1))).is_err());
-        }
-        let _ = done.send(());
-    });
-    let ended = waited.recv_timeout(Duration::from_secs(60));
+    for _ in 0..4 {
+        let (handle, done) = (handle.clone(), done.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            for _ in 0..40_000 {
+                assert!(runtime.block_on(handle.ready(Duration::from_secs(1))).is_err());
+            }
+            let _ = done.send(());
+        });
+    }
+    let due = std::time::Instant::now() + Duration::from_secs(120);
+    let wait = || waited.recv_timeout(due.saturating_duration_since(std::time::Instant::now()));
+    let have_ended = (0..4).all(|_| wait().is_ok());
     is_over.store(true, Ordering::Relaxed);
-    ended.expect("every wait to end");
-    writer.join().expect("no panic");
+    assert!(have_ended, "waited two minutes for every wait to end");
+    writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -265,6 +274,55 @@ async fn a_read_that_was_refused_at_last_is_refused() {
     assert_eq!(fate(read(&mut world.handle()).await), (Outcome::Refused, Reason::HoldWindowPassed));
     assert_eq!(replica.peer.received().len(), 1);
     assert_eq!(world.primary.shared.counters.refused.value(), 1);
+    let told = world.handle().members()[0].stats;
+    assert_eq!((told.refusals, world.primary.shared.counters.refusals.value()), (1, 0), "each counts its own");
+}
+
+/// Of a replica that has its primary, else of the primary, else of whoever has something.
+#[tokio::test(start_paused = true)]
+async fn the_freshest_answer_is_given_that_is_to_be_had() {
+    for fallback in [Fallback::Primary, Fallback::None] {
+        let world = World::new(|config| config.replicas.fallback = fallback);
+        world.primary.open(1, &Peer::saying(OK)).await;
+        let (fresh, stale) = (world.replica(Peer::saying(OK)).await, world.replica(Peer::saying(OK)).await);
+        stale.rig.shared.is_stale.store(true, Ordering::Relaxed);
+        let mut handle = world.handle();
+        let mut asked = async || {
+            let before = (fresh.peer.received().len(), stale.peer.received().len());
+            let fallbacks = world.primary.shared.counters.fallbacks.value();
+            for _ in 0..4 {
+                read(&mut handle).await.expect("an answer");
+            }
+            let now = (fresh.peer.received().len(), stale.peer.received().len());
+            (now.0 - before.0, now.1 - before.1, world.primary.shared.counters.fallbacks.value() - fallbacks)
+        };
+        assert_eq!(asked().await, (4, 0, 0), "{fallback:?}");
+        fresh.close();
+        let at_primary = if fallback == Fallback::Primary { (0, 0, 4) } else { (0, 4, 0) };
+        assert_eq!(asked().await, at_primary, "{fallback:?}");
+        world.primary.gate().close(ClosedCause::Refused(Refusal::Loading));
+        assert_eq!(asked().await, (0, 4, 0), "{fallback:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_is_sent_again_as_often_as_its_policy_says() {
+    let world = World::new(|config| {
+        (config.commands.retry, config.commands.max_retries) = (Retry::ReadOnly, 1);
+    });
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(world.replica(Peer::mute()).await);
+    }
+    let mut handle = world.handle();
+    let reading = tokio::spawn(async move { read(&mut handle).await });
+    for _ in 0..2 {
+        settle().await;
+        let waiting = replicas.iter().position(|replica| !replica.peer.received().is_empty()).expect("it was sent");
+        replicas.remove(waiting).link.abort(LinkEnd::Closed);
+    }
+    assert_eq!(fate(reading.await.expect("no panic")), (Outcome::Ambiguous, Reason::LinkLost));
+    assert!(replicas[0].peer.received().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -288,20 +346,22 @@ async fn the_share_of_one_that_is_out_is_everybodys() {
 async fn who_has_moved_is_who_was_asked_last() {
     let world = World::new(|_| ());
     world.primary.open(1, &Peer::saying(OK)).await;
-    let (one, other) = (world.replica(Peer::saying(OK)).await, world.replica(Peer::saying(OK)).await);
+    let (asked, other) = (world.replica(Peer::saying(OK)).await, world.replica(Peer::saying(OK)).await);
     let mut handle = world.handle();
-    read(&mut handle).await.expect("an answer");
-    let is_one = !one.peer.received().is_empty();
-    let (asked, not_asked) = if is_one { (&one, &other) } else { (&other, &one) };
+    // By turns, so that both are known to the handle, and the first was asked last.
+    for _ in 0..3 {
+        read(&mut handle).await.expect("an answer");
+    }
+    assert_eq!((asked.peer.received().len(), other.peer.received().len()), (2, 1));
     handle.report_moved();
-    assert!(!asked.rig.gate().is_open() && not_asked.rig.gate().is_open());
-    // It has left before that was said.
-    world.remove(asked);
+    assert!(!asked.rig.gate().is_open() && other.rig.gate().is_open());
+    // It has left before that was said, and another one has its place.
+    world.remove(&asked);
     handle.refresh();
     handle.report_moved();
-    assert!(not_asked.rig.gate().is_open() && world.primary.gate().is_open());
+    assert!(other.rig.gate().is_open() && world.primary.gate().is_open());
     assert_eq!(world.primary.handle().run(crate::handle::request::One(&get())).await, Ok(Value::Okay));
     let _ = handle.at_primary().run(crate::handle::request::One(&get())).await;
     handle.report_moved();
-    assert!(not_asked.rig.gate().is_open() && !world.primary.gate().is_open(), "it was asked last");
+    assert!(other.rig.gate().is_open() && !world.primary.gate().is_open(), "it was asked last");
 }
