@@ -44,6 +44,23 @@ async fn an_endpoint_that_one_node_does_not_know() {
     tether.shutdown().await;
 }
 
+/// Nobody is called so: its slots are nobody's until they know better.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_most_nodes_do_not_know() {
+    let world = World::new(3);
+    for node in [0, 2] {
+        let known = announced(&addr(0).ip().to_string(), "id0");
+        world.says_raw(node, vec![entry(0, 8191, known), entry(8192, 16383, announced("?", "id1"))], "ok", 1);
+    }
+    let tether = world.start(world.config()).await;
+    assert_eq!(asked(&world, &tether, FIRST).await, [0]);
+    assert_eq!(tether.shards().len(), 1);
+    world.all_say(&HALVES, 1);
+    sleep(ms(3_000)).await;
+    assert_eq!(asked(&world, &tether, SECOND).await, [1]);
+    tether.shutdown().await;
+}
+
 /// No cluster has that for long; whoever is asked in vain sends on.
 #[tokio::test(start_paused = true)]
 async fn slots_that_two_have() {
