@@ -92,7 +92,8 @@ impl Handle {
             if clock.is_overdue() {
                 let facts = self.facts(past.outcome(), Reason::DeadlinePassed);
                 let (epoch, times_sent) = (Some(link.epoch()), past.times_sent);
-                return Err(self.fail(Facts { epoch, times_sent, ..facts }));
+                let cause = past.refusal.map(|refusal| refusal.to_string());
+                return Err(self.fail(Facts { epoch, times_sent, cause, ..facts }));
             }
             (past.ticket, past.turn) = (ticket, turn);
             let has_strayed = !self.is_on(&link);

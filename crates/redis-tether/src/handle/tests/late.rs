@@ -127,3 +127,21 @@ async fn who_comes_round_after_the_deadline_was_not_sent() {
         assert_eq!(peer.received(), Vec::<String>::new());
     }
 }
+
+/// The link that it was let go to says nothing of why it comes so late; the refusal that it has behind it does.
+#[tokio::test(start_paused = true)]
+async fn who_was_refused_and_comes_round_after_the_deadline_is_told_with_what() {
+    let rig = Rig::new();
+    rig.open(1, &Peer::saying(READONLY)).await;
+    let (mut handle, cmd) = (rig.handle(), set());
+    let mut call = pin!(cmd.query_async::<String>(&mut handle));
+    assert!(poll_once(call.as_mut()).await.is_none());
+    settle().await;
+    assert!(poll_once(call.as_mut()).await.is_none(), "it is refused, and held");
+    let peer = ok();
+    rig.open(2, &peer).await;
+    advance(DEADLINE).await;
+    let error = timeout(LIMIT, call).await.expect("it ends").expect_err("it is late");
+    assert_eq!(error.to_string(), "refused: deadline passed: READONLY; endpoint redis:6379, epoch 2");
+    assert_eq!(peer.received(), Vec::<String>::new());
+}
