@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use redis_tether::Protocol;
+use redis_tether::{Config, Protocol};
 use redis_tether_testkit::{GatewayBinary, GatewayKind, ServerBinary, ServerKind};
 use tokio::time::sleep;
 
@@ -25,6 +25,20 @@ pub fn server_binary(kind: ServerKind) -> ServerBinary {
 #[must_use]
 pub fn protocol_for(kind: ServerKind) -> Protocol {
     if kind == ServerKind::Redis { Protocol::Resp2 } else { Protocol::Resp3 }
+}
+
+/// How long a command of a [`patient`] tether may wait: longer than any test waits for what it waits for, so that what did not come
+/// is what a failure names.
+const AS_LONG_AS_IT_TAKES: Duration = PATIENCE.saturating_add(Duration::from_secs(10));
+
+/// The same, but commands wait for as long as servers may take to die, start, follow or take over, which on a loaded machine is
+/// longer than they are held by default. For tests in which no command may fail for want of a primary, and which do not measure
+/// how soon there is one.
+#[must_use]
+pub fn patient(mut config: Config) -> Config {
+    config.commands.hold_window = AS_LONG_AS_IT_TAKES;
+    config.commands.deadline = AS_LONG_AS_IT_TAKES;
+    config
 }
 
 /// The proxy of this kind, on the same terms.

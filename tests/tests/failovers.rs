@@ -14,7 +14,7 @@ use redis_tether_tests::load::{LIST, Load, Tally};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
@@ -35,7 +35,8 @@ on_each_server!(
 );
 
 async fn behind(dns: &Dns, port: u16) -> Tether {
-    Tether::builder(Config::new(NAME, port)).resolver(rig::resolver(dns)).start().await.expect("a valid configuration")
+    let config = patient(Config::new(NAME, port));
+    Tether::builder(config).resolver(rig::resolver(dns)).start().await.expect("a valid configuration")
 }
 
 async fn deployment(kind: ServerKind) -> Deployment {
@@ -158,7 +159,7 @@ async fn failover(kind: ServerKind, lag: Duration) -> FailoverCost {
 /// As a planned failover does it, for longer than a mute link is waited for at its own address.
 async fn writes_that_are_paused_for_2_s(kind: ServerKind) {
     let server = Server::start(&server_binary(kind)).await.expect("a server");
-    let tether = connected(config(server.addr())).await;
+    let tether = connected(patient(config(server.addr()))).await;
     let mut diary = Diary::of(&tether);
     let load = Load::start(&tether.handle(), CALLERS);
     load.go_on_for(50).await;

@@ -23,7 +23,7 @@ use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
 use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::rig::InMemory;
-use redis_tether_tests::servers::{gateway_binary, server_binary};
+use redis_tether_tests::servers::{gateway_binary, patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
 /// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck.
@@ -49,7 +49,7 @@ impl Front {
 
     async fn open(nodes: Deployment, gateway: Gateway, change: impl FnOnce(&mut Config)) -> Front {
         let door = Proxy::start(gateway.addr()).await.expect("a free address");
-        let mut config = config(door.addr());
+        let mut config = patient(config(door.addr()));
         change(&mut config);
         let tether = connected(config).await;
         let (handle, diary) = (tether.handle(), Diary::of(&tether));

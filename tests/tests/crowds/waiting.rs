@@ -8,7 +8,7 @@ use redis_tether::redis::{RedisResult, Value};
 use redis_tether::{Event, Handle, Outcome, OutcomeExt, PacingSettings, Reason, Tether};
 use redis_tether_testkit::{Proxy, Reply, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::figures::{Spread, resident, say};
 use super::{Call, arrives, on_a_runtime, words};
 
-/// How long the link is down: less than the hold window.
+/// How long the link is down.
 const DOWN: Duration = Duration::from_secs(2);
 
 /// What one waiting caller may take up, its task and all, so that ten thousand stay far below what they may hold.
@@ -209,7 +209,7 @@ impl Wait {
 }
 
 async fn started(addr: SocketAddr, seed: u64) -> Tether {
-    let tether = Tether::builder(config(addr)).seed(seed).start().await.expect("a valid configuration");
+    let tether = Tether::builder(patient(config(addr))).seed(seed).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the server is well");
     tether
 }

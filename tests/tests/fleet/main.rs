@@ -18,13 +18,13 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Handle, LaneSettings, Outcome, OutcomeExt, PacingSettings, Phase, Tether};
 use redis_tether_core::pacing::LanePace;
 use redis_tether_testkit::{Server, ServerKind};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{PATIENCE, reach, within};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long the primary is away: less than the hold window, so that no command needs to fail.
+/// How long the primary is away.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 /// A link that lived for so long starts the pacing anew when it is lost.
@@ -109,7 +109,7 @@ impl Fleet {
     async fn start(server: SocketAddr, clients: u64) -> Fleet {
         let mut starting = JoinSet::new();
         for seed in 0..clients {
-            let config = Config::new(server.ip().to_string(), server.port());
+            let config = patient(Config::new(server.ip().to_string(), server.port()));
             starting.spawn(async move {
                 let tether = Tether::builder(config).seed(seed).start().await.expect("the configuration is valid");
                 tether.ready(Duration::from_secs(30)).await.expect("the server is well");

@@ -24,7 +24,7 @@ use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -175,7 +175,8 @@ impl Pair {
         let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
         let dns = Dns::new();
         dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
-        let tether = Tether::builder(Config::new(NAME, nodes.port())).resolver(resolver(&dns)).start().await;
+        let config = patient(Config::new(NAME, nodes.port()));
+        let tether = Tether::builder(config).resolver(resolver(&dns)).start().await;
         let tether = tether.expect("a valid configuration");
         tether.ready(PATIENCE).await.expect("the primary is well");
         let (handle, diary, before) = (tether.handle(), Diary::of(&tether), tether.stats());
