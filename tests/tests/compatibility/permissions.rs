@@ -11,7 +11,7 @@ use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::Diary;
 use tokio::time::sleep;
 
-use super::{ask, is_connected, is_off};
+use super::{ask, is_connected, is_off, unsuspecting};
 
 on_each_server!(users_who_may_do_little);
 
@@ -46,7 +46,7 @@ impl User {
         let mut config = config(door.addr()).with_username(&name).with_password("app-password").with_client_name("app");
         config.protocol = protocol;
         config.detection.probe_interval = PROBED_EVERY;
-        let tether = connected(config).await;
+        let tether = connected(unsuspecting(config)).await;
         let (handle, diary) = (tether.handle(), Diary::of(&tether));
         User { rules, door, tether, handle, diary }
     }

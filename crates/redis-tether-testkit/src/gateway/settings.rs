@@ -41,10 +41,11 @@ impl Settings {
 
     /// The check of the recipes: who says `role:master` is up, everybody else is down. A server that has just crashed and is not
     /// yet known to be down is not tried again and again, a second apart, while the client waits: with `redispatch` another one is.
+    /// One check that comes late, as on a loaded machine, is not enough to be taken for down.
     fn haproxy(&self) -> String {
         let mut text = format!(
             "global\n  maxconn 200\n\
-             defaults\n  mode tcp\n  retries 1\n  option redispatch\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n  timeout check 500ms\n\
+             defaults\n  mode tcp\n  retries 1\n  option redispatch\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n  timeout check 5s\n\
              listen redis\n  bind {}\n  option tcp-check\n  tcp-check connect\n  \
              tcp-check send PING\\r\\n\n  tcp-check expect string +PONG\n  \
              tcp-check send info\\ replication\\r\\n\n  tcp-check expect string role:master\n  \
@@ -56,7 +57,7 @@ impl Settings {
             Sessions::Kept => "",
         };
         self.for_each_server(&mut text, |number, server| {
-            format!("  server redis{number} {server} check inter 50ms fall 1 rise 1{marked_down}\n")
+            format!("  server redis{number} {server} check inter 50ms fall 3 rise 1{marked_down}\n")
         });
         text
     }
