@@ -11,6 +11,7 @@ use redis_tether_tests::writer::Writer;
 use tokio::time::Instant;
 
 use super::world::{Load, Successes, TURN, Tally, World, allowance, assert_once, held};
+use super::yardstick::Yardstick;
 
 /// The shard that things happen to.
 const STRUCK: usize = 0;
@@ -71,7 +72,7 @@ impl Witness {
         let log = world.cluster.key_in(STRUCK, &format!("log-{protocol:?}"));
         let load = Load::start(&tether.handle(), vec![log.clone()]);
         let schedule = |shard| Schedule::start(world, tether.handle(), shard);
-        let bystanders = (0..ClusterDeployment::SHARDS).filter(|shard| *shard != STRUCK).map(schedule).collect();
+        let bystanders = bystanders().map(schedule).collect();
         let struck = schedule(STRUCK);
         Witness { load, struck, bystanders, log, tether }
     }
@@ -83,26 +84,40 @@ impl Witness {
         }
     }
 
-    async fn finish(self, taken_over: Instant) -> Seen {
+    async fn finish(self) -> Seen {
+        let mut bystanders = Vec::new();
         for bystander in self.bystanders {
-            assert_unaffected(&bystander.writing.finish().await);
+            bystanders.push(bystander.writing.finish().await);
         }
         let due = self.struck.writing.finish().await;
-        assert_served_again(&due, taken_over);
         let tally = within(PATIENCE, "the load to end", self.load.finish()).await.remove(0);
         assert_once(&held(&mut self.tether.handle(), &self.log).await, &tally);
         self.tether.shutdown().await;
-        Seen { tally, due }
+        Seen { tally, due, bystanders }
     }
 }
 
-/// What the callers of the failed shard met.
+/// The shards that nothing happens to.
+fn bystanders() -> impl Iterator<Item = usize> {
+    (0..ClusterDeployment::SHARDS).filter(|shard| *shard != STRUCK)
+}
+
+/// What the callers of the failed shard met, and those of the others.
 pub(crate) struct Seen {
     tally: Tally,
     due: Vec<Operation>,
+    bystanders: Vec<Vec<Operation>>,
 }
 
 impl Seen {
+    /// `waited` is what the machine made others wait meanwhile.
+    fn assert_in_time(&self, taken_over: Instant, waited: Duration) {
+        for operations in &self.bystanders {
+            assert_unaffected(operations, waited);
+        }
+        assert_served_again(&self.due, taken_over, waited);
+    }
+
     pub(crate) fn assert_none_failed(&self) {
         self.tally.assert_none_failed();
         assert_eq!(self.due.iter().find_map(|one| one.result.as_ref().err()), None);
@@ -112,6 +127,8 @@ impl Seen {
 /// Has `fault` bring about a failover, and looks how two tethers come through it, one for each version of the protocol.
 pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDeployment)) -> Vec<Seen> {
     let witnesses = [Witness::start(world, Protocol::Resp2).await, Witness::start(world, Protocol::Resp3).await];
+    let asked_directly = bystanders().map(|shard| (world.cluster.primary(shard), world.cluster.key_in(shard, "plain")));
+    let yardstick = Yardstick::start(asked_directly, PERIOD).await;
     for witness in &witnesses {
         witness.go_on().await;
     }
@@ -122,26 +139,30 @@ pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDep
     }
     let mut seen = Vec::new();
     for witness in witnesses {
-        seen.push(witness.finish(taken_over).await);
+        seen.push(witness.finish().await);
     }
+    let waited = yardstick.finish().await;
+    seen.iter().for_each(|one| one.assert_in_time(taken_over, waited));
     seen
 }
 
 /// Errors are no sign of it: those whose commands were on their way to the primary that failed get one whoever serves.
-fn assert_served_again(operations: &[Operation], taken_over: Instant) {
+fn assert_served_again(operations: &[Operation], taken_over: Instant, waited: Duration) {
     let of_after = operations.iter().filter(|one| one.result.is_ok() && one.ended > taken_over);
     let took = of_after.map(|one| one.ended - taken_over).min().expect("the shard serves again");
-    assert!(took <= BOUND + allowance(Duration::from_millis(350)), "{took:?} after the replica took over");
+    let bound = BOUND + allowance(Duration::from_millis(350) + waited);
+    assert!(took <= bound, "{took:?} after the replica took over, where others waited for {waited:?}");
     let otherwise = operations.iter().filter_map(|one| one.result.as_ref().err());
     let otherwise: Vec<_> = otherwise.filter(|failed| failed.failure != Failure::Ambiguous).collect();
     assert!(otherwise.is_empty(), "failed otherwise than in flight: {:?}", otherwise.first());
 }
 
-fn assert_unaffected(operations: &[Operation]) {
+fn assert_unaffected(operations: &[Operation], waited: Duration) {
     let failed = operations.iter().find_map(|one| one.result.as_ref().err());
     assert_eq!(failed, None, "a command to another shard failed");
     let longest = operations.iter().map(Operation::took).max().unwrap_or_default();
-    assert!(longest <= GAP + allowance(Duration::from_millis(200)), "a gap of {longest:?} at another shard");
+    let bound = GAP + allowance(Duration::from_millis(200) + waited);
+    assert!(longest <= bound, "a gap of {longest:?} at another shard, where others waited for {waited:?}");
 }
 
 /// Each caller of the load has one command in flight.

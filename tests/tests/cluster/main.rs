@@ -14,3 +14,4 @@ mod replicas;
 mod scenarios;
 mod tls;
 mod world;
+mod yardstick;
