@@ -12,7 +12,7 @@ on_each_server!(every_node_is_signed_in_at_with_what_the_source_gives);
 
 async fn every_node_is_signed_in_at_with_what_the_source_gives(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     command(&world, &["ACL", "SETUSER", "app", "on", ">first", "~*", "+@all"]).await;
     command(&world, &["ACL", "SETUSER", "default", "resetpass", ">nobody's"]).await;
     let source = credentials_fn(|_| async { Ok(Credentials::new("first").with_username("app")) });

@@ -18,7 +18,7 @@ on_each_server!(half_of_the_slots, every_node_replaced);
 /// From each of the three shards half of its slots go to the next.
 async fn half_of_the_slots(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
     let mut loads = Vec::new();
     let mut others = Vec::new();
@@ -93,7 +93,7 @@ fn multi_key(mut handle: ClusterHandle, number: usize) -> (Stop, JoinHandle<u64>
 async fn every_node_replaced(kind: ServerKind) {
     const BOUND: Duration = Duration::from_secs(1);
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let successor =
         ClusterDeployment::start_beside(&server_binary(kind), &world.cluster).await.expect("another cluster");
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];

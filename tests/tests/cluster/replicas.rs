@@ -49,7 +49,7 @@ pub(super) async fn written(world: &World, tether: &redis_tether::ClusterTether)
 
 async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let tether = world.tether(protocol).await;
         let keys = written(&world, &tether).await;
@@ -95,7 +95,7 @@ async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
 /// Its shard is left without one, and reads go to the primary that it has become, until the old one comes back and follows it.
 async fn a_replica_that_takes_over(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let tether = world.tether(Protocol::Resp2).await;
     let keys = written(&world, &tether).await;
     let mut replicas = tether.replicas();
@@ -136,7 +136,7 @@ async fn a_replica_that_takes_over(kind: ServerKind) {
 /// It waits for whoever has its slot, and for no longer.
 async fn a_command_before_the_first_survey(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let resolver = redis_tether_tests::rig::resolver(&world.dns);
     let tether = redis_tether::ClusterTether::builder(world.config(Protocol::Resp2)).resolver(resolver).start().await;
     let tether = tether.expect("a valid configuration");

@@ -19,6 +19,9 @@ use tokio::time::{Instant, sleep};
 /// The configuration endpoint; the DNS decides what it means.
 const NAME: &str = "cluster.test";
 
+/// Longer than any node is kept from answering.
+const LONG_MS: &str = "10000";
+
 /// One cluster at a time: each test measures time, and two of them would measure each other.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -37,6 +40,16 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn new(kind: ServerKind) -> World {
         World::of(ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster"))
+    }
+
+    /// One where nobody takes over who was not told to, however long a loaded machine keeps a node from answering: an election loses
+    /// what only the old primary had.
+    pub(crate) async fn without_elections(kind: ServerKind) -> World {
+        let world = World::new(kind).await;
+        for node in &world.cluster.nodes {
+            node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
+        }
+        world
     }
 
     /// One whose nodes speak TLS, each with a certificate of its own.
