@@ -16,7 +16,9 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// Longer than anything takes that waits for nothing, on a loaded machine as well, and shorter than anything that is waited out: the hold
+/// window is the shortest of that, with 3 s.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Tasks of this runtime that are alive.
 fn tasks() -> usize {
