@@ -40,6 +40,9 @@ async fn in_flight(
     mut handle: Handle,
     takes: Duration,
 ) -> JoinHandle<Result<(), redis_tether::redis::RedisError>> {
+    // What the tether asks of each new server is answered before, or the command would wait for that as well.
+    server.wait_for_command("INFO", 1).await.expect("it asks who the server is");
+    handle.get::<_, Option<String>>("key").await.expect("the server is well");
     server.slow(takes);
     let read = server.bytes_read();
     let command = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
