@@ -1,8 +1,9 @@
 //! Nodes that say who has which slots, and should not be believed, or not in everything.
 
-use redis_tether::ClusterTether;
 use redis_tether::redis::AsyncCommands;
+use redis_tether::{ClusterTether, resolve_fn};
 use redis_tether_testkit::Reply;
+use redis_tether_tests::rig::InMemory;
 use tokio::time::sleep;
 
 use super::world::{Entry, FIRST, HALVES, SECOND, World, addr, announced, ms};
@@ -95,5 +96,34 @@ async fn a_map_that_is_older_than_what_is_known() {
     world.all_say(&HALVES, 4);
     sleep(ms(10_000)).await;
     assert_eq!(asked(&world, &tether, FIRST).await, [0]);
+    tether.shutdown().await;
+}
+
+/// Managed services announce names, and the one that has missed what happened is found sooner than the rest.
+#[tokio::test(start_paused = true)]
+async fn a_map_that_is_older_from_whom_is_found_first() {
+    let world = World::new(4);
+    let named =
+        |first, last, node: usize| entry(first, last, announced(&format!("n{node}.test"), &format!("id{node}")));
+    let map = |primary: usize| vec![named(0, 8191, primary), named(8192, 16383, 1)];
+    (0..4).for_each(|node| world.says_raw(node, map(2), "ok", 5));
+    let resolver = resolve_fn(|host: String, _port| async move {
+        let node = host.strip_prefix('n').and_then(|rest| rest[..1].parse().ok());
+        if node != Some(1) {
+            sleep(ms(5)).await;
+        }
+        Ok(node.map_or_else(|| (0..4).map(addr).collect(), |node| vec![addr(node)]))
+    });
+    let builder = ClusterTether::builder(world.config()).resolver(resolver).seed(7);
+    let tether = builder.transport(InMemory(world.net.clone())).start().await.expect("a valid configuration");
+    tether.ready(ms(2_000)).await.expect("the nodes are well");
+    assert_eq!(asked(&world, &tether, FIRST).await, [2]);
+    world.says_raw(1, map(0), "ok", 4);
+    let surveys = tether.stats().surveys;
+    for _ in 0..20 {
+        sleep(ms(1_000)).await;
+        assert_eq!(asked(&world, &tether, FIRST).await, [2], "one that answers is not most of four");
+    }
+    assert!(tether.stats().surveys > surveys + 5, "they were asked again");
     tether.shutdown().await;
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis_tether_core::cluster::{Group, Testimony, believed, has_majority, is_of_the_past};
+use redis_tether_core::cluster::{Group, Testimony, is_of_the_past};
 use redis_tether_core::pacing::{Pacing, PacingSettings};
 use redis_tether_core::{FailureKind, Lane};
 use tokio::sync::{Notify, watch};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::error::SurveyError;
 use super::guests::Guests;
+use super::hearing::Hearing;
 use super::layout::Layout;
 use super::notice::ClusterNotice;
 use super::testimony;
@@ -298,7 +299,9 @@ impl Surveyor {
     async fn ask_around(&self, lines: &mut Lines) -> Result<Testimony, SurveyError> {
         let max_age = self.config.resolve.fast_interval;
         let mut fan = Fan::new();
-        for (host, port) in self.nodes_to_ask() {
+        let nodes = self.nodes_to_ask();
+        let mut hearing = Hearing::new(nodes.len() + self.endpoint.seeds.len());
+        for (host, port) in nodes {
             let places = self.locate_node(Query::new(&host, port).with_max_age(max_age));
             fan.add(async move { Report::Located(self.some_of(places, 1).await) });
         }
@@ -306,9 +309,8 @@ impl Surveyor {
             let places = self.locate_seed(Query::new(&seed.host, seed.port).with_max_age(max_age));
             fan.add(async move { Report::Located(self.some_of(places, ADDRESSES_ASKED).await) });
         }
-        let (mut asked, mut testimonies, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         let mut until = None;
-        loop {
+        while !hearing.is_decided() {
             let report = match until {
                 Some(until) => timeout_at(until, fan.next()).await.unwrap_or_default(),
                 None => fan.next().await,
@@ -316,29 +318,23 @@ impl Surveyor {
             match report {
                 None => break,
                 Some(Report::Located(Ok(places))) => {
-                    for at in places {
-                        if !asked.contains(&at) {
-                            asked.push(at);
-                            let line = lines.remove(&at);
-                            fan.add(async move { Report::Said(at, self.question(at, line).await) });
-                        }
+                    for at in hearing.located(places) {
+                        let line = lines.remove(&at);
+                        fan.add(async move { Report::Said(at, self.question(at, line).await) });
                     }
                 }
                 Some(Report::Said(at, Ok((testimony, line)))) => {
                     lines.insert(at, line);
-                    testimonies.push(testimony);
+                    hearing.heard(testimony);
                     until.get_or_insert_with(|| Instant::now() + GRACE);
-                    if has_majority(&testimonies, asked.len()) {
-                        break;
-                    }
                 }
-                Some(Report::Located(Err(error)) | Report::Said(_, Err(error))) => errors.push(error),
+                Some(Report::Located(Err(error)) | Report::Said(_, Err(error))) => hearing.failed(error),
             }
         }
         drop(fan);
-        lines.retain(|at, _| asked.contains(at));
-        let best = believed(&testimonies).cloned().ok_or_else(|| SurveyError::of_all(errors))?;
-        let is_told_by_most = has_majority(&testimonies, asked.len());
+        lines.retain(|at, _| hearing.has_asked(*at));
+        let is_told_by_most = hearing.is_decided();
+        let best = hearing.verdict()?;
         if !is_told_by_most && self.is_of_the_past(&best) {
             return Err(SurveyError::Outdated);
         }
