@@ -205,8 +205,8 @@ impl ClusterTether {
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
         let roster = self.common.rosters.borrow().clone();
-        let shards = roster.layout.shards().iter().zip(&roster.tethers);
-        shards.filter_map(|(shard, tether)| Some(Shard::new(shard, tether.clone()?))).collect()
+        let shards = roster.layout.shards().iter();
+        shards.filter_map(|shard| Some(Shard::new(shard, roster.tether(shard.number)?.clone()))).collect()
     }
 
     /// The status of all shards at this moment.
@@ -229,7 +229,7 @@ impl ClusterTether {
     #[must_use]
     pub fn stats(&self) -> ClusterStats {
         let roster = self.common.rosters.borrow().clone();
-        let shards = roster.tethers.iter().flatten().map(Tether::stats);
+        let shards = roster.tethers().map(Tether::stats);
         self.common.counts.stats(shards, self.common.surveyor.surveys())
     }
 

@@ -56,7 +56,8 @@ pub enum Reason {
     /// It is none of the commands that only read, and [replicas](crate::ReplicaHandle) take no others: its name is the
     /// [`cause`](CommandError::cause).
     NotForReplicas,
-    /// It goes on with a scan whose cursor means something to one replica alone, and that one does not serve now.
+    /// It goes on with a scan whose cursor means something to one replica alone, and that one does not serve now; or to one shard of
+    /// a cluster, and there is no such shard any more.
     ScanLost,
     /// The server refused a command inside a script; what the script did before that has happened.
     RefusedInScript,
@@ -100,7 +101,7 @@ impl fmt::Display for Reason {
             Reason::NotForReplicas => {
                 f.write_str("not known to only read, and replicas take nothing else: use Tether::handle()")
             }
-            Reason::ScanLost => f.write_str("the replica that gave the cursor does not serve: begin the scan again"),
+            Reason::ScanLost => f.write_str("whoever gave the cursor does not serve any more: begin the scan again"),
             Reason::RefusedInScript => f.write_str("refused inside a script"),
             Reason::MultiRefused => f.write_str("MULTI was refused, and what came behind it was no transaction"),
             Reason::PartlyDone => f.write_str("some shards have done their part, and not all"),

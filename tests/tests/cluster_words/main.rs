@@ -6,4 +6,5 @@ mod holding;
 mod maps;
 mod notices;
 mod redirections;
+mod scans;
 mod world;

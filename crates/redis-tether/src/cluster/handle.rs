@@ -7,6 +7,8 @@ mod elsewhere;
 pub(super) use self::elsewhere::Onward;
 
 use std::any::Any;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Common;
 use super::journey::Journey;
+use super::layout::Number;
 use super::messenger::{Messenger, Nodes};
 use super::redirection::Redirection;
 use super::roster::Roster;
@@ -41,7 +44,9 @@ use crate::room::Stay;
 ///   `FLUSHDB`, `KEYS`, `RANDOMKEY`, `PING`, `INFO`, `SCRIPT` and `FUNCTION` with `LOAD` and the like, `CONFIG SET`, `ACL SETUSER`,
 ///   `SLOWLOG`, `LATENCY`, `PUBSUB`. They go to every primary, and their answers are put together as redis-rs does. (To no
 ///   replica: for those there is [`ClusterTether::replicas`](crate::ClusterTether::replicas).)
-/// - `SCAN` goes through one shard after the other; its cursors mean something to this handle only.
+/// - `SCAN` goes through one shard after the other; its cursors mean something to this tether's handles only. While slots move it
+///   promises what the servers do, and redis-rs: every key that stays where it is is seen; one that moves may be seen twice, or not. Where
+///   the shard that it has come to is dissolved, it fails by [`Reason::ScanLost`].
 /// - A pipeline is taken apart by shard and its answers are put together in order. The commands of one shard keep their order,
 ///   and shards do not wait for each other; a command that is sent elsewhere comes after those that are not.
 /// - A transaction goes to the shard of its keys, which must be in one slot (`CROSSSLOT`).
@@ -60,8 +65,8 @@ pub struct ClusterHandle {
     pub(super) common: Arc<Common>,
     rosters: watch::Receiver<Arc<Roster>>,
     pub(super) roster: Arc<Roster>,
-    /// Of the roster's shards, by their place, each with the number of its shard.
-    handles: Vec<Option<(u32, Messenger)>>,
+    /// Of the roster's shards, of those that were asked.
+    handles: BTreeMap<Number, Messenger>,
     nodes: Nodes,
     pub(super) policy: Policy,
     // What must live as long as any handle does. It is kept, and never looked at.
@@ -72,10 +77,12 @@ pub struct ClusterHandle {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum To {
     Slot(Slot),
-    /// A shard, by its place in the roster; another one if that is gone.
-    Shard(usize),
-    /// The same, where it has been sent for this once.
-    Asked(usize),
+    /// This shard and no other.
+    Shard(Number),
+    /// Where it has been sent; another one if that is gone.
+    Sent(Number),
+    /// The same, for this once.
+    Asked(Number),
     Any,
 }
 
@@ -84,7 +91,7 @@ impl ClusterHandle {
         let mut rosters = common.rosters.subscribe();
         let roster = rosters.borrow_and_update().clone();
         let policy = Policy::of(&common.config.commands);
-        let handles = vec![None; roster.tethers.len()];
+        let handles = BTreeMap::new();
         let nodes = Nodes::Primaries;
         ClusterHandle { common, rosters, roster, handles, nodes, policy, _lifeline: lifeline }
     }
@@ -131,11 +138,11 @@ impl ClusterHandle {
     pub(super) async fn send_on(&mut self, cmd: &Cmd, to: To, mut journey: Journey) -> RedisResult<Value> {
         let mut next = to;
         loop {
-            let place = self.place(next, &mut journey, || One(cmd).bytes()).await?;
-            let handle = self.handle_at(place, &journey)?;
+            let shard = self.place(next, &mut journey, || One(cmd).bytes()).await?;
+            let handle = self.handle_of(shard, &journey)?;
             let reply = match next {
                 To::Asked(_) => handle.asking(&mut journey.stay, cmd).await,
-                To::Slot(_) | To::Shard(_) | To::Any => handle.run(&mut journey.stay, One(cmd)).await,
+                To::Slot(_) | To::Shard(_) | To::Sent(_) | To::Any => handle.run(&mut journey.stay, One(cmd)).await,
             };
             if let Err(error) = &reply
                 && self.is_of_a_shard_that_is_gone(error)
@@ -146,7 +153,7 @@ impl ClusterHandle {
                 continue;
             }
             let Some(redirection) = Redirection::of_reply(&reply) else { return reply };
-            match self.redirected(place, to, &redirection, &mut journey).await {
+            match self.redirected(shard, to, &redirection, &mut journey).await {
                 Some(there) => next = there,
                 None => return reply,
             }
@@ -158,8 +165,8 @@ impl ClusterHandle {
         let mut journey = Journey::new(self.policy);
         let mut next = to;
         loop {
-            let place = self.place(next, &mut journey, || request.bytes()).await?;
-            let reply = self.handle_at(place, &journey)?.run(&mut journey.stay, request).await;
+            let shard = self.place(next, &mut journey, || request.bytes()).await?;
+            let reply = self.handle_of(shard, &journey)?.run(&mut journey.stay, request).await;
             if let Err(error) = &reply
                 && self.is_of_a_shard_that_is_gone(error)
                 && journey.hop().await
@@ -172,7 +179,7 @@ impl ClusterHandle {
             let there = match redirection {
                 // `ASKING` allows one command and no transaction: the slot is on its way.
                 Redirection::Ask(_) => journey.wait().await.then_some(to),
-                Redirection::Moved(_) => self.redirected(place, to, &redirection, &mut journey).await,
+                Redirection::Moved(_) => self.redirected(shard, to, &redirection, &mut journey).await,
             };
             match there {
                 Some(there) => next = there,
@@ -181,20 +188,21 @@ impl ClusterHandle {
         }
     }
 
-    /// The place of the shard that is meant. While nobody has the slot it is waited for, as for a link; so many bytes wait with it.
+    /// The shard that is meant, which has a tether. While nobody has the slot it is waited for, as for a link; so many bytes wait with
+    /// it.
     pub(super) async fn place(
         &mut self,
         to: To,
         journey: &mut Journey,
         bytes: impl Fn() -> usize + Send,
-    ) -> RedisResult<usize> {
+    ) -> RedisResult<Number> {
         loop {
             self.refresh();
-            if self.roster.has_ended {
+            if self.roster.has_ended || self.is_gone(to) {
                 return Err(self.common.fail(Outcome::NotSent, Reason::Stopped));
             }
-            if let Some(place) = self.find(to) {
-                return Ok(place);
+            if let Some(shard) = self.find(to) {
+                return Ok(shard);
             }
             let window = self.common.config.commands.hold_window;
             let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
@@ -231,52 +239,48 @@ impl ClusterHandle {
         }
     }
 
-    fn find(&self, to: To) -> Option<usize> {
-        let tethers = &self.roster.tethers;
-        let is_there = |place: &usize| tethers.get(*place).is_some_and(Option::is_some);
+    /// Whether nobody else will do, and there is no such shard any more.
+    fn is_gone(&self, to: To) -> bool {
+        matches!(to, To::Shard(shard) if self.roster.layout.shard(shard).is_none())
+    }
+
+    fn find(&self, to: To) -> Option<Number> {
+        let roster = &self.roster;
+        let is_there = |shard: &Number| roster.tether(*shard).is_some();
         match to {
-            To::Slot(slot) => self.roster.layout.owner(slot).filter(is_there),
-            To::Shard(place) | To::Asked(place) if is_there(&place) => Some(place),
-            To::Shard(_) | To::Asked(_) | To::Any => {
-                let serves = |place: &usize| tethers[*place].as_ref().is_some_and(super::serves);
-                (0..tethers.len()).find(serves).or_else(|| (0..tethers.len()).find(is_there))
+            To::Slot(slot) => roster.layout.owner(slot).filter(is_there),
+            To::Shard(shard) => Some(shard).filter(is_there),
+            To::Sent(shard) | To::Asked(shard) if is_there(&shard) => Some(shard),
+            To::Sent(_) | To::Asked(_) | To::Any => {
+                let serves = |shard: &Number| roster.tether(*shard).is_some_and(super::serves);
+                let shards = || roster.layout.shards().iter().map(|shard| shard.number);
+                shards().find(serves).or_else(|| shards().find(is_there))
             }
         }
     }
 
-    /// The handle of the shard at this place, for what is left of the time.
-    pub(super) fn handle_at(&mut self, place: usize, journey: &Journey) -> RedisResult<&mut Messenger> {
+    /// The handle of this shard, for what is left of the time.
+    pub(super) fn handle_of(&mut self, shard: Number, journey: &Journey) -> RedisResult<&mut Messenger> {
         let Some(policy) = journey.rest() else {
             return Err(self.common.fail(Outcome::NotSent, Reason::DeadlinePassed));
         };
-        let (roster, nodes) = (&self.roster, self.nodes);
-        let made = || {
-            let tether = roster.tethers.get(place)?.as_ref()?;
-            Some((roster.layout.shards()[place].number, Messenger::of(tether, nodes)))
+        let handle = match self.handles.entry(shard) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match self.roster.tether(shard) {
+                Some(tether) => place.insert(Messenger::of(tether, self.nodes)),
+                // It was found in this very roster.
+                None => return Err(self.common.fail(Outcome::NotSent, Reason::Stopped)),
+            },
         };
-        let slot = self.handles.get_mut(place);
-        match slot.and_then(|slot| {
-            if slot.is_none() {
-                *slot = made();
-            }
-            slot.as_mut()
-        }) {
-            Some((_, handle)) => {
-                handle.set_policy(policy);
-                Ok(handle)
-            }
-            // The place was found in this very roster.
-            None => Err(self.common.fail(Outcome::NotSent, Reason::Stopped)),
-        }
+        handle.set_policy(policy);
+        Ok(handle)
     }
 
     /// Takes back a handle that was lent to a batch: it alone knows which node of the shard has answered that.
-    pub(super) fn hand_back(&mut self, place: usize, lent: Messenger) {
-        let tether = self.roster.tethers.get(place).and_then(Option::as_ref);
-        if tether.is_some_and(|tether| lent.is_of(&tether.control.shared))
-            && let Some(Some((_, handle))) = self.handles.get_mut(place)
-        {
-            *handle = lent;
+    pub(super) fn hand_back(&mut self, shard: Number, lent: Messenger) {
+        let tether = self.roster.tether(shard);
+        if tether.is_some_and(|tether| lent.is_of(&tether.control.shared)) {
+            self.handles.insert(shard, lent);
         }
     }
 
@@ -303,19 +307,9 @@ impl ClusterHandle {
     /// Takes over what the supervisor shows; handles of shards that stay are kept.
     fn take_over(&mut self) {
         self.roster = self.rosters.borrow_and_update().clone();
-        let mut before = std::mem::take(&mut self.handles);
-        let shards = self.roster.layout.shards().iter().zip(&self.roster.tethers);
-        self.handles = shards
-            .map(|(shard, tether)| {
-                let of_it = before.iter_mut().find(|known| {
-                    known.as_ref().is_some_and(|(number, handle)| {
-                        *number == shard.number
-                            && tether.as_ref().is_some_and(|tether| handle.is_of(&tether.control.shared))
-                    })
-                });
-                of_it.and_then(Option::take)
-            })
-            .collect();
+        let roster = &self.roster;
+        self.handles
+            .retain(|shard, handle| roster.tether(*shard).is_some_and(|tether| handle.is_of(&tether.control.shared)));
     }
 }
 

@@ -13,15 +13,35 @@ pub(crate) struct Layout {
     /// In the order of their first slots.
     shards: Vec<Numbered>,
     table: Box<[u16]>,
-    next_number: u32,
+    next_number: Number,
     /// Since when some slot has had nobody.
     uncovered_since: Option<Instant>,
+}
+
+/// Which shard it is, whoever serves it and wherever its slots are. None is used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Number(u32);
+
+impl Number {
+    /// For cursors, which come back from anywhere.
+    pub(super) fn read(value: u32) -> Number {
+        Number(value)
+    }
+
+    /// As people are shown it.
+    pub(crate) fn value(self) -> u32 {
+        self.0
+    }
+
+    fn next(self) -> Number {
+        Number(self.0 + 1)
+    }
 }
 
 /// A shard, by the number that it keeps.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Numbered {
-    pub(crate) number: u32,
+    pub(crate) number: Number,
     pub(crate) group: Group,
 }
 
@@ -29,7 +49,7 @@ impl Layout {
     /// Nothing is known.
     pub(crate) fn unknown() -> Layout {
         let table = vec![NOBODY; usize::from(SLOTS)].into();
-        Layout { shards: Vec::new(), table, next_number: 1, uncovered_since: Some(Instant::now()) }
+        Layout { shards: Vec::new(), table, next_number: Number(1), uncovered_since: Some(Instant::now()) }
     }
 
     /// What these groups make of it; `None` if they tell nothing new.
@@ -42,7 +62,9 @@ impl Layout {
         let mut shards = Vec::with_capacity(groups.len());
         for (group, before) in groups.iter().zip(successors(&past, groups)) {
             let number = before.map_or(next_number, |before| self.shards[before].number);
-            next_number += u32::from(before.is_none());
+            if before.is_none() {
+                next_number = next_number.next();
+            }
             shards.push(Numbered { number, group: group.clone() });
         }
         let table = table(&shards);
@@ -59,24 +81,25 @@ impl Layout {
         self.shards.iter().map(|shard| &shard.group).filter(|group| !group.ranges.is_empty())
     }
 
-    /// Whether the shard at this place has any.
-    pub(crate) fn has_slots(&self, place: usize) -> bool {
-        self.shards.get(place).is_some_and(|shard| !shard.group.ranges.is_empty())
+    /// Of those of the shards that have any.
+    pub(crate) fn numbers_with_slots(&self) -> impl Iterator<Item = Number> {
+        self.shards.iter().filter(|shard| !shard.group.ranges.is_empty()).map(|shard| shard.number)
     }
 
-    /// The shard that has this slot, by its place among the shards.
-    pub(crate) fn owner(&self, slot: Slot) -> Option<usize> {
-        let place = self.table[usize::from(slot.number())];
-        (place != NOBODY).then(|| usize::from(place))
+    /// The shard that has this slot.
+    pub(crate) fn owner(&self, slot: Slot) -> Option<Number> {
+        let place = usize::from(self.table[usize::from(slot.number())]);
+        self.shards.get(place).map(|shard| shard.number)
     }
 
-    pub(crate) fn shard(&self, number: u32) -> Option<&Group> {
+    pub(crate) fn shard(&self, number: Number) -> Option<&Group> {
         self.shards.iter().find(|shard| shard.number == number).map(|shard| &shard.group)
     }
 
-    /// The shard whose primary is announced there, by its place.
-    pub(crate) fn led_from(&self, host: &str, port: u16) -> Option<usize> {
-        self.shards.iter().position(|shard| shard.group.primary.is_at(host, port))
+    /// The shard whose primary is announced there.
+    pub(crate) fn led_from(&self, host: &str, port: u16) -> Option<Number> {
+        let leads = |shard: &&Numbered| shard.group.primary.is_at(host, port);
+        self.shards.iter().find(leads).map(|shard| shard.number)
     }
 
     pub(crate) fn uncovered_since(&self) -> Option<Instant> {
@@ -108,8 +131,7 @@ mod tests {
     }
 
     fn owner(layout: &Layout, slot: u16) -> Option<u32> {
-        let place = layout.owner(Slot::new(slot).expect("a slot"))?;
-        Some(layout.shards()[place].number)
+        layout.owner(Slot::new(slot).expect("a slot")).map(Number::value)
     }
 
     #[tokio::test(start_paused = true)]
@@ -125,6 +147,6 @@ mod tests {
         let fourth = third.succeeded_by(&[group(0, 49, "e"), group(50, 99, "a")]).expect("news");
         assert_eq!((owner(&third, 0), owner(&fourth, 0)), (None, Some(4)), "no number is used again");
         assert!(fourth.uncovered_since().is_some() && fourth.uncovered_since() == third.uncovered_since());
-        assert_eq!(fourth.led_from("e", 6379), Some(0));
+        assert_eq!(fourth.led_from("e", 6379), Some(Number(4)));
     }
 }

@@ -11,6 +11,7 @@ use redis_tether_core::reply::{ErrorClass, classify};
 
 use super::handle::{ClusterHandle, Onward, To, words};
 use super::journey::Journey;
+use super::layout::Number;
 use super::merging::merge;
 use super::messenger::Messenger;
 use super::redirection::Redirection;
@@ -48,9 +49,9 @@ enum Whole {
     Refused,
 }
 
-/// A piece that goes on, the place of the shard that would not have it, and where that sends it, with the handle that was told
+/// A piece that goes on, the shard that would not have it, and where that sends it, with the handle that was told
 /// so; else it is asked again in a moment.
-type Elsewhere = (usize, usize, Option<(Redirection, Messenger)>);
+type Elsewhere = (usize, Number, Option<(Redirection, Messenger)>);
 
 /// How a round ended.
 enum Round {
@@ -78,14 +79,17 @@ impl ClusterHandle {
     pub(super) async fn scan(&mut self, cmd: &Cmd) -> RedisResult<Value> {
         let Some((cursor, words)) = scan::parse(cmd) else { return self.send(cmd, To::Any).await };
         let mut journey = Journey::new(self.policy);
-        self.place(To::Any, &mut journey, || One(cmd).bytes()).await?;
-        let (shards, at) = (self.roster.tethers.len(), scan::shard(cursor));
-        if at >= shards {
-            // There were more of them when it was begun.
-            return Ok(scan::reply(0, Value::Array(Vec::new())));
-        }
-        let reply = self.send_on(&scan::command(&words, cursor), To::Shard(at), journey).await?;
-        scan::read(reply, at, shards).map_err(|cause| {
+        let any = self.place(To::Any, &mut journey, || One(cmd).bytes()).await?;
+        let shards = || self.roster.layout.numbers_with_slots();
+        let shard = scan::shard(cursor).or_else(|| shards().min()).unwrap_or(any);
+        let reply = match self.send_on(&scan::command(&words, cursor), To::Shard(shard), journey).await {
+            Err(error) if self.is_of_a_shard_that_is_gone(&error) => {
+                return Err(self.common.fail_with(Outcome::NotSent, Reason::ScanLost, None));
+            }
+            reply => reply?,
+        };
+        let next = self.roster.layout.numbers_with_slots().filter(|next| *next > shard).min();
+        scan::read(reply, shard, next).map_err(|cause| {
             let cause = Some(cause.to_owned());
             self.common.fail_with(Outcome::Refused, Reason::OfOneNode, cause)
         })
@@ -161,19 +165,19 @@ impl ClusterHandle {
 
     async fn round(&mut self, pieces: &mut [Piece<'_>], journey: &mut Journey) -> RedisResult<Round> {
         // Those of one shard leave together; one that was sent somewhere for this once leaves alone.
-        let mut batches: BTreeMap<(usize, Option<usize>), Vec<usize>> = BTreeMap::new();
+        let mut batches: BTreeMap<(Number, Option<usize>), Vec<usize>> = BTreeMap::new();
         for index in 0..pieces.len() {
             if pieces[index].answer.is_none() {
                 let to = pieces[index].to;
-                let place = self.place(to, journey, || bytes_of(pieces)).await;
-                let place = place.map_err(|error| self.told_of(error, pieces))?;
+                let shard = self.place(to, journey, || bytes_of(pieces)).await;
+                let shard = shard.map_err(|error| self.told_of(error, pieces))?;
                 let alone = matches!(to, To::Asked(_)).then_some(index);
-                batches.entry((place, alone)).or_default().push(index);
+                batches.entry((shard, alone)).or_default().push(index);
             }
         }
         let mut fan = Fan::wide(batches.len());
-        for ((place, alone), indices) in batches {
-            let handle = self.handle_at(place, journey).map(|handle| handle.clone());
+        for ((shard, alone), indices) in batches {
+            let handle = self.handle_of(shard, journey).map(|handle| handle.clone());
             let mut handle = handle.map_err(|error| self.told_of(error, pieces))?;
             let cmds: Vec<Cmd> = indices.iter().map(|index| (*pieces[*index].cmd).clone()).collect();
             let mut stay = journey.stay.clone();
@@ -189,20 +193,20 @@ impl ClusterHandle {
                         handle.run(&mut stay, Many { pipeline: &pipeline, offset: 0, count }).await
                     }
                 };
-                (place, indices, reply, handle)
+                (shard, indices, reply, handle)
             });
         }
         // Each has its own part in it now.
         journey.stay.end();
         let (mut failed, mut gone): (Option<RedisError>, Option<RedisError>) = (None, None);
         let mut elsewhere: Vec<Elsewhere> = Vec::new();
-        while let Some((place, indices, reply, asked)) = fan.next().await {
+        while let Some((shard, indices, reply, asked)) = fan.next().await {
             match reply {
                 Ok(values) => {
                     for (index, value) in indices.into_iter().zip(values) {
                         match Redirection::of_value(&value) {
-                            Some(redirection) => elsewhere.push((index, place, Some((redirection, asked.clone())))),
-                            None if is_shortly(&value) => elsewhere.push((index, place, None)),
+                            Some(redirection) => elsewhere.push((index, shard, Some((redirection, asked.clone())))),
+                            None if is_shortly(&value) => elsewhere.push((index, shard, None)),
                             None => {}
                         }
                         // One that goes on has its last refusal to show, should there be no time for more.
@@ -232,19 +236,19 @@ impl ClusterHandle {
         }
         let mut round = if is_gone { Round::GoesOn } else { Round::Answered };
         // What one node says of many pieces is looked into once.
-        let mut led: Vec<(usize, Redirection, Option<Onward>)> = Vec::new();
-        for (index, place, redirection) in elsewhere {
+        let mut led: Vec<(Number, Redirection, Option<Onward>)> = Vec::new();
+        for (index, shard, redirection) in elsewhere {
             let Piece { home, to, .. } = pieces[index];
             let there = match redirection {
                 None => Some(to),
                 Some((redirection, asked)) => {
-                    let known = led.iter().find(|(from, said, _)| *from == place && *said == redirection);
+                    let known = led.iter().find(|(from, said, _)| *from == shard && *said == redirection);
                     let there = match known {
                         Some((.., there)) => *there,
                         None => {
-                            self.hand_back(place, asked);
-                            let there = self.led(place, &redirection, journey).await;
-                            led.push((place, redirection, there));
+                            self.hand_back(shard, asked);
+                            let there = self.led(shard, &redirection, journey).await;
+                            led.push((shard, redirection, there));
                             there
                         }
                     };

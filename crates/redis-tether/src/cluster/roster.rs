@@ -4,32 +4,39 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::layout::Layout;
+use super::layout::{Layout, Number, Numbered};
 use crate::tether::Tether;
 
 pub(crate) struct Roster {
     pub(crate) layout: Arc<Layout>,
-    /// Of the layout's shards, in the same order. A shard whose tether did not start has none for a moment.
-    pub(crate) tethers: Vec<Option<Tether>>,
+    /// Of the layout's shards. One whose tether did not start has none for a moment.
+    tethers: BTreeMap<Number, Tether>,
     pub(crate) has_ended: bool,
 }
 
 impl Roster {
-    pub(crate) fn new(layout: Arc<Layout>, tethers: &BTreeMap<u32, Tether>) -> Roster {
-        let of = |number: u32| tethers.get(&number).cloned();
-        let tethers = layout.shards().iter().map(|shard| of(shard.number)).collect();
+    pub(crate) fn new(layout: Arc<Layout>, tethers: &BTreeMap<Number, Tether>) -> Roster {
+        let of = |shard: &Numbered| Some((shard.number, tethers.get(&shard.number)?.clone()));
+        let tethers = layout.shards().iter().filter_map(of).collect();
         Roster { layout, tethers, has_ended: false }
+    }
+
+    pub(crate) fn tether(&self, number: Number) -> Option<&Tether> {
+        self.tethers.get(&number)
+    }
+
+    pub(crate) fn tethers(&self) -> impl Iterator<Item = &Tether> {
+        self.tethers.values()
     }
 
     /// Of the shards that have slots: what a node without any does, is of no concern to commands but those that are sent there.
     pub(crate) fn with_slots(&self) -> impl Iterator<Item = Option<&Tether>> {
-        let places = self.tethers.iter().enumerate().filter(|(place, _)| self.layout.has_slots(*place));
-        places.map(|(_, tether)| tether.as_ref())
+        self.layout.numbers_with_slots().map(|number| self.tether(number))
     }
 
     /// Before the first survey.
     pub(crate) fn empty() -> Roster {
-        Roster { layout: Arc::new(Layout::unknown()), tethers: Vec::new(), has_ended: false }
+        Roster { layout: Arc::new(Layout::unknown()), tethers: BTreeMap::new(), has_ended: false }
     }
 
     /// Whether somebody has each slot, and everybody who has one a tether.

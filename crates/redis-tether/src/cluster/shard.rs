@@ -10,13 +10,13 @@ use redis_tether_core::recovery::ResolvePace;
 use tokio::time::Instant;
 
 use super::error::SurveyError;
-use super::layout::Layout;
+use super::layout::{Layout, Number};
 use super::survey::Surveyor;
 use crate::lock::lock;
 use crate::resolve::{Lifetime, Query};
 
 pub(crate) struct ShardSource {
-    number: u32,
+    number: Number,
     surveyor: Arc<Surveyor>,
     /// Who was told to be the primary.
     told: Mutex<Option<Node>>,
@@ -30,7 +30,7 @@ pub(crate) struct Whereabouts {
 }
 
 impl ShardSource {
-    pub(crate) fn new(number: u32, surveyor: Arc<Surveyor>) -> ShardSource {
+    pub(crate) fn new(number: Number, surveyor: Arc<Surveyor>) -> ShardSource {
         ShardSource { number, surveyor, told: Mutex::new(None) }
     }
 

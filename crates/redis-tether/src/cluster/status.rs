@@ -26,7 +26,7 @@ pub struct Shard {
 impl Shard {
     pub(super) fn new(shard: &Numbered, tether: Tether) -> Shard {
         let slots = shard.group.ranges.iter().map(|(first, last)| *first..=*last).collect();
-        Shard { number: shard.number, slots, tether }
+        Shard { number: shard.number.value(), slots, tether }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Common;
 use super::event::ClusterEvent;
-use super::layout::Layout;
+use super::layout::{Layout, Number};
 use super::roster::Roster;
 use super::shard::ShardSource;
 use crate::control::Brought;
@@ -42,7 +42,7 @@ pub(crate) struct ClusterSupervisor;
 pub(crate) struct ClusterState {
     common: Arc<Common>,
     tasks: TaskTracker,
-    tethers: BTreeMap<u32, Tether>,
+    tethers: BTreeMap<Number, Tether>,
     surveys: Option<AbortOnDropHandle<()>>,
     news: Option<AbortOnDropHandle<()>>,
     mending: Option<AbortOnDropHandle<()>>,
@@ -112,7 +112,7 @@ impl Actor for ClusterSupervisor {
         };
         let ended = state.tethers.iter().find(|(_, tether)| tether.actor().get_id() == who.get_id());
         if let Some(number) = ended.map(|(number, _)| *number).filter(|_| !state.is_ending) {
-            tracing::warn!(shard = number, "the tether of a shard ended, and is started again");
+            tracing::warn!(shard = number.value(), "the tether of a shard ended, and is started again");
             if let Some(ended) = state.tethers.remove(&number) {
                 state.common.counts.keep(&ended);
             }
@@ -193,25 +193,25 @@ impl ClusterState {
                 None => self.mend_later(myself),
             }
         }
-        let is_there = |number: &u32| layout.shard(*number).is_some();
-        let gone: Vec<u32> = self.tethers.keys().copied().filter(|number| !is_there(number)).collect();
+        let is_there = |number: &Number| layout.shard(*number).is_some();
+        let gone: Vec<Number> = self.tethers.keys().copied().filter(|number| !is_there(number)).collect();
         // Handles are shown the new state before anything of the old one ends.
         self.common.show(Roster::new(layout, &self.tethers));
         for number in gone {
             if let Some(tether) = self.tethers.remove(&number) {
-                self.common.send(ClusterEvent::ShardRemoved { shard: number });
+                self.common.send(ClusterEvent::ShardRemoved { shard: number.value() });
                 let common = self.common.clone();
                 self.tasks.spawn(async move { common.counts.see_off(tether).await });
             }
         }
     }
 
-    async fn start(&self, myself: &ActorRef<ClusterMsg>, number: u32) -> Option<Tether> {
-        let common = &self.common;
-        let seed = common.brought.seed.map(|seed| seed.wrapping_add(u64::from(number)));
+    async fn start(&self, myself: &ActorRef<ClusterMsg>, number: Number) -> Option<Tether> {
+        let (common, shard) = (&self.common, number.value());
+        let seed = common.brought.seed.map(|seed| seed.wrapping_add(u64::from(shard)));
         let part = Part {
             of: Whole::Cluster(Arc::new(ShardSource::new(number, common.surveyor.clone()))),
-            name: format!("{} shard {number}", common.endpoint).into(),
+            name: format!("{} shard {shard}", common.endpoint).into(),
             brought: Brought { seed, ..common.brought.clone() },
         };
         let builder = Tether::builder((*common.config).clone()).part(part).supervisor(myself.get_cell());
@@ -219,14 +219,14 @@ impl ClusterState {
             Ok(tether) => {
                 let events = common.clone();
                 tether.control.board.forward(move |event| {
-                    events.send(ClusterEvent::Shard { shard: number, event: event.clone() });
+                    events.send(ClusterEvent::Shard { shard, event: event.clone() });
                     true
                 });
-                common.send(ClusterEvent::ShardAdded { shard: number });
+                common.send(ClusterEvent::ShardAdded { shard });
                 Some(tether)
             }
             Err(error) => {
-                tracing::error!(shard = number, %error, "the tether of a shard did not start, and is started again");
+                tracing::error!(shard, %error, "the tether of a shard did not start, and is started again");
                 None
             }
         }

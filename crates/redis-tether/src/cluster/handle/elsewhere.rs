@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ClusterHandle, To};
 use crate::cluster::journey::Journey;
-use crate::cluster::layout::Numbered;
+use crate::cluster::layout::{Number, Numbered};
 use crate::cluster::redirection::{Place, Redirection};
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 
@@ -44,7 +44,7 @@ impl ClusterHandle {
     /// Where a command goes that the shard at `from` has sent elsewhere; `None` if there is no time left for that.
     pub(in crate::cluster) async fn redirected(
         &mut self,
-        from: usize,
+        from: Number,
         to: To,
         redirection: &Redirection,
         journey: &mut Journey,
@@ -59,18 +59,18 @@ impl ClusterHandle {
     /// The same of whatever was sent the same way, once it may go on.
     pub(in crate::cluster) async fn led(
         &mut self,
-        from: usize,
+        from: Number,
         redirection: &Redirection,
         journey: &mut Journey,
     ) -> Option<Onward> {
         let roster = Arc::clone(&self.roster);
-        let group = roster.layout.shards().get(from).map(|shard| &shard.group);
+        let group = roster.layout.shard(from);
         let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
         let host = match (host.as_str(), group) {
             ("", Some(group)) => &group.primary.host,
             (host, _) => host,
         };
-        let target = roster.layout.led_from(host, *port).filter(|target| roster.tethers[*target].is_some());
+        let target = roster.layout.led_from(host, *port).filter(|target| roster.tether(*target).is_some());
         if let Redirection::Ask(_) = redirection {
             return match target {
                 Some(target) => Some(Onward::There(To::Asked(target))),
@@ -79,7 +79,7 @@ impl ClusterHandle {
         }
         self.common.surveyor.doubt();
         match target {
-            Some(target) if target != from => return Some(Onward::There(To::Shard(target))),
+            Some(target) if target != from => return Some(Onward::There(To::Sent(target))),
             Some(_) => self.demoted(from),
             None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
                 self.demoted(from);
@@ -107,7 +107,7 @@ impl ClusterHandle {
         let until = journey.due().map_or(until, |due| due.min(until));
         while Instant::now() < until {
             let target = self.roster.layout.led_from(host, port);
-            if let Some(target) = target.filter(|target| self.roster.tethers[*target].is_some()) {
+            if let Some(target) = target.filter(|target| self.roster.tether(*target).is_some()) {
                 return Some(Onward::There(To::Asked(target)));
             }
             self.news(Some(until)).await;
@@ -116,8 +116,8 @@ impl ClusterHandle {
     }
 
     /// The shard's link leads to a node that one of its own has succeeded.
-    fn demoted(&self, place: usize) {
-        if let Some((_, handle)) = self.handles.get(place).and_then(Option::as_ref) {
+    fn demoted(&self, shard: Number) {
+        if let Some(handle) = self.handles.get(&shard) {
             handle.report_moved();
         }
     }
