@@ -5,6 +5,7 @@ mod endings;
 mod holding;
 mod maps;
 mod notices;
+mod pipelines;
 mod redirections;
 mod scans;
 mod world;

@@ -123,8 +123,7 @@ impl ClusterHandle {
             Route::Any => self.send(cmd, To::Any).await,
             // Boxed, so that what most commands do does not carry the room for it.
             Route::Scan => Box::pin(self.scan(cmd)).await,
-            Route::Every(merge) => Box::pin(self.everywhere(cmd, merge)).await,
-            Route::Split(merge, pieces) => Box::pin(self.split(cmd, merge, pieces)).await,
+            route @ (Route::Every(_) | Route::Split(..)) => Box::pin(self.in_pieces(cmd, route)).await,
             Route::OfOneNode => Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode)),
         }
     }

@@ -1,0 +1,59 @@
+//! What goes to all shards, in a pipeline that waits for a slot while it becomes known that the shards are others.
+
+use redis_tether::redis::{self, AsyncCommands};
+use redis_tether_tests::watch::{PATIENCE, within};
+use tokio::time::sleep;
+
+use super::world::{Entry, FIRST, FIRST_SLOT, SECOND, World, ms};
+
+/// All but one slot of the first half.
+fn all_but_one() -> [Entry; 3] {
+    [Entry(0, FIRST_SLOT - 1, 0, None), Entry(FIRST_SLOT + 1, 8191, 0, None), Entry(8192, 16383, 1, None)]
+}
+
+/// What `DBSIZE` says behind a `GET` that waits until this is the map; then everything is flushed.
+async fn counted(world: &World, before: &[Entry], after: &[Entry]) -> u64 {
+    world.all_say(before, 1);
+    let tether = world.start(world.config()).await;
+    let mut handle = tether.handle();
+    handle.get::<_, Option<u32>>(SECOND).await.expect("this slot is known");
+    let mut pipeline = redis::pipe();
+    pipeline.get(FIRST).ignore().cmd("DBSIZE").cmd("FLUSHALL").ignore();
+    let sent = tokio::spawn(async move { pipeline.query_async::<(u64,)>(&mut handle).await });
+    sleep(ms(100)).await;
+    assert!(!sent.is_finished(), "nobody has the slot");
+    world.all_say(after, 2);
+    let told = within(PATIENCE, "the pipeline", sent).await.expect("no panic");
+    tether.shutdown().await;
+    told.expect("answers").0
+}
+
+/// Who was the first of one is the second of two.
+#[tokio::test(start_paused = true)]
+async fn a_shard_comes_before_those_that_were_known() {
+    let world = World::new(2);
+    world.nodes[1].run(&["SET", SECOND, "7"]);
+    let after = [Entry(0, 8191, 0, None), Entry(8192, 16383, 1, None)];
+    assert_eq!(counted(&world, &[Entry(8192, 16383, 1, None)], &after).await, 1);
+    assert_eq!([world.nodes[0].executions("FLUSHALL"), world.nodes[1].executions("FLUSHALL")], [1, 1]);
+}
+
+/// Each is asked once, whoever has the slot by which it was known.
+#[tokio::test(start_paused = true)]
+async fn the_first_slot_moves() {
+    let world = World::new(2);
+    world.nodes[0].run(&["MSET", "one", "1", "two", "2"]);
+    world.nodes[1].run(&["SET", SECOND, "7"]);
+    let after = [Entry(0, 0, 1, None), Entry(1, 8191, 0, None), Entry(8192, 16383, 1, None)];
+    assert_eq!(counted(&world, &all_but_one(), &after).await, 3);
+    assert_eq!([world.nodes[0].executions("FLUSHALL"), world.nodes[1].executions("FLUSHALL")], [1, 1]);
+}
+
+/// Nobody is asked in its place.
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_dissolved() {
+    let world = World::new(2);
+    world.nodes[0].run(&["MSET", "one", "1", "two", "2"]);
+    assert_eq!(counted(&world, &all_but_one(), &[Entry(0, 16383, 0, None)]).await, 2);
+    assert_eq!([world.nodes[0].executions("FLUSHALL"), world.nodes[1].executions("FLUSHALL")], [1, 0]);
+}
