@@ -260,7 +260,8 @@
 //! - One address as the only seed works, and is warned of in the log: once all nodes are replaced nothing leads to the new ones.
 //! - Reads may go to the replicas of each shard ([`ClusterTether::replicas`]).
 //!
-//! The user needs `+cluster|slots`; without `+cluster|info` numbers decide alone.
+//! The user needs `+cluster|slots` and `+asking`: without that, a command for a key that has moved ahead of its slot fails with the
+//! server's `NOPERM`. Without `+cluster|info` numbers decide alone.
 //!
 //! # Replicas
 //!

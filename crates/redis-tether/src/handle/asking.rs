@@ -33,15 +33,18 @@ impl Request for Asking<'_> {
         One(self.0).encode(bytes);
     }
 
-    /// That to `ASKING` says nothing.
     fn wants(self) -> Wants {
-        Wants::many(1, 1, false)
+        Wants::many(0, 2, false)
     }
 
+    /// That to the command, unless it was sent back because `ASKING` itself was refused: then that is what somebody can mend.
     fn reply(self, value: Value) -> Value {
-        match value {
-            Value::Array(values) => values.into_iter().next().unwrap_or_default(),
-            value => value,
+        let Value::Array(replies) = value else { return value };
+        let mut replies = replies.into_iter();
+        let (asking, reply) = (replies.next().unwrap_or_default(), replies.next().unwrap_or_default());
+        match (&asking, &reply) {
+            (Value::ServerError(_), Value::ServerError(error)) if error.code() == "MOVED" => asking,
+            _ => reply,
         }
     }
 
