@@ -127,3 +127,19 @@ async fn a_map_that_is_older_from_whom_is_found_first() {
     assert!(tether.stats().surveys > surveys + 5, "they were asked again");
     tether.shutdown().await;
 }
+
+/// A node that only people can mend, as long as the others are down: those may be back at any moment.
+#[tokio::test(start_paused = true)]
+async fn nobody_answers_but_one_that_has_nothing_to_say() {
+    let world = World::new(3);
+    let tether = world.serving().await;
+    world.says_raw(2, Vec::new(), "ok", 0);
+    (0..2).for_each(|node| world.nodes[node].crash());
+    sleep(ms(30_000)).await;
+    let (before, status) = (tether.stats().surveys, tether.status().to_string());
+    assert!(status.contains("has assigned no slots"), "what people can do is said: {status}");
+    sleep(ms(20_000)).await;
+    let surveys = tether.stats().surveys - before;
+    assert!(surveys >= 15, "{surveys} surveys in 20 s, of which one is due every second");
+    tether.shutdown().await;
+}

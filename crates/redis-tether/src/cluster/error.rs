@@ -21,9 +21,9 @@ pub(crate) enum SurveyError {
     /// The name of a node or of the configuration endpoint means nothing.
     #[error("cluster: {0}")]
     NotFound(#[from] ResolveError),
-    /// None of several could say it; here is what one of them met.
+    /// None of several could say it; here is what one of them met, and so many met what only people can mend.
     #[error("none of {asked} nodes says who has which slots; {one}")]
-    None { asked: usize, one: Box<SurveyError> },
+    None { asked: usize, for_people: usize, one: Box<SurveyError> },
     /// Those who answered have missed what happened since.
     #[error("those nodes that answer tell what was before")]
     Outdated,
@@ -44,7 +44,8 @@ impl SurveyError {
         match self {
             SurveyError::NotACluster { .. } | SurveyError::NoSlots { .. } => true,
             SurveyError::Failed(error) => error.is_for_people(),
-            SurveyError::None { one, .. } => one.is_for_people(),
+            // The others may answer at any moment.
+            SurveyError::None { asked, for_people, .. } => for_people == asked,
             SurveyError::NotFound(_)
             | SurveyError::Outdated
             | SurveyError::Dissolved
@@ -56,8 +57,9 @@ impl SurveyError {
     /// The one to tell people of, of all that so many nodes met: what only they can mend, or else what came first.
     pub(super) fn of_all(mut errors: Vec<SurveyError>) -> SurveyError {
         let asked = errors.len();
+        let for_people = errors.iter().filter(|error| error.is_for_people()).count();
         let told = errors.iter().position(SurveyError::is_for_people).unwrap_or_default();
         let one = if errors.is_empty() { SurveyError::TimedOut } else { errors.swap_remove(told) };
-        if asked <= 1 { one } else { SurveyError::None { asked, one: Box::new(one) } }
+        if asked <= 1 { one } else { SurveyError::None { asked, for_people, one: Box::new(one) } }
     }
 }
