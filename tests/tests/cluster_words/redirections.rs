@@ -240,3 +240,23 @@ async fn for_this_once_to_one_that_was_a_replica() {
     assert!(begun.elapsed() < ms(500), "{:?}", begun.elapsed());
     tether.shutdown().await;
 }
+
+/// A command of which it is not known where its keys stand comes to the wrong shard each time. That is no news of the slots.
+#[tokio::test(start_paused = true)]
+async fn to_where_the_slot_is_known_to_be() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    world.nodes[1].refuse("GET", Some(&moved(0)));
+    let mut handle = tether.handle();
+    sleep(ms(5_000)).await;
+    let before = tether.stats();
+    for _ in 0..80 {
+        handle.get::<_, Option<u32>>(SECOND).await.expect("node 0 takes it");
+        sleep(ms(50)).await;
+    }
+    let stats = tether.stats();
+    assert_eq!(stats.redirections - before.redirections, 80);
+    let surveys = stats.surveys - before.surveys;
+    assert!(surveys <= 4, "{surveys} surveys in 4 s, of which one is due every 2 s");
+    tether.shutdown().await;
+}

@@ -198,7 +198,9 @@ fn by_name(name: &[u8]) -> Keys {
         b"EVAL" | b"EVALSHA" | b"EVAL_RO" | b"EVALSHA_RO" | b"FCALL" | b"FCALL_RO" | b"BLMPOP" | b"BZMPOP" => {
             Keys::Counted(2)
         }
-        b"LMPOP" | b"ZMPOP" | b"SINTERCARD" | b"ZINTERCARD" | b"ZDIFF" | b"ZINTER" | b"ZUNION" => Keys::Counted(1),
+        b"LMPOP" | b"ZMPOP" | b"SINTERCARD" | b"ZINTERCARD" | b"ZDIFF" | b"ZINTER" | b"ZUNION" | b"MSETEX" => {
+            Keys::Counted(1)
+        }
         b"BITOP" | b"PFDEBUG" => Keys::At(2),
         b"MIGRATE" => Keys::At(3),
         b"XREAD" | b"XREADGROUP" => Keys::Streams,

@@ -178,7 +178,7 @@ impl ClusterHandle {
             let there = match redirection {
                 // `ASKING` allows one command and no transaction: the slot is on its way.
                 Redirection::Ask(_) => journey.wait().await.then_some(to),
-                Redirection::Moved(_) => self.redirected(shard, to, &redirection, &mut journey).await,
+                Redirection::Moved(..) => self.redirected(shard, to, &redirection, &mut journey).await,
             };
             match there {
                 Some(there) => next = there,

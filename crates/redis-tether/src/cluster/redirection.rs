@@ -1,12 +1,13 @@
 //! What a node says when it is asked for a slot that it does not have, or not all of. It has executed nothing then.
 
 use redis::{ErrorKind, RedisError, RedisResult, ServerError, ServerErrorKind, Value};
+use redis_tether_core::cluster::Slot;
 
 /// Where a node sends a command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Redirection {
     /// The slot is there for good.
-    Moved(Place),
+    Moved(Slot, Place),
     /// For this once: the key is there already, and the slot not yet.
     Ask(Place),
 }
@@ -44,23 +45,30 @@ impl Redirection {
     }
 
     fn of(error: &ServerError) -> Option<Redirection> {
-        let place = || Place::read(error.details()?);
+        let read = || read(error.details()?);
         match error.code() {
-            "MOVED" => place().map(Redirection::Moved),
-            "ASK" => place().map(Redirection::Ask),
+            "MOVED" => read().map(|(slot, place)| Redirection::Moved(slot, place)),
+            "ASK" => read().map(|(_, place)| Redirection::Ask(place)),
             _ => None,
+        }
+    }
+
+    /// Whether it leads the same way, be it for another slot.
+    pub(super) fn leads_as(&self, other: &Redirection) -> bool {
+        match (self, other) {
+            (Redirection::Moved(_, one), Redirection::Moved(_, two))
+            | (Redirection::Ask(one), Redirection::Ask(two)) => one == two,
+            _ => false,
         }
     }
 }
 
-impl Place {
-    /// `SLOT HOST:PORT`, where an IPv6 address has no brackets.
-    fn read(detail: &str) -> Option<Place> {
-        let mut words = detail.split(' ');
-        let _slot = words.next()?;
-        let (host, port) = words.next()?.rsplit_once(':')?;
-        Some(Place { host: host.to_owned(), port: port.trim_end().parse().ok()? })
-    }
+/// `SLOT HOST:PORT`, where an IPv6 address has no brackets.
+fn read(detail: &str) -> Option<(Slot, Place)> {
+    let mut words = detail.split(' ');
+    let slot = Slot::new(words.next()?.parse().ok()?)?;
+    let (host, port) = words.next()?.rsplit_once(':')?;
+    Some((slot, Place { host: host.to_owned(), port: port.trim_end().parse().ok()? }))
 }
 
 #[cfg(test)]
@@ -74,11 +82,19 @@ mod tests {
     #[test]
     fn places_are_read_as_servers_write_them() {
         let place = |host: &str| Place { host: host.to_owned(), port: 6381 };
-        assert_eq!(told("-MOVED 3999 10.0.0.2:6381\r\n"), Some(Redirection::Moved(place("10.0.0.2"))));
+        let moved = |host: &str| Redirection::Moved(Slot::new(3999).expect("a slot"), place(host));
+        assert_eq!(told("-MOVED 3999 10.0.0.2:6381\r\n"), Some(moved("10.0.0.2")));
         assert_eq!(told("-ASK 3999 node.example:6381\r\n"), Some(Redirection::Ask(place("node.example"))));
-        assert_eq!(told("-MOVED 3999 ::1:6381\r\n"), Some(Redirection::Moved(place("::1"))));
-        assert_eq!(told("-MOVED 3999 :6381\r\n"), Some(Redirection::Moved(place(""))));
-        for other in ["-MOVED\r\n", "-MOVED 1\r\n", "-ASK 1 a:b\r\n", "-ERR MOVED 1 a:1\r\n", "+MOVED 1 a:1\r\n"] {
+        assert_eq!(told("-MOVED 3999 ::1:6381\r\n"), Some(moved("::1")));
+        assert_eq!(told("-MOVED 3999 :6381\r\n"), Some(moved("")));
+        for other in [
+            "-MOVED\r\n",
+            "-MOVED 1\r\n",
+            "-ASK 1 a:b\r\n",
+            "-MOVED 16384 a:1\r\n",
+            "-ERR MOVED 1 a:1\r\n",
+            "+MOVED 1 a:1\r\n",
+        ] {
             assert_eq!(told(other), None, "{other:?}");
         }
     }

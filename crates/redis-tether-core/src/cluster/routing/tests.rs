@@ -14,12 +14,13 @@ fn keyed(key: &str) -> Route {
 
 #[test]
 fn keys_are_found_where_they_stand() {
-    let cases: [(&[&str], &str); 13] = [
+    let cases: [(&[&str], &str); 14] = [
         (&["get", "k"], "k"),
         (&["EVAL", "return 1", "2", "k", "other", "arg"], "k"),
         (&["XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "k", ">"], "k"),
         (&["xread", "streams", "k", "0"], "k"),
         (&["ZINTER", "2", "k", "other"], "k"),
+        (&["MSETEX", "2", "k", "1", "other", "2", "EX", "9"], "k"),
         (&["BLMPOP", "0.5", "1", "k", "LEFT"], "k"),
         (&["BITOP", "AND", "k", "other"], "k"),
         (&["OBJECT", "ENCODING", "k"], "k"),

@@ -53,7 +53,19 @@ impl ClusterHandle {
         if !journey.hop().await {
             return None;
         }
+        self.heed(redirection);
         Some(self.led(from, redirection, journey).await?.or(to))
+    }
+
+    /// What is known is in doubt, unless it is what the node says: then a command came to the wrong shard of which it is not known
+    /// where its keys stand.
+    pub(in crate::cluster) fn heed(&self, redirection: &Redirection) {
+        let Redirection::Moved(slot, Place { host, port }) = redirection else { return };
+        let layout = self.common.surveyor.layout();
+        let owner = layout.owner(*slot).and_then(|owner| layout.shard(owner));
+        if !owner.is_some_and(|owner| owner.primary.is_at(host, *port)) {
+            self.common.surveyor.doubt();
+        }
     }
 
     /// The same of whatever was sent the same way, once it may go on.
@@ -65,7 +77,7 @@ impl ClusterHandle {
     ) -> Option<Onward> {
         let roster = Arc::clone(&self.roster);
         let group = roster.layout.shard(from);
-        let (Redirection::Moved(Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
+        let (Redirection::Moved(_, Place { host, port }) | Redirection::Ask(Place { host, port })) = redirection;
         let host = match (host.as_str(), group) {
             ("", Some(group)) => &group.primary.host,
             (host, _) => host,
@@ -77,7 +89,6 @@ impl ClusterHandle {
                 None => self.invite(host, *port, journey).await,
             };
         }
-        self.common.surveyor.doubt();
         match target {
             Some(target) if target != from => return Some(Onward::There(To::Sent(target))),
             Some(_) => self.demoted(from),

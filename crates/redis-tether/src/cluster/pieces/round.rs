@@ -185,7 +185,9 @@ impl ClusterHandle {
         ways: &mut Ways,
         journey: &mut Journey,
     ) -> Option<Onward> {
-        if let Some((.., there)) = ways.iter().find(|(shard, said, _)| *shard == from && *said == redirection) {
+        self.heed(&redirection);
+        let known = ways.iter().find(|(shard, said, _)| *shard == from && said.leads_as(&redirection));
+        if let Some((.., there)) = known {
             return *there;
         }
         self.hand_back(from, messenger);
