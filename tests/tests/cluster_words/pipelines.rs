@@ -1,6 +1,8 @@
-//! What goes to all shards, in a pipeline that waits for a slot while it becomes known that the shards are others.
+//! What goes to all shards: which of them have to answer, and which they are, in a pipeline that waits for a slot while it becomes known
+//! that they are others.
 
 use redis_tether::redis::{self, AsyncCommands};
+use redis_tether_testkit::Reply;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::time::sleep;
 
@@ -56,4 +58,19 @@ async fn a_shard_is_dissolved() {
     world.nodes[0].run(&["MSET", "one", "1", "two", "2"]);
     assert_eq!(counted(&world, &all_but_one(), &[Entry(0, 16383, 0, None)]).await, 2);
     assert_eq!([world.nodes[0].executions("FLUSHALL"), world.nodes[1].executions("FLUSHALL")], [1, 0]);
+}
+
+/// A key of another one is as good.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_refuses_is_not_missed_where_one_will_do() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    let mut handle = tether.handle();
+    world.nodes[0].refuse("RANDOMKEY", Some("NOPERM no permissions"));
+    world.nodes[1].answer("RANDOMKEY", Some(Reply::bulk("k")));
+    let key: String = redis::cmd("RANDOMKEY").query_async(&mut handle).await.expect("a key");
+    assert_eq!(key, "k");
+    world.nodes[1].answer("RANDOMKEY", Some(Reply::Nil));
+    redis::cmd("RANDOMKEY").query_async::<Option<String>>(&mut handle).await.expect_err("nobody knows");
+    tether.shutdown().await;
 }

@@ -1,6 +1,10 @@
 //! Where a command goes: to the shard that has its keys, to all of them, or in pieces to several, and what is made of their
-//! answers. The table is redis-rs's, whose own is not public; commands that it sends to every node go to every primary here,
-//! since there are links to primaries alone.
+//! answers. The table is redis-rs's, whose own is not public, but for this:
+//!
+//! - Commands that it sends to every node go to every primary here, since there are links to primaries alone.
+//! - What speaks of one node without saying which is refused: `WAIT`, `WAITAOF` and `DEBUG`, which it sends to every primary, and what
+//!   changes a node's place in its cluster (`CLUSTER SETSLOT` and its kin), which it sends to the slot's owner or to anybody.
+//! - Some commands are newer than its table.
 //!
 //! Only names and the places of keys are read. Whether a command is well-formed is for a server to say.
 
@@ -44,7 +48,7 @@ pub enum Merge {
     All,
     /// One has to succeed.
     One,
-    /// The first answer that is not empty, or an empty one.
+    /// The first answer that is not empty, or an empty one if all are. One has to succeed.
     FirstFound,
     /// Lists one behind the other.
     Lists,
@@ -66,9 +70,10 @@ enum Keys {
     Counted(usize),
     /// Behind the word `STREAMS`.
     Streams,
-    /// From the first argument on, each with so many arguments of its own.
+    /// From the first argument on, each with so many arguments of its own; so many at the end are for all of them.
     All {
         and_arguments: usize,
+        for_all: usize,
         merge: Merge,
     },
     /// A slot's number at this place.
@@ -99,7 +104,7 @@ where
             let mut behind = words.clone().skip_while(|word| !word.eq_ignore_ascii_case(b"STREAMS")).skip(1);
             behind.next().map_or(Route::Any, |key| Route::Keyed(Slot::of(key)))
         }
-        Keys::All { and_arguments, merge } => split(words, and_arguments, merge),
+        Keys::All { and_arguments, for_all, merge } => split(words, and_arguments, for_all, merge),
         Keys::SlotAt(place) => {
             let slot = at(place).and_then(number).and_then(|number| Slot::new(u16::try_from(number).ok()?));
             slot.map_or(Route::Any, Route::Keyed)
@@ -113,18 +118,23 @@ fn number(word: &[u8]) -> Option<u64> {
 }
 
 /// One piece for each slot, in the order of their first keys.
-fn split<'a>(words: impl Iterator<Item = &'a [u8]> + Clone, and_arguments: usize, merge: Merge) -> Route {
+fn split<'a>(
+    words: impl Iterator<Item = &'a [u8]> + Clone,
+    and_arguments: usize,
+    for_all: usize,
+    merge: Merge,
+) -> Route {
     let step = 1 + and_arguments;
-    let arguments = words.clone().skip(1);
+    let total = words.clone().skip(1).count().saturating_sub(for_all);
+    let arguments = words.clone().skip(1).take(total);
     let mut slots = arguments.clone().step_by(step).map(Slot::of);
     let Some(first) = slots.next() else { return Route::Any };
-    let total = arguments.count();
     // A key without its arguments is for the server to refuse, and so is the rest, of which nothing must run.
     if !total.is_multiple_of(step) || slots.all(|slot| slot == first) {
         return Route::Keyed(first);
     }
     let mut pieces: Vec<Piece> = Vec::new();
-    for (place, key) in words.skip(1).step_by(step).enumerate() {
+    for (place, key) in arguments.step_by(step).enumerate() {
         let slot = Slot::of(key);
         let index = pieces.iter().position(|piece| piece.slot == slot).unwrap_or_else(|| {
             pieces.push(Piece { slot, arguments: Vec::new(), places: Vec::new() });
@@ -134,6 +144,7 @@ fn split<'a>(words: impl Iterator<Item = &'a [u8]> + Clone, and_arguments: usize
         pieces[index].arguments.extend(from..from + step);
         pieces[index].places.push(place);
     }
+    pieces.iter_mut().for_each(|piece| piece.arguments.extend(1 + total..=total + for_all));
     Route::Split(merge, pieces)
 }
 
@@ -182,13 +193,16 @@ fn has_subcommands(name: &[u8]) -> bool {
 
 fn by_name(name: &[u8]) -> Keys {
     let every = |merge| Keys::Nowhere(Route::Every(merge));
+    let all = |and_arguments, for_all, merge| Keys::All { and_arguments, for_all, merge };
     match name {
-        b"MGET" => Keys::All { and_arguments: 0, merge: Merge::Places },
-        b"DEL" | b"EXISTS" | b"UNLINK" | b"TOUCH" => Keys::All { and_arguments: 0, merge: Merge::Sum },
-        b"MSET" => Keys::All { and_arguments: 1, merge: Merge::All },
+        b"MGET" => all(0, 0, Merge::Places),
+        b"DEL" | b"EXISTS" | b"UNLINK" | b"TOUCH" => all(0, 0, Merge::Sum),
+        b"MSET" => all(1, 0, Merge::All),
+        b"JSON.MGET" => all(0, 1, Merge::Places),
+        b"JSON.MSET" => all(2, 0, Merge::All),
         b"DBSIZE" => every(Merge::Sum),
         b"FLUSHALL" | b"FLUSHDB" | b"PING" | b"UNWATCH" => every(Merge::All),
-        b"KEYS" => every(Merge::Lists),
+        b"KEYS" | b"FT._LIST" | b"FT._ALIASLIST" => every(Merge::Lists),
         b"RANDOMKEY" => every(Merge::FirstFound),
         b"INFO" => every(Merge::ByShard),
         b"SCAN" => Keys::Nowhere(Route::Scan),
@@ -201,11 +215,11 @@ fn by_name(name: &[u8]) -> Keys {
         b"LMPOP" | b"ZMPOP" | b"SINTERCARD" | b"ZINTERCARD" | b"ZDIFF" | b"ZINTER" | b"ZUNION" | b"MSETEX" => {
             Keys::Counted(1)
         }
-        b"BITOP" | b"PFDEBUG" => Keys::At(2),
+        b"BITOP" | b"PFDEBUG" | b"JSON.DEBUG" => Keys::At(2),
         b"MIGRATE" => Keys::At(3),
         b"XREAD" | b"XREADGROUP" => Keys::Streams,
         b"AUTH" | b"BGSAVE" | b"BGREWRITEAOF" | b"ECHO" | b"HELLO" | b"LASTSAVE" | b"LOLWUT" | b"READONLY"
-        | b"READWRITE" | b"ROLE" | b"SAVE" | b"TIME" => Keys::Nowhere(Route::Any),
+        | b"READWRITE" | b"ROLE" | b"SAVE" | b"TIME" | b"FT.CREATE" => Keys::Nowhere(Route::Any),
         _ => Keys::At(1),
     }
 }
@@ -232,6 +246,19 @@ fn by_both(both: &[u8]) -> Keys {
         | b"MEMORY DOCTOR"
         | b"MEMORY STATS" => every(Merge::ByShard),
         b"CLUSTER COUNTKEYSINSLOT" | b"CLUSTER GETKEYSINSLOT" => Keys::SlotAt(2),
+        b"CLUSTER ADDSLOTS"
+        | b"CLUSTER ADDSLOTSRANGE"
+        | b"CLUSTER BUMPEPOCH"
+        | b"CLUSTER DELSLOTS"
+        | b"CLUSTER DELSLOTSRANGE"
+        | b"CLUSTER FAILOVER"
+        | b"CLUSTER FLUSHSLOTS"
+        | b"CLUSTER FORGET"
+        | b"CLUSTER MEET"
+        | b"CLUSTER REPLICATE"
+        | b"CLUSTER RESET"
+        | b"CLUSTER SET-CONFIG-EPOCH"
+        | b"CLUSTER SETSLOT" => Keys::Nowhere(Route::OfOneNode),
         both if both.starts_with(b"XGROUP ") || both.starts_with(b"XINFO ") || both.starts_with(b"OBJECT ") => {
             Keys::At(2)
         }

@@ -38,8 +38,8 @@ use crate::room::Stay;
 ///
 /// # What goes where
 /// - A command with keys goes to the shard that has its first key. Keys of several slots are refused by the server (`CROSSSLOT`), but
-///   for `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS` and `TOUCH`, which are taken apart by shard and put together again. That is not
-///   atomic.
+///   for `MGET`, `MSET`, `JSON.MGET`, `JSON.MSET`, `DEL`, `UNLINK`, `EXISTS` and `TOUCH`, which are taken apart by shard and put together
+///   again. That is not atomic.
 /// - Commands without keys go to any shard, but for those that speak of all data, scripts or settings: `DBSIZE`, `FLUSHALL`,
 ///   `FLUSHDB`, `KEYS`, `RANDOMKEY`, `PING`, `INFO`, `SCRIPT` and `FUNCTION` with `LOAD` and the like, `CONFIG SET`, `ACL SETUSER`,
 ///   `SLOWLOG`, `LATENCY`, `PUBSUB`. They go to every primary, and their answers are put together as redis-rs does. (To no
@@ -56,7 +56,7 @@ use crate::room::Stay;
 /// # Errors
 /// As those of a [`Handle`](crate::Handle), and: where some shards have done their part of a command or pipeline and others not, it is
 /// [`Ambiguous`](crate::Outcome::Ambiguous) by [`Reason::PartlyDone`]. What speaks of one node (`WAIT`, `REPLICAOF`,
-/// `SHUTDOWN`, `DEBUG`) is refused by [`Reason::OfOneNode`].
+/// `SHUTDOWN`, `DEBUG`, `CLUSTER SETSLOT` and what else changes a node's place in its cluster) is refused by [`Reason::OfOneNode`].
 ///
 /// # Panics
 /// As those of a [`Handle`](crate::Handle).

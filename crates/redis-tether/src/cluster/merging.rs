@@ -7,16 +7,13 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 use redis_tether_core::cluster::Merge;
 
 /// Puts the answers together. `places` says of each where its parts belong, for [`Merge::Places`]; `names` who gave it, for
-/// [`Merge::ByShard`]. None of them is an error, but for [`Merge::One`].
+/// [`Merge::ByShard`]. None of them is an error, but where [one will do](needs_all).
 pub(super) fn merge(how: Merge, answers: Vec<Value>, places: &[&[usize]], names: &[String]) -> RedisResult<Value> {
     match how {
         Merge::Sum => numbers(answers)?.into_iter().try_fold(0i64, i64::checked_add).map(Value::Int).ok_or_else(odd),
         Merge::All => answers.into_iter().next().ok_or_else(odd),
         Merge::One => one(answers),
-        Merge::FirstFound => {
-            let found = answers.into_iter().find(|answer| !matches!(answer, Value::Nil));
-            Ok(found.unwrap_or(Value::Nil))
-        }
+        Merge::FirstFound => Ok(first_found(answers)),
         Merge::Lists => Ok(Value::Array(lists(answers)?.into_iter().flatten().collect())),
         Merge::Places => into_places(lists(answers)?, places),
         Merge::AllYes => all_yes(lists(answers)?),
@@ -27,6 +24,11 @@ pub(super) fn merge(how: Merge, answers: Vec<Value>, places: &[&[usize]], names:
         }
         _ => Err(odd()),
     }
+}
+
+/// Whether there is no answer where one shard gives none.
+pub(super) fn needs_all(how: Merge) -> bool {
+    !matches!(how, Merge::One | Merge::FirstFound)
 }
 
 fn odd() -> RedisError {
@@ -52,6 +54,14 @@ fn lists(answers: Vec<Value>) -> RedisResult<Vec<Vec<Value>>> {
 fn one(mut answers: Vec<Value>) -> RedisResult<Value> {
     let good = answers.iter().position(|answer| !matches!(answer, Value::ServerError(_)));
     if answers.is_empty() { Err(odd()) } else { Ok(answers.swap_remove(good.unwrap_or_default())) }
+}
+
+/// Where nothing was found, not all may have been asked.
+fn first_found(mut answers: Vec<Value>) -> Value {
+    let is_found = |answer: &Value| !matches!(answer, Value::Nil | Value::ServerError(_));
+    let is_more = |answer: &Value| !matches!(answer, Value::Nil);
+    let told = answers.iter().position(is_found).or_else(|| answers.iter().position(is_more));
+    told.map_or(Value::Nil, |told| answers.swap_remove(told))
 }
 
 fn into_places(lists: Vec<Vec<Value>>, places: &[&[usize]]) -> RedisResult<Value> {
@@ -137,6 +147,10 @@ mod tests {
         assert_eq!(merged(Merge::All, vec![Value::Okay, Value::Okay]), Some(Value::Okay));
         assert_eq!(merged(Merge::FirstFound, vec![Value::Nil, Value::Int(1)]), Some(Value::Int(1)));
         assert_eq!(merged(Merge::FirstFound, vec![Value::Nil, Value::Nil]), Some(Value::Nil));
+        let refused = redis::parse_redis_value(b"-NOPERM no\r\n").expect("a refusal");
+        let some = vec![refused.clone(), Value::Nil, Value::Int(1)];
+        assert_eq!(merged(Merge::FirstFound, some), Some(Value::Int(1)));
+        assert_eq!(merged(Merge::FirstFound, vec![Value::Nil, refused.clone()]), Some(refused));
         assert_eq!(merged(Merge::Lists, vec![list(&[1, 2]), list(&[3])]), Some(list(&[1, 2, 3])));
         assert_eq!(merged(Merge::AllYes, vec![list(&[1, 1]), list(&[1, 0])]), Some(list(&[1, 0])));
         let name = || Value::BulkString(b"c".to_vec());

@@ -14,7 +14,7 @@ use self::round::Round;
 use super::handle::{ClusterHandle, To, words};
 use super::journey::Journey;
 use super::layout::Layout;
-use super::merging::merge;
+use super::merging::{merge, needs_all};
 use super::scan;
 use crate::handle::request::{Many, One, Request};
 use crate::outcome::{Outcome, Reason};
@@ -205,7 +205,7 @@ impl<'a> Taken<'a> {
 impl Whole {
     /// Whether its answer is nothing if one piece has been refused.
     fn needs_all(&self) -> bool {
-        !matches!(self, Whole::Merged { how: Merge::One, .. })
+        !matches!(self, Whole::Merged { how, .. } if !needs_all(*how))
     }
 
     fn answer(self, answers: &mut impl Iterator<Item = Value>) -> RedisResult<Value> {
@@ -214,7 +214,7 @@ impl Whole {
             Whole::Merged { how, count, places, names } => {
                 let mut own: Vec<Value> = answers.take(count).collect();
                 let error = own.iter().position(|answer| matches!(answer, Value::ServerError(_)));
-                if let Some(error) = error.filter(|_| how != Merge::One) {
+                if let Some(error) = error.filter(|_| needs_all(how)) {
                     return Ok(own.swap_remove(error));
                 }
                 let places: Vec<&[usize]> = places.iter().map(Vec::as_slice).collect();

@@ -53,7 +53,11 @@ fn what_has_no_key_goes_to_any_or_to_all() {
         assert_eq!(of(words), Route::Every(merge), "{words:?}");
     }
     assert_eq!(of(&["SCAN", "0"]), Route::Scan);
-    assert_eq!(of(&["REPLICAOF", "NO", "ONE"]), Route::OfOneNode);
+    assert_eq!(of(&["FT._LIST"]), Route::Every(Merge::Lists));
+    assert_eq!(of(&["FT.CREATE", "an index is no key"]), Route::Any);
+    for words in [&["REPLICAOF", "NO", "ONE"][..], &["CLUSTER", "RESET"], &["cluster", "setslot", "7", "STABLE"]] {
+        assert_eq!(of(words), Route::OfOneNode, "{words:?}");
+    }
 }
 
 #[test]
@@ -64,6 +68,21 @@ fn pairs_stay_together() {
     assert_eq!(pieces.len(), 2);
     assert_eq!((&*pieces[0].arguments, &*pieces[0].places), (&[1, 2, 5, 6][..], &[0, 2][..]));
     assert_eq!((&*pieces[1].arguments, &*pieces[1].places), (&[3, 4][..], &[1][..]));
+}
+
+#[test]
+fn what_is_at_the_end_goes_with_each_piece() {
+    let Route::Split(Merge::Places, pieces) = of(&["JSON.MGET", "a", "b", "{a}2", "$.path"]) else {
+        panic!("two slots");
+    };
+    assert_eq!((&*pieces[0].arguments, &*pieces[0].places), (&[1, 3, 4][..], &[0, 2][..]));
+    assert_eq!((&*pieces[1].arguments, &*pieces[1].places), (&[2, 4][..], &[1][..]));
+    assert_eq!(of(&["JSON.MGET", "a", "{a}2", "$.path"]), keyed("a"));
+    assert_eq!(of(&["JSON.MGET", "$.path"]), Route::Any);
+    let Route::Split(Merge::All, pieces) = of(&["JSON.MSET", "a", "$", "1", "b", "$", "2"]) else {
+        panic!("two slots");
+    };
+    assert_eq!((&*pieces[0].arguments, &*pieces[1].arguments), (&[1, 2, 3][..], &[4, 5, 6][..]));
 }
 
 /// Nothing of it must run.
