@@ -1,9 +1,10 @@
 //! Slots that move from shard to shard under load, and a cluster whose every node is replaced.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use redis_tether::redis::{self, AsyncCommands};
-use redis_tether::{ClusterHandle, Protocol};
+use redis_tether::{ClusterHandle, ClusterTether, Protocol, Shard};
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::world::{Load, TURN, Tally, World, allowance, assert_once, held};
 
-on_each_server!(half_of_the_slots, every_node_replaced);
+on_each_server!(half_of_the_slots, what_stays_is_seen_by_a_scan, every_node_replaced);
 
 /// From each of the three shards half of its slots go to the next.
 async fn half_of_the_slots(kind: ServerKind) {
@@ -87,6 +88,55 @@ fn multi_key(mut handle: ClusterHandle, number: usize) -> (Stop, JoinHandle<u64>
         round
     });
     (stop, task)
+}
+
+/// The second and the third part of the scan come after some slots have moved from the first shard to the second, lowest first.
+async fn what_stays_is_seen_by_a_scan(kind: ServerKind) {
+    const KEYS: usize = 100;
+    const MOVES: u16 = 2;
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let tether = world.tether(Protocol::Resp3).await;
+    let mut handle = tether.handle();
+    let of_shard = |shard| (0..KEYS).map(move |number| (shard, format!("s{number}")));
+    let names = (0..3).flat_map(of_shard);
+    // Their slots are none of the first.
+    let keys: Vec<String> = names.map(|(shard, name)| world.cluster.key_in(shard, &name)).collect();
+    for key in &keys {
+        handle.set::<_, _, ()>(key, 1).await.expect("set");
+    }
+    let (mut seen, mut cursor, mut moved) = (BTreeSet::new(), 0u64, 0u16);
+    loop {
+        let mut part = redis::cmd("SCAN");
+        part.arg(cursor).arg("COUNT").arg(20);
+        let (next, some): (u64, Vec<String>) =
+            within(PATIENCE, "a part of the scan", part.query_async(&mut handle)).await.expect("no shard is dissolved");
+        seen.extend(some);
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+        if moved < MOVES {
+            world.cluster.reshard(moved * 10..(moved + 1) * 10, 0, 1).await.expect("moved");
+            moved += 1;
+            until_known(&tether, moved * 10 - 1).await;
+        }
+    }
+    assert_eq!(moved, MOVES, "the scan was over too soon");
+    let unseen: Vec<_> = keys.iter().filter(|key| !seen.contains(*key)).collect();
+    assert!(unseen.is_empty(), "{} of {} keys that stayed: {unseen:?}", unseen.len(), keys.len());
+    tether.shutdown().await;
+}
+
+/// That this slot is where the second third of them is.
+async fn until_known(tether: &ClusterTether, slot: u16) {
+    let has = |shard: &Shard, slot| shard.slots.iter().any(|range| range.contains(&slot));
+    within(PATIENCE, "it to be known where the slots are", async {
+        while !tether.shards().iter().any(|shard| has(shard, slot) && has(shard, 9084)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// The name of the configuration endpoint is all that leads to the new ones.
