@@ -38,7 +38,7 @@ pub use pacing::{LaneSettings, PacingSettings};
 pub use password::Password;
 pub use replicas::{Fallback, ReplicaSettings};
 pub use secret_file::SecretFile;
-pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode};
+pub use sentinel::{DEFAULT_SENTINEL_PORT, SentinelEndpoint, SentinelNode, SentinelTls};
 pub use settings::{
     ClusterNode, CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };

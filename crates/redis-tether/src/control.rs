@@ -46,6 +46,7 @@ use crate::link::Link;
 use crate::lock::lock;
 use crate::replicas::ReplicaSet;
 use crate::resolve::Resolve;
+use crate::sentinel::Entrance;
 use crate::shared::{RefusalObserver, Shared};
 use crate::status::Phase;
 
@@ -65,8 +66,10 @@ pub(crate) struct Control {
     pub(crate) shard: Option<Arc<ShardSource>>,
     /// Made when somebody reads from them first.
     replicas: OnceLock<Arc<ReplicaSet>>,
-    /// What the dialer connects through, for whoever asks sentinels.
+    /// What the dialer connects through, for those whom the tether keeps beside its link.
     pub(crate) connector: Connector,
+    /// For whoever asks sentinels.
+    pub(crate) sentinels: Entrance,
     /// What the keyring asks, for the keyrings of replicas.
     pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
     /// What its random numbers begin with, if that was said.
@@ -95,9 +98,13 @@ pub(crate) struct Control {
 #[derive(Clone)]
 pub(crate) struct Brought {
     pub(crate) connector: Connector,
+    /// What connects to sentinels, in whichever way they are spoken to.
+    pub(crate) sentinel_connector: Connector,
     pub(crate) resolver: Arc<dyn Resolve>,
     /// Goes before the credentials of the configuration.
     pub(crate) credentials: Option<Arc<dyn CredentialSource>>,
+    /// The same at the sentinels.
+    pub(crate) sentinel_credentials: Option<Arc<dyn CredentialSource>>,
     pub(crate) seed: Option<u64>,
 }
 
@@ -113,13 +120,16 @@ impl Control {
         wanted: Wanted,
         shared: Arc<Shared>,
         reports: Arc<Reports>,
-        Brought { connector, resolver, credentials, seed }: Brought,
+        Brought { connector, sentinel_connector, resolver, credentials, sentinel_credentials, seed }: Brought,
     ) -> Self {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         let board = Arc::new(Board::new(shared.endpoint.clone()));
         let report = credentials_failed(&board);
         let keyring = Arc::new(Keyring::new(&config, credentials.clone(), tasks.clone(), ended.clone(), report));
+        let report = sentinels_credentials_failed(&board);
+        let at_sentinels = Keyring::at_sentinels(&config, sentinel_credentials, tasks.clone(), ended.clone(), report);
+        let sentinels = Entrance { connector: sentinel_connector, keyring: Arc::new(at_sentinels) };
         let (gate, link_tasks) = (shared.gate.clone(), tasks.clone());
         let dialer =
             Dialer::new(config.clone(), wanted, connector.clone(), keyring.clone(), gate, observer, link_tasks);
@@ -138,6 +148,7 @@ impl Control {
             resolver,
             shard: None,
             connector,
+            sentinels,
             credentials,
             seed,
             reports,
@@ -274,6 +285,12 @@ fn credentials_failed(board: &Arc<Board>) -> keyring::Report {
         board.update(|status| status.last_error = Some(error.clone()));
         board.send(Event::CredentialsFailed { error });
     })
+}
+
+/// The same of those at the sentinels, which an application's source may take for the others.
+fn sentinels_credentials_failed(board: &Arc<Board>) -> keyring::Report {
+    let report = credentials_failed(board);
+    Arc::new(move |error| report(format!("for the sentinels: {error}").into()))
 }
 
 /// Where links and handles report to: the present connection actor. A report while there is none is dropped; a fresh

@@ -4,6 +4,7 @@
 
 mod file;
 pub(crate) mod keyring;
+mod written;
 
 use std::fmt;
 use std::future::Future;

@@ -189,7 +189,9 @@
 //!   ([`Event::CredentialsFailed`]); what it answered before is used until it expires. Both are in the status.
 //! - [`Dedicated`] connections sign in with what there is when they are made, and are not signed in anew: a caller may have a `MULTI`
 //!   open, which would take the `AUTH` in. Servers do not hang up when a password expires; a caller can send `AUTH` itself.
-//!   What the sentinels ask for is the configuration's, and does not change.
+//! - Sentinels may have credentials that change as well: in files (`sentinel_password_file`, `REDIS_SENTINEL_PASSWORD_FILE`), or by a
+//!   source of their own ([`TetherBuilder::sentinel_credentials`]). They are asked for at each connection to a sentinel, and where one
+//!   refuses them; who listens to one stays signed in.
 //!
 //! A rotation without a failed command keeps the old password valid beside the new one for a while (`ACL SETUSER app >new`, and
 //! `<old` when all have moved): for 2 s and more where it is in a file.
@@ -221,6 +223,10 @@
 //!
 //! With TLS (`rediss+sentinel://`) sentinels and servers are spoken to over it alike, with the same authorities and certificates.
 //! They have no name in common: without [`tls.server_name`](TlsSettings::server_name) each certificate must be for the address.
+//! Where sentinels differ, [`SentinelEndpoint::tls`] says so: `sentinel_tls=false` for plain ones before servers that speak TLS;
+//! `sentinel_tls=true` or settings of their own (`sentinel_tls_ca_file` and the like) for such as speak TLS before plain servers, or
+//! with another authority or client certificate. Then the certificate of each must be for the host that it is listed with, or for
+//! `sentinel_tls_server_name`.
 //!
 //! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
 //! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
@@ -401,7 +407,7 @@ pub use config::{
     ClusterEndpoint, ClusterNode, ClusterSeed, CommandSettings, Config, ConfigError, DEFAULT_PORT,
     DEFAULT_SENTINEL_PORT, DetectionSettings, DialSettings, Endpoint, Fallback, HoldMode, LaneSettings, PacingSettings,
     Password, Protocol, ReplicaSettings, ResolveSettings, Retry, SecretFile, SentinelEndpoint, SentinelNode,
-    TlsSettings, TlsVerify, Verify,
+    SentinelTls, TlsSettings, TlsVerify, Verify,
 };
 pub use credentials::{CredentialSource, Credentials, CredentialsError, Occasion, credentials_fn};
 pub use dedicated::{Dedicated, Loss, Lost};

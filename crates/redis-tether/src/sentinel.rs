@@ -23,6 +23,7 @@ pub(crate) use self::listener::News;
 use self::claims::Claim;
 use self::listener::Ear;
 use crate::config::{Config, SentinelEndpoint, SentinelNode};
+use crate::credentials::keyring::Keyring;
 use crate::dial::Connector;
 use crate::lock::lock;
 use crate::question::Line;
@@ -32,12 +33,19 @@ use crate::resolve::{Lifetime, Query, Resolve, ResolveError};
 /// reason to ask nobody.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(250);
 
+/// How sentinels are met, which may differ from how servers are.
+#[derive(Clone)]
+pub(crate) struct Entrance {
+    pub(crate) connector: Connector,
+    /// What each connection to one of them signs in with.
+    pub(crate) keyring: Arc<Keyring>,
+}
+
 /// The sentinels of one endpoint.
 pub(crate) struct Sentinels {
     config: Arc<Config>,
     endpoint: SentinelEndpoint,
-    /// What connects to servers: where those are spoken to over TLS, so are sentinels.
-    connector: Connector,
+    entrance: Entrance,
     resolver: Arc<dyn Resolve>,
     memory: Mutex<Memory>,
 }
@@ -61,13 +69,13 @@ impl Sentinels {
     pub(crate) fn new(
         config: Arc<Config>,
         endpoint: SentinelEndpoint,
-        connector: Connector,
+        entrance: Entrance,
         resolver: Arc<dyn Resolve>,
         turn: usize,
     ) -> Self {
         let places = vec![Vec::new(); endpoint.nodes.len()];
         let memory = Memory { places, standing: None, turn, ears: BTreeMap::new(), failed_at: BTreeMap::new() };
-        Sentinels { config, endpoint, connector, resolver, memory: Mutex::new(memory) }
+        Sentinels { config, endpoint, entrance, resolver, memory: Mutex::new(memory) }
     }
 
     fn nodes(&self) -> &[SentinelNode] {
@@ -110,6 +118,7 @@ impl Sentinels {
         };
         match answer {
             Ok(places) if !places.is_empty() => {
+                places.iter().for_each(|place| self.entrance.connector.announce_listed(*place, host));
                 lock(&self.memory).places[node].clone_from(&places);
                 Ok(places)
             }
@@ -132,11 +141,8 @@ impl Sentinels {
 
     /// A connection to the sentinel at this address, signed in.
     async fn open(&self, at: SocketAddr) -> Result<Line, SentinelError> {
-        let mut line = Line::open(&self.connector, Address::Tcp(at)).await?;
-        if let Some(password) = &self.endpoint.password {
-            line.sign_in(self.endpoint.username.as_deref(), password).await?;
-        }
-        Ok(line)
+        let Entrance { connector, keyring } = &self.entrance;
+        Ok(Line::open_signed_in(connector, Address::Tcp(at), keyring).await?)
     }
 
     /// What an announced host means. Sentinels announce addresses, or with `announce-hostnames` names.

@@ -7,6 +7,7 @@ mod anyone;
 mod error;
 mod failure;
 mod material;
+mod names;
 mod or_one_of;
 mod overheard;
 mod reload;
@@ -29,6 +30,7 @@ pub(crate) use self::failure::TlsFailure;
 
 use self::failure::Facts;
 use self::material::Sources;
+use self::names::{Names, OF_SENTINELS, OF_SERVERS};
 use self::overheard::Overheard;
 use self::reload::Reloaded;
 use self::stream::TlsLinkStream;
@@ -54,19 +56,27 @@ pub(crate) struct TlsStage {
 }
 
 impl TlsStage {
-    /// The stage that `config` asks for, if it does. Reads the files: may block.
+    /// The stage for servers that `config` asks for, if it does. Reads the files: may block.
     pub(crate) fn of(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, TlsError> {
         let Some(settings) = &config.tls else { return Ok(None) };
         let whom = Whom::of(config, settings.server_name.as_deref())?;
-        TlsStage::new(settings, whom, parts).map(Some)
+        TlsStage::new(settings, &OF_SERVERS, whom, parts).map(Some)
     }
 
-    fn new(settings: &TlsSettings, whom: Whom, parts: TlsParts) -> Result<TlsStage, TlsError> {
+    /// The stage for sentinels that have these settings of their own. Reads the files: may block.
+    pub(crate) fn of_sentinels(settings: &TlsSettings, parts: TlsParts) -> Result<TlsStage, TlsError> {
+        TlsStage::new(settings, &OF_SENTINELS, Whom::of_sentinels(settings.server_name.as_deref())?, parts)
+    }
+
+    fn new(settings: &TlsSettings, names: &'static Names, whom: Whom, parts: TlsParts) -> Result<TlsStage, TlsError> {
         if settings.verify == TlsVerify::Insecure {
-            tracing::warn!("tls.verify is insecure: any certificate is accepted, and nothing protects what is sent");
+            tracing::warn!(
+                "{} is insecure: any certificate is accepted, and nothing protects what is sent",
+                names.verify
+            );
         }
-        let facts = Arc::new(Facts::new(settings, parts.roots.is_some()));
-        let material = Arc::new(Reloaded::load(Sources::new(settings.clone(), parts, whom.seeds())?)?);
+        let facts = Arc::new(Facts::new(settings, names, parts.roots.is_some()));
+        let material = Arc::new(Reloaded::load(Sources::new(settings.clone(), names, parts, whom.seeds())?)?);
         Ok(TlsStage { whom: Mutex::new(whom), material, facts })
     }
 
@@ -77,15 +87,20 @@ impl TlsStage {
         Arc::new(TlsStage { whom: Mutex::new(whom), material, facts })
     }
 
-    /// The node of a cluster, or the replica, that is at this address is called so.
+    /// The peer at this address is called so, where each may have a name of its own.
     pub(crate) fn announce(&self, address: SocketAddr, host: &str, by: Namer) {
         lock(&self.whom).announce(address, host, by);
     }
 
-    /// Shakes hands over `stream`, for as long as the peer takes.
+    /// Shakes hands over `stream`, for as long as the peer takes. `not_tls` is what to tell of one that speaks something else.
     ///
     /// Cancel safe: dropping the future closes the stream.
-    pub(crate) async fn shake_hands(&self, stream: BoxedStream, address: &Address) -> Result<BoxedStream, Rejection> {
+    pub(crate) async fn shake_hands(
+        &self,
+        stream: BoxedStream,
+        address: &Address,
+        not_tls: &str,
+    ) -> Result<BoxedStream, Rejection> {
         let config = self.material.current().await;
         let Some(name) = lock(&self.whom).at(address) else {
             return Err(Rejection::by_tls("a unix socket has no name to verify: set tls.server_name"));
@@ -93,7 +108,7 @@ impl TlsStage {
         let (stream, heard) = Overheard::new(stream);
         match TlsConnector::from(config).connect(name.clone(), stream).await {
             Ok(stream) => Ok(self.link(stream)),
-            Err(_) if heard.get().is_some_and(|first| !overheard::is_tls(*first)) => Err(Rejection::by_tls(NOT_TLS)),
+            Err(_) if heard.get().is_some_and(|first| !overheard::is_tls(*first)) => Err(Rejection::by_tls(not_tls)),
             Err(error) => Err(self.facts.handshake_failed(&error, &name)),
         }
     }
@@ -102,7 +117,3 @@ impl TlsStage {
         Box::new(TlsLinkStream::new(stream, Arc::clone(&self.facts)))
     }
 }
-
-/// What is told of a peer that answers as a plain server does.
-pub(crate) const NOT_TLS: &str =
-    "the server does not speak TLS at this port: use redis://, or the port at which it does";

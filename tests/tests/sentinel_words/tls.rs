@@ -1,7 +1,7 @@
-//! Sentinels and servers over TLS alike.
+//! Sentinels over TLS: as the servers behind them, and with settings of their own.
 
-use redis_tether::{Tether, TlsSettings};
-use redis_tether_testkit::tls::{Authority, Validity, acceptor};
+use redis_tether::{Endpoint, SentinelTls, Tether, TlsSettings};
+use redis_tether_testkit::tls::{Authority, Issued, Validity, acceptor};
 use redis_tether_tests::rig::{self, InMemory};
 use tokio::time::{Instant, sleep};
 
@@ -50,6 +50,63 @@ async fn sentinels_are_asked_over_tls_where_servers_are() {
     sleep(ms(2_000)).await;
     let said = plain.status().borrow().last_error.clone().expect("something is wrong");
     assert!(said.contains("none of 3 sentinels says where the primary is"), "{said}");
-    assert!(said.contains("the server speaks TLS at this port: use rediss"), "{said}");
+    assert!(said.contains("it speaks TLS at this port: use rediss+sentinel://"), "{said}");
     plain.shutdown().await;
+}
+
+/// Certificates of an authority of their own, for what each sentinel is listed as; and none for the servers.
+#[tokio::test(start_paused = true)]
+async fn sentinels_may_have_settings_of_their_own() {
+    let world = World::new();
+    let (of_sentinels, of_servers) = (Authority::new().expect("an authority"), Authority::new().expect("another"));
+    for n in 0..3 {
+        let name = ["one.test", "two.test", "three.test"][usize::from(n)];
+        over_tls(&world, n, &of_sentinels.issue_valid(Validity::Now, &[name]).expect("a certificate"));
+        let pair = of_servers.issue_valid(Validity::Now, &[&server(n).ip().to_string()]).expect("a certificate");
+        let (accept, node) = (acceptor(&pair, None).expect("a sound pair"), world.servers[usize::from(n)].clone());
+        world.net.bind_with(server(n), move |io| {
+            let (accept, node) = (accept.clone(), node.clone());
+            tokio::spawn(async move { accept.accept(io).await.map(|stream| node.serve(stream)) });
+        });
+    }
+    let start = async |tls: SentinelTls, roots: &Authority| {
+        let mut config = world.config().with_tls(TlsSettings::new());
+        let Endpoint::Sentinel(sentinels) = &mut config.endpoint else { panic!("sentinels") };
+        sentinels.tls = tls;
+        let builder = Tether::builder(config).resolver(rig::resolver(&world.dns)).seed(7);
+        let builder = builder.transport(InMemory(world.net.clone())).tls_roots(of_servers.pem());
+        builder.sentinel_tls_roots(roots.pem()).start().await.expect("a valid configuration")
+    };
+    let own = || SentinelTls::own(TlsSettings::new());
+
+    let tether = start(own(), &of_sentinels).await;
+    tether.ready(ms(5_000)).await.expect("each has what it is asked for");
+    sleep(ms(500)).await;
+    assert!(world.listened_to().is_some(), "nobody is listened to");
+    tether.shutdown().await;
+
+    // Whoever is not told so tries the servers' authority, or another name, and says which setting is wrong.
+    let named = SentinelTls::own(TlsSettings::new().with_server_name("other.test"));
+    let cases = [
+        (SentinelTls::AsServers, "nobody in tls.ca_file issued the server's certificate"),
+        (own(), "nobody in endpoint.tls.ca_file issued the server's certificate"),
+        (named, "not for other.test: set endpoint.tls.server_name"),
+        (SentinelTls::Off, "it speaks TLS at this port: use rediss+sentinel://, or sentinel_tls=true"),
+    ];
+    for (place, (tls, expected)) in cases.into_iter().enumerate() {
+        let tether = start(tls, if place == 1 { &of_servers } else { &of_sentinels }).await;
+        sleep(ms(2_000)).await;
+        let said = tether.status().borrow().last_error.clone().expect("something is wrong");
+        assert!(said.contains(expected), "{said}");
+        tether.shutdown().await;
+    }
+}
+
+/// Has this sentinel speak TLS, with this certificate.
+fn over_tls(world: &World, n: u8, pair: &Issued) {
+    let (accept, one) = (acceptor(pair, None).expect("a sound pair"), world.sentinels[usize::from(n)].clone());
+    world.net.bind_with(sentinel(n), move |io| {
+        let (accept, one) = (accept.clone(), one.clone());
+        tokio::spawn(async move { accept.accept(io).await.map(|stream| one.serve(stream)) });
+    });
 }

@@ -2,6 +2,8 @@
 //! tethers are put to each failover, one for each version of the protocol. What is measured begins with the first
 //! `+switch-master` that any sentinel says, heard at a subscription of the test's own.
 
+mod apart;
+mod credentials;
 mod scenarios;
 mod tls;
 mod world;

@@ -47,7 +47,7 @@ async fn what_people_get_wrong() {
     let cases = [
         (named, format!("the server's certificate is for {CERTIFIED}, not for other.test: set tls.server_name")),
         (unnamed, format!("the server's certificate is for {CERTIFIED}, not for 127.")),
-        (plain, "the server speaks TLS at this port: use rediss".to_owned()),
+        (plain, "it speaks TLS at this port: use rediss+sentinel://".to_owned()),
         (bare, "set tls.cert_file and tls.key_file".to_owned()),
     ];
     for (config, expected) in cases {

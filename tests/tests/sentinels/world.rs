@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Config, Event, Outcome, Protocol, SentinelNode, Tether};
+use redis_tether::{Config, Endpoint, Event, Outcome, Protocol, SentinelNode, SentinelTls, Tether};
 use redis_tether_testkit::{Dns, SentinelDeployment, ServerKind, TlsFiles};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::{Load, Tally};
@@ -41,6 +41,15 @@ pub(crate) struct World {
     dns: Dns,
     locks: Locks,
     tls: Option<TlsFiles>,
+    sentinels: Sentinels,
+}
+
+/// How the sentinels are spoken to.
+enum Sentinels {
+    AsServers,
+    Plainly,
+    /// At a port of its own, with these certificates.
+    OverTls(TlsFiles),
 }
 
 /// Whether servers and sentinels ask for a password.
@@ -69,8 +78,24 @@ impl World {
         World::of(deployment.expect("servers and sentinels"), Locks::Shut, Some(files)).await
     }
 
+    /// Servers over TLS alone.
+    pub(crate) async fn with_plain_sentinels(kind: ServerKind) -> World {
+        let files = TlsFiles::create(&[CERTIFIED]).expect("certificates");
+        let deployment = SentinelDeployment::start_with_plain_sentinels(&server_binary(kind), &files).await;
+        let world = World::of(deployment.expect("servers and sentinels"), Locks::Open, Some(files)).await;
+        World { sentinels: Sentinels::Plainly, ..world }
+    }
+
+    /// Plain servers. The certificates are for what the sentinels are listed as.
+    pub(crate) async fn with_tls_sentinels(kind: ServerKind) -> World {
+        let files = TlsFiles::create(&NAMES).expect("certificates");
+        let deployment = SentinelDeployment::start_with_tls_sentinels(&server_binary(kind), &files).await;
+        let world = World::of(deployment.expect("servers and sentinels"), Locks::Open, None).await;
+        World { sentinels: Sentinels::OverTls(files), ..world }
+    }
+
     async fn of(deployment: SentinelDeployment, locks: Locks, tls: Option<TlsFiles>) -> World {
-        let world = World { deployment, dns: Dns::new(), locks, tls };
+        let world = World { deployment, dns: Dns::new(), locks, tls, sentinels: Sentinels::AsServers };
         world.name_sentinels();
         if locks == Locks::Shut {
             world.restrict().await;
@@ -93,8 +118,20 @@ impl World {
         }
     }
 
+    /// So long, in milliseconds, must a server have said nothing.
+    pub(crate) async fn take_for_down_after(&self, ms: &str) {
+        for sentinel in &self.deployment.sentinels {
+            let words = ["SENTINEL", "SET", SentinelDeployment::MASTER, "down-after-milliseconds", ms];
+            sentinel.command(&words).await.expect("taken");
+        }
+    }
+
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
-        let port = self.deployment.sentinel_addrs()[0].port();
+        let addrs = match &self.sentinels {
+            Sentinels::AsServers | Sentinels::Plainly => self.deployment.sentinel_addrs(),
+            Sentinels::OverTls(_) => self.deployment.sentinel_tls_addrs(),
+        };
+        let port = addrs[0].port();
         let nodes = NAMES.map(|name| SentinelNode::new(name, port));
         let mut config = Config::sentinel(nodes, SentinelDeployment::MASTER);
         if self.locks == Locks::Shut {
@@ -106,6 +143,13 @@ impl World {
         }
         if let Some(files) = &self.tls {
             config = config.with_tls(settings(files).with_server_name(CERTIFIED));
+        }
+        if let Endpoint::Sentinel(sentinels) = &mut config.endpoint {
+            sentinels.tls = match &self.sentinels {
+                Sentinels::AsServers => SentinelTls::AsServers,
+                Sentinels::Plainly => SentinelTls::Off,
+                Sentinels::OverTls(files) => SentinelTls::own(settings(files)),
+            };
         }
         config.protocol = protocol;
         // The sentinels may need more than one try to elect who leads the failover; that is not what is measured.

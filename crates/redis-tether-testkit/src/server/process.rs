@@ -90,6 +90,11 @@ impl ServerBuilder {
         self
     }
 
+    pub(super) fn tls_with(mut self, port: u16, files: ServerFiles, clients: ClientCertificates) -> Self {
+        self.tls = Some(Wanted::new(port, files, clients));
+        self
+    }
+
     /// Speaks TLS at the port of this address and plain TCP nowhere, wants a certificate of everybody, and speaks TLS to its
     /// primary or to whom it watches. The kit gets in by the unix socket.
     ///

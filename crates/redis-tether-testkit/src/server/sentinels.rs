@@ -14,7 +14,7 @@ use super::address::{allocate_addresses, allocate_at_port};
 use super::process::ServerBuilder;
 use super::{Server, ServerBinary, ServerError};
 use crate::resp::Reply;
-use crate::tls::{ServerFiles, TlsFiles};
+use crate::tls::{ClientCertificates, ServerFiles, TlsFiles};
 use crate::wait::{TimedOut, WAIT_LIMIT};
 
 const NODES: usize = 3;
@@ -43,6 +43,19 @@ pub struct SentinelDeployment {
 struct Terms {
     password: Option<String>,
     tls: Option<ServerFiles>,
+    to_clients: ToClients,
+}
+
+/// How sentinels let clients in.
+#[derive(Clone, Default, Debug)]
+enum ToClients {
+    /// As servers do.
+    #[default]
+    Alike,
+    /// In plain as well. This is the port at which they speak TLS with each other, as with the servers.
+    Plainly(u16),
+    /// Over TLS as well, at this port and with a certificate of their own.
+    OverTls(u16, ServerFiles),
 }
 
 impl SentinelDeployment {
@@ -62,7 +75,7 @@ impl SentinelDeployment {
     /// # Errors
     /// As [`start`](Self::start).
     pub async fn start_with(binary: &ServerBinary, password: Option<&str>) -> Result<Self, ServerError> {
-        Self::start_on(binary, Terms { password: password.map(str::to_owned), tls: None }).await
+        Self::start_on(binary, Terms { password: password.map(str::to_owned), ..Terms::default() }).await
     }
 
     /// The same over TLS and nothing else: clients, replicas and sentinels show each other certificates.
@@ -74,8 +87,28 @@ impl SentinelDeployment {
         files: &TlsFiles,
         password: Option<&str>,
     ) -> Result<Self, ServerError> {
-        let terms = Terms { password: password.map(str::to_owned), tls: Some(files.server()) };
+        let terms = Terms { password: password.map(str::to_owned), tls: Some(files.server()), ..Terms::default() };
         Self::start_on(binary, terms).await
+    }
+
+    /// Servers that speak TLS and nothing else, and sentinels that speak it with them and each other, and with clients in plain.
+    ///
+    /// # Errors
+    /// As [`start_over_tls`](Self::start_over_tls).
+    pub async fn start_with_plain_sentinels(binary: &ServerBinary, files: &TlsFiles) -> Result<Self, ServerError> {
+        let to_clients = ToClients::Plainly(free_port()?);
+        let terms = Terms { tls: Some(files.server()), to_clients, ..Terms::default() };
+        Self::start_on(binary, terms).await
+    }
+
+    /// Plain servers, and sentinels that speak TLS beside their plain ports: [`sentinel_tls_addrs`](Self::sentinel_tls_addrs). Their
+    /// clients have to show a certificate there.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_with_tls_sentinels(binary: &ServerBinary, files: &TlsFiles) -> Result<Self, ServerError> {
+        let to_clients = ToClients::OverTls(free_port()?, files.server());
+        Self::start_on(binary, Terms { to_clients, ..Terms::default() }).await
     }
 
     async fn start_on(binary: &ServerBinary, terms: Terms) -> Result<Self, ServerError> {
@@ -161,6 +194,11 @@ impl SentinelDeployment {
     /// Where the sentinels are.
     pub fn sentinel_addrs(&self) -> Vec<SocketAddr> {
         self.sentinels.iter().map(Server::addr).collect()
+    }
+
+    /// Where the sentinels speak TLS, if they do.
+    pub fn sentinel_tls_addrs(&self) -> Vec<SocketAddr> {
+        self.sentinels.iter().filter_map(Server::tls_addr).collect()
     }
 
     /// A planned failover, as an operator asks for it at one of the sentinels. Returns when it has begun.
@@ -264,6 +302,11 @@ impl Announcements {
     }
 }
 
+/// On any address, at the time of the call.
+fn free_port() -> Result<u16, ServerError> {
+    Ok(allocate_addresses(1).map_err(ServerError::machine("find a free port for TLS"))?[0].port())
+}
+
 async fn start_sentinels(
     addresses: Vec<SocketAddr>,
     primary: &Server,
@@ -274,7 +317,7 @@ async fn start_sentinels(
     let mut sentinels = Vec::new();
     for addr in addresses {
         let mut builder = terms
-            .put_to(Server::builder(primary.binary()).sentinel(), addr)
+            .put_to_sentinel(Server::builder(primary.binary()).sentinel(), addr)
             .config_line(&format!("sentinel monitor {MASTER} {ip} {port} {}", SENTINELS / 2 + 1))
             .config_line(&format!("sentinel down-after-milliseconds {MASTER} {DOWN_AFTER_MS}"))
             .config_line(&format!("sentinel failover-timeout {MASTER} {FAILOVER_TIMEOUT_MS}"))
@@ -290,12 +333,36 @@ async fn start_sentinels(
 }
 
 impl Terms {
+    /// The same of a sentinel.
+    fn put_to_sentinel(&self, builder: ServerBuilder, addr: SocketAddr) -> ServerBuilder {
+        match &self.to_clients {
+            ToClients::Alike => self.put_to(builder, addr),
+            ToClients::Plainly(port) => {
+                let files = self.tls.iter().cloned();
+                let builder = files.fold(builder.on(addr), |builder, files| {
+                    builder
+                        .tls_with(*port, files, ClientCertificates::Required)
+                        .config_line("tls-replication yes")
+                        .config_line(&format!("sentinel announce-port {port}"))
+                });
+                self.put_password(builder)
+            }
+            ToClients::OverTls(port, files) => {
+                self.put_password(builder.on(addr).tls_with(*port, files.clone(), ClientCertificates::Required))
+            }
+        }
+    }
+
     /// Has this process listen there on these terms.
     fn put_to(&self, builder: ServerBuilder, addr: SocketAddr) -> ServerBuilder {
         let builder = match &self.tls {
             Some(files) => builder.alone(addr, files.clone()),
             None => builder.on(addr),
         };
+        self.put_password(builder)
+    }
+
+    fn put_password(&self, builder: ServerBuilder) -> ServerBuilder {
         match &self.password {
             Some(password) => builder.password(password),
             None => builder,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use redis_tether_core::Lane;
 use redis_tether_core::cluster::{Group, Testimony, is_of_the_past};
 use redis_tether_core::pacing::{Pacing, PacingSettings};
-use redis_tether_core::{FailureKind, Lane};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -23,8 +23,8 @@ use super::notice::ClusterNotice;
 use super::testimony;
 use crate::config::{ClusterEndpoint, Config};
 use crate::control::Brought;
-use crate::credentials::keyring::{Issued, Keyring};
-use crate::dial::{Connector, DialError};
+use crate::credentials::keyring::Keyring;
+use crate::dial::Connector;
 use crate::question::{Fan, Line, failed};
 use crate::resolve::{Query, Resolve, ResolveError};
 use crate::stats::Counter;
@@ -179,7 +179,7 @@ impl Surveyor {
     async fn locate_seed(&self, query: Query) -> Result<Vec<SocketAddr>, SurveyError> {
         let host = query.host.clone();
         let places = self.locate(query).await?;
-        places.iter().for_each(|place| self.connector.announce_seed(*place, &host));
+        places.iter().for_each(|place| self.connector.announce_listed(*place, &host));
         Ok(places)
     }
 
@@ -399,21 +399,6 @@ impl Surveyor {
     }
 
     async fn open(&self, at: SocketAddr) -> Result<Line, SurveyError> {
-        let mut line = Line::open(&self.connector, at.into()).await?;
-        let issued = self.keyring.for_dial().await;
-        if let Some(issued) = issued.map_err(|rejection| rejection.at(&at.into()))? {
-            match sign_in(&mut line, &issued).await {
-                Err(refusal) if refusal.kind() == FailureKind::Auth => {
-                    let newer = self.keyring.in_place_of(&issued).await.ok_or(refusal)?;
-                    sign_in(&mut line, &newer).await?;
-                }
-                outcome => outcome?,
-            }
-        }
-        Ok(line)
+        Ok(Line::open_signed_in(&self.connector, at.into(), &self.keyring).await?)
     }
-}
-
-async fn sign_in(line: &mut Line, issued: &Issued) -> Result<(), DialError> {
-    line.sign_in(issued.credentials.username(), issued.credentials.password()).await
 }

@@ -9,7 +9,7 @@ use super::Config;
 use super::cluster;
 use super::endpoint::Endpoint;
 use super::sentinel::{Listed, SentinelEndpoint};
-use super::table::SETTINGS;
+use super::table::{SENTINEL_SETTINGS, SETTINGS};
 
 /// What stays as it is: RFC 3986's unreserved characters. Everything else is safe to encode anywhere in a URL.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -84,7 +84,7 @@ impl Config {
             parameters.push("client_name", &utf8_percent_encode(name, ENCODED).to_string());
         }
         let defaults = Self::default();
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().chain(SENTINEL_SETTINGS) {
             let value = setting.print(self);
             if let Some(value) = value.filter(|value| setting.print(&defaults).as_ref() != Some(value)) {
                 parameters.push(setting.short, &utf8_percent_encode(&value, ENCODED_IN_PATH).to_string());

@@ -12,6 +12,7 @@ use super::error::ConfigError;
 #[derive(PartialEq, Eq)]
 pub(super) enum Document {
     Nothing,
+    Truth(bool),
     Whole(i128),
     Text(String),
     /// In the order of the file. A name that is not text has become an empty one.
@@ -56,6 +57,7 @@ impl Document {
     fn kind(&self) -> &'static str {
         match self {
             Self::Nothing => "empty",
+            Self::Truth(_) => "true or false",
             Self::Whole(_) => "a number",
             Self::Text(_) => "text (which is not repeated here, since it may hold a secret)",
             Self::Table(_) => "a table",
@@ -113,8 +115,8 @@ impl<'de> Visitor<'de> for DocumentVisitor {
         Ok(Document::Other("a number with a point"))
     }
 
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Document, E> {
-        Ok(Document::Other("true or false"))
+    fn visit_bool<E: de::Error>(self, truth: bool) -> Result<Document, E> {
+        Ok(Document::Truth(truth))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Document, E> {

@@ -1,6 +1,9 @@
 //! Reading a configuration from environment variables. Called by applications through [`Config::from_env`]; the
 //! variables come in through a function, so that tests need not touch the process's environment.
 
+mod sentinels;
+
+use self::sentinels::{MASTER, SENTINELS};
 use super::Config;
 use super::draft::{Draft, parse_bool, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, canonical_host, parse_port, split_host_port};
@@ -8,8 +11,7 @@ use super::error::ConfigError;
 use super::password::Password;
 use super::replicas::ReplicaSettings;
 use super::secret_file::SecretFile;
-use super::sentinel::SentinelNode;
-use super::table::SETTINGS;
+use super::table::{SETTINGS, Setting};
 use super::tls::TlsSettings;
 use super::url::read_any;
 
@@ -21,10 +23,6 @@ const PASSWORD: &str = "REDIS_PASSWORD";
 const USERNAME_FILE: &str = "REDIS_USERNAME_FILE";
 const PASSWORD_FILE: &str = "REDIS_PASSWORD_FILE";
 const DB: &str = "REDIS_DB";
-const SENTINELS: &str = "REDIS_SENTINELS";
-const MASTER: &str = "REDIS_SENTINEL_MASTER";
-const SENTINEL_USERNAME: &str = "REDIS_SENTINEL_USERNAME";
-const SENTINEL_PASSWORD: &str = "REDIS_SENTINEL_PASSWORD";
 const TLS: &str = "REDIS_TLS";
 /// With its port: a variable of its own for that is what Kubernetes injects beside a service called `redis-replica`.
 const REPLICAS: &str = "REDIS_REPLICA_HOST";
@@ -54,7 +52,11 @@ impl Config {
     /// - `REDIS_USERNAME_FILE` and `REDIS_PASSWORD_FILE` are the absolute paths of files that these are in, as secrets are mounted:
     ///   [`SecretFile`](crate::SecretFile).
     /// - In place of a host, `REDIS_SENTINELS=host1:26379,host2:26379` with `REDIS_SENTINEL_MASTER=mymaster` names sentinels.
-    ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels.
+    ///   `REDIS_SENTINEL_USERNAME` and `REDIS_SENTINEL_PASSWORD` are theirs, also beside a `REDIS_URL` of sentinels; and so are
+    ///   `REDIS_SENTINEL_USERNAME_FILE` and `REDIS_SENTINEL_PASSWORD_FILE`.
+    /// - `REDIS_SENTINEL_TLS=true` or `false` where they are not spoken to as the servers are, and `REDIS_SENTINEL_TLS_CA_FILE`,
+    ///   `REDIS_SENTINEL_TLS_CERT_FILE`, `REDIS_SENTINEL_TLS_KEY_FILE` and `REDIS_SENTINEL_TLS_SERVER_NAME`:
+    ///   [`SentinelTls`](crate::SentinelTls).
     ///
     /// - `REDIS_REPLICA_HOST` is the reader endpoint, `host` or `host:port` ([`ReplicaSettings::host`](crate::ReplicaSettings::host)).
     ///
@@ -63,9 +65,8 @@ impl Config {
     /// error says what to set.
     pub fn from_env() -> Result<Self, ConfigError> {
         let texts = TLS_TEXTS.map(|(variable, _)| variable);
-        let sentinels = [SENTINELS, MASTER, SENTINEL_USERNAME, SENTINEL_PASSWORD];
         let files = [USERNAME_FILE, PASSWORD_FILE];
-        let others = files.into_iter().chain(texts).chain(sentinels);
+        let others = files.into_iter().chain(texts).chain(sentinels::variables());
         for variable in [URL, HOST, PORT, USERNAME, PASSWORD, DB, TLS, REPLICAS].into_iter().chain(others) {
             if std::env::var_os(variable).is_some_and(|value| value.to_str().is_none()) {
                 let cause = ConfigError::Unreadable {
@@ -88,24 +89,26 @@ impl Config {
             Some(url) => {
                 let mut draft = read_any(&url).map_err(|cause| cause.in_variable(URL))?;
                 agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))?;
-                agree_on_sentinels(&draft, given(&vars, SENTINELS), given(&vars, MASTER))?;
+                sentinels::agree(&draft, given(&vars, SENTINELS), given(&vars, MASTER))?;
                 draft
             }
             None => match (given(&vars, SENTINELS), given(&vars, MASTER)) {
                 (None, None) => read_host_and_port(given(&vars, HOST), given(&vars, PORT))?,
                 (sentinels, master) => {
-                    let mut draft = read_sentinels(sentinels, master)?;
+                    let mut draft = sentinels::read(sentinels, master)?;
                     agree_on_endpoint(&mut draft, given(&vars, HOST), given(&vars, PORT))
                         .map_err(|error| instead_of_url(error, SENTINELS))?;
                     draft
                 }
             },
         };
-        add_sentinels_credentials(&mut draft, &vars)?;
+        sentinels::add(&mut draft, &vars)?;
         add_username(&mut draft, given(&vars, USERNAME))?;
         add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
-        add_secret_file(&mut draft, USERNAME_FILE, given(&vars, USERNAME_FILE))?;
-        add_secret_file(&mut draft, PASSWORD_FILE, given(&vars, PASSWORD_FILE))?;
+        let own = &mut draft.config;
+        let (username, password) = (own.username.as_ref().map(|_| USERNAME), own.password.as_ref().map(|_| PASSWORD));
+        add_secret_file(&mut own.username_file, username, USERNAME_FILE, given(&vars, USERNAME_FILE))?;
+        add_secret_file(&mut own.password_file, password, PASSWORD_FILE, given(&vars, PASSWORD_FILE))?;
         add_db(&mut draft, given(&vars, DB))?;
         add_tls(&mut draft, given(&vars, TLS))?;
         add_replicas(&mut draft, given(&vars, REPLICAS))?;
@@ -199,59 +202,12 @@ fn agree_on_endpoint(draft: &mut Draft, host: Option<String>, port: Option<Strin
     Ok(())
 }
 
-fn read_sentinels(sentinels: Option<String>, master: Option<String>) -> Result<Draft, ConfigError> {
-    let nodes = sentinels.map_or_else(|| Ok(Vec::new()), |text| SentinelNode::read_list(&text));
-    let nodes = nodes.map_err(|cause| cause.in_variable(SENTINELS))?;
-    let config = Config::sentinel(nodes, master.unwrap_or_default());
-    config.endpoint.check().map_err(|cause| cause.in_variable(SENTINELS))?;
-    Ok(Draft { config, given_port: None, given_db: None, given_tls: None })
-}
-
-fn agree_on_sentinels(draft: &Draft, sentinels: Option<String>, master: Option<String>) -> Result<(), ConfigError> {
-    let own = match &draft.config.endpoint {
-        Endpoint::Sentinel(own) => Some(own),
-        _ => None,
-    };
-    let nodes = sentinels.map(|text| SentinelNode::read_list(&text).map_err(|cause| cause.in_variable(SENTINELS)));
-    if nodes.transpose()?.is_some_and(|nodes| own.is_none_or(|own| own.nodes != nodes)) {
-        return Err(ConfigError::VariablesDisagree { first: URL, second: SENTINELS });
-    }
-    if master.is_some_and(|master| own.is_none_or(|own| own.master != master)) {
-        return Err(ConfigError::VariablesDisagree { first: URL, second: MASTER });
-    }
-    Ok(())
-}
-
 /// The disagreement is with this variable: there is no URL.
 fn instead_of_url(error: ConfigError, first: &'static str) -> ConfigError {
     match error {
         ConfigError::VariablesDisagree { second, .. } => ConfigError::VariablesDisagree { first, second },
         other => other,
     }
-}
-
-fn add_sentinels_credentials(draft: &mut Draft, vars: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-    let username = given(&vars, SENTINEL_USERNAME);
-    let password = vars(SENTINEL_PASSWORD).filter(|password| !password.is_empty()).map(Password::new);
-    if username.is_none() && password.is_none() {
-        return Ok(());
-    }
-    let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
-    let Endpoint::Sentinel(own) = &mut draft.config.endpoint else {
-        return Err(ConfigError::Text {
-            field: "REDIS_SENTINEL_USERNAME or REDIS_SENTINEL_PASSWORD",
-            problem: "means nothing here: no sentinels are named (REDIS_SENTINELS, or a REDIS_URL of redis+sentinel://)",
-        });
-    };
-    if username.is_some() && own.username.is_some() && own.username != username {
-        return disagree(SENTINEL_USERNAME);
-    }
-    if password.is_some() && own.password.is_some() && own.password != password {
-        return disagree(SENTINEL_PASSWORD);
-    }
-    own.username = username.or(own.username.take());
-    own.password = password.or(own.password.take());
-    Ok(())
 }
 
 fn add_username(draft: &mut Draft, username: Option<String>) -> Result<(), ConfigError> {
@@ -282,15 +238,16 @@ fn add_password(draft: &mut Draft, password: Option<String>) -> Result<(), Confi
     }
 }
 
-/// A secret, which may stand in the URL as well, and a file for it exclude each other, whatever they say.
-fn add_secret_file(draft: &mut Draft, variable: &'static str, path: Option<String>) -> Result<(), ConfigError> {
+/// A secret, which may stand in the URL as well, and a file for it exclude each other, whatever they say. `plain` is the variable
+/// of the secret, if that is given in whichever way.
+fn add_secret_file(
+    own: &mut Option<SecretFile>,
+    plain: Option<&'static str>,
+    variable: &'static str,
+    path: Option<String>,
+) -> Result<(), ConfigError> {
     let Some(file) = path.map(SecretFile::new) else { return Ok(()) };
-    let Config { username, username_file, password, password_file, .. } = &mut draft.config;
-    let (own, is_given, plain) = match variable {
-        USERNAME_FILE => (username_file, username.is_some(), USERNAME),
-        _ => (password_file, password.is_some(), PASSWORD),
-    };
-    if is_given {
+    if let Some(plain) = plain {
         return Err(ConfigError::VariablesDisagree { first: plain, second: variable });
     }
     if own.as_ref().is_some_and(|own| *own != file) {
@@ -352,7 +309,16 @@ fn add_tls_text(
             "is not asked for, so that this would mean nothing: set REDIS_TLS=true, or write rediss:// in REDIS_URL";
         return Err(ConfigError::Tls { problem }.in_variable(variable));
     }
-    let setting = SETTINGS.iter().find(|row| row.name == setting);
+    add_row(draft, variable, SETTINGS.iter().find(|row| row.name == setting), text)
+}
+
+/// What the URL leaves out of a setting of the table; of what it says, only the same again.
+fn add_row(
+    draft: &mut Draft,
+    variable: &'static str,
+    setting: Option<&Setting>,
+    text: &str,
+) -> Result<(), ConfigError> {
     let Some(setting) = setting else { return Ok(()) };
     match setting.print(&draft.config) {
         Some(own) if own != text => Err(ConfigError::VariablesDisagree { first: URL, second: variable }),

@@ -9,10 +9,11 @@ use super::draft::parse_db;
 use super::error::ConfigError;
 use super::password::Password;
 use super::replicas::{Fallback, ReplicaSettings};
+use super::sentinel::{SentinelEndpoint, SentinelTls};
 use super::settings::{
     ClusterNode, CommandSettings, DetectionSettings, DialSettings, HoldMode, Protocol, ResolveSettings, Retry, Verify,
 };
-use super::table::{SETTINGS, Setting};
+use super::table::{SENTINEL_SETTINGS, SETTINGS, Setting};
 use super::tls::{TlsSettings, TlsVerify};
 use super::{Config, Endpoint, PacingSettings};
 
@@ -51,7 +52,7 @@ fn read_at(config: &mut Config, path: &str, value: Document) -> Result<(), Confi
         "password" => config.password = value.into_optional_text("password")?.map(Password::new),
         "db" => config.db = parse_db(&value.into_plain("db", "a whole number from 0")?)?,
         "client_name" => config.client_name = value.into_optional_text("client_name")?,
-        _ => match SETTINGS.iter().find(|setting| setting.name == path) {
+        _ => match settings_in(path).iter().find(|setting| setting.name == path) {
             Some(setting) => read_setting(config, setting, value)?,
             None => read_section(config, path, value)?,
         },
@@ -83,10 +84,15 @@ fn read_section(config: &mut Config, path: &str, value: Document) -> Result<(), 
 /// The names that stand beside the table of settings.
 const IDENTITY: [&str; 5] = ["endpoint", "username", "password", "db", "client_name"];
 
+/// What of the tables may stand below this path.
+fn settings_in(path: &str) -> &'static [Setting] {
+    if path.starts_with("endpoint.") { SENTINEL_SETTINGS } else { SETTINGS }
+}
+
 /// What may stand in the section of this path. Some names come up several times in a row: once for each setting below them.
 fn names_in(path: &str) -> impl Iterator<Item = &'static str> {
     let identity = IDENTITY.into_iter().filter(move |_| path.is_empty());
-    let settings = SETTINGS.iter().filter_map(move |setting| {
+    let settings = settings_in(path).iter().filter_map(move |setting| {
         let below = match path {
             "" => setting.name,
             _ => setting.name.strip_prefix(path)?.strip_prefix('.')?,
@@ -108,8 +114,18 @@ fn join(path: &str, name: &str) -> String {
 
 /// The path of a section, as the table has it.
 fn section_called(path: &str) -> &'static str {
-    let names = SETTINGS.iter().map(|setting| setting.name);
+    let names = settings_in(path).iter().map(|setting| setting.name);
     names.filter_map(|name| name.get(..path.len())).find(|prefix| *prefix == path).unwrap_or("section")
+}
+
+/// The settings of TLS that stand in the table of an endpoint.
+pub(super) fn read_sentinels_tls(entries: Vec<(String, Document)>) -> Result<TlsSettings, ConfigError> {
+    let mut config = Config::sentinel([], "");
+    read_table(&mut config, "endpoint.tls", entries)?;
+    match config.endpoint {
+        Endpoint::Sentinel(SentinelEndpoint { tls: SentinelTls::Own(settings), .. }) => Ok(*settings),
+        _ => Ok(TlsSettings::default()),
+    }
 }
 
 impl<'de> Deserialize<'de> for Config {

@@ -212,15 +212,20 @@ macro_rules! word {
     };
 }
 
+/// `$of` and `$of_mut` find the settings of TLS that the field is one of, where there are any.
 macro_rules! tls_path {
-    ($name:literal, $short:literal, $field:ident) => {
+    ($name:literal, $short:literal, $of:path, $of_mut:path, $field:ident) => {
         Setting {
             name: $name,
             short: $short,
             value: Value::Text {
-                read: |config| tls(config)?.$field.as_deref().map(shown_path),
-                write: |config, path| tls_mut(config).$field = Some(path.into()),
-                problem: |config| match tls(config)?.$field.as_deref()?.to_str() {
+                read: |config| $of(config)?.$field.as_deref().map(shown_path),
+                write: |config, path| {
+                    if let Some(tls) = $of_mut(config) {
+                        tls.$field = Some(path.into());
+                    }
+                },
+                problem: |config| match $of(config)?.$field.as_deref()?.to_str() {
                     Some(path) => path_problem(path),
                     None => Some("is not UTF-8"),
                 },
@@ -230,19 +235,77 @@ macro_rules! tls_path {
     };
 }
 
-macro_rules! secret_file {
-    ($name:literal, $field:ident) => {
+macro_rules! tls_server_name {
+    ($name:literal, $short:literal, $of:path, $of_mut:path) => {
         Setting {
             name: $name,
-            short: $name,
+            short: $short,
             value: Value::Text {
-                read: |config| config.$field.as_ref().map(SecretFile::shown),
-                write: |config, path| config.$field = Some(SecretFile::new(path)),
-                problem: |config| config.$field.as_ref()?.problem(),
+                read: |config| $of(config)?.server_name.as_deref().map(shown_name),
+                write: |config, name| {
+                    if let Some(tls) = $of_mut(config) {
+                        tls.server_name = Some(name.to_owned());
+                    }
+                },
+                problem: |config| name_problem($of(config)?.server_name.as_deref()?),
+                expected: "a DNS name or an IP address",
+            },
+        }
+    };
+}
+
+macro_rules! tls_verify {
+    ($name:literal, $short:literal, $of:path, $of_mut:path) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Word {
+                read: |config| $of(config).map_or(TlsVerify::default(), |tls| tls.verify).word(),
+                write: |config, text| match TlsVerify::from_word(text) {
+                    Some(verify) => {
+                        if let Some(tls) = $of_mut(config) {
+                            tls.verify = verify;
+                        }
+                        true
+                    }
+                    None => false,
+                },
+                words: TlsVerify::WORDS,
+            },
+        }
+    };
+}
+
+/// `$of` and `$of_mut` find what the field is one of, where it is there.
+macro_rules! secret_file {
+    ($name:literal, $short:literal, $of:path, $of_mut:path, $field:ident) => {
+        Setting {
+            name: $name,
+            short: $short,
+            value: Value::Text {
+                read: |config| $of(config)?.$field.as_ref().map(SecretFile::shown),
+                write: |config, path| {
+                    if let Some(of) = $of_mut(config) {
+                        of.$field = Some(SecretFile::new(path));
+                    }
+                },
+                problem: |config| $of(config)?.$field.as_ref()?.problem(),
                 expected: "the absolute path of a file",
             },
         }
     };
+}
+
+mod sentinels;
+
+pub(super) use self::sentinels::SENTINEL_SETTINGS;
+
+fn whole(config: &Config) -> Option<&Config> {
+    Some(config)
+}
+
+fn whole_mut(config: &mut Config) -> Option<&mut Config> {
+    Some(config)
 }
 
 fn tls(config: &Config) -> Option<&TlsSettings> {
@@ -250,14 +313,14 @@ fn tls(config: &Config) -> Option<&TlsSettings> {
 }
 
 /// Whoever sets a field of the section asks for TLS. Where the form has another word for that, it is held against this.
-fn tls_mut(config: &mut Config) -> &mut TlsSettings {
-    config.tls.get_or_insert_default()
+fn tls_mut(config: &mut Config) -> Option<&mut TlsSettings> {
+    Some(config.tls.get_or_insert_default())
 }
 
 /// All settings, in the order in which `Display` prints and validation checks them.
 pub(super) static SETTINGS: &[Setting] = &[
-    secret_file!("username_file", username_file),
-    secret_file!("password_file", password_file),
+    secret_file!("username_file", "username_file", whole, whole_mut, username_file),
+    secret_file!("password_file", "password_file", whole, whole_mut, password_file),
     word!("protocol", "protocol", protocol: Protocol),
     word!("verify", "verify", verify: Verify),
     word!("cluster_node", "cluster_node", cluster_node: ClusterNode),
@@ -324,32 +387,9 @@ pub(super) static SETTINGS: &[Setting] = &[
             allowed: (1, 65_535),
         },
     },
-    Setting {
-        name: "tls.server_name",
-        short: "tls_server_name",
-        value: Value::Text {
-            read: |config| tls(config)?.server_name.as_deref().map(shown_name),
-            write: |config, name| tls_mut(config).server_name = Some(name.to_owned()),
-            problem: |config| name_problem(tls(config)?.server_name.as_deref()?),
-            expected: "a DNS name or an IP address",
-        },
-    },
-    tls_path!("tls.ca_file", "tls_ca_file", ca_file),
-    tls_path!("tls.cert_file", "tls_cert_file", cert_file),
-    tls_path!("tls.key_file", "tls_key_file", key_file),
-    Setting {
-        name: "tls.verify",
-        short: "tls_verify",
-        value: Value::Word {
-            read: |config| tls(config).map_or(TlsVerify::default(), |tls| tls.verify).word(),
-            write: |config, text| match TlsVerify::from_word(text) {
-                Some(verify) => {
-                    tls_mut(config).verify = verify;
-                    true
-                }
-                None => false,
-            },
-            words: TlsVerify::WORDS,
-        },
-    },
+    tls_server_name!("tls.server_name", "tls_server_name", tls, tls_mut),
+    tls_path!("tls.ca_file", "tls_ca_file", tls, tls_mut, ca_file),
+    tls_path!("tls.cert_file", "tls_cert_file", tls, tls_mut, cert_file),
+    tls_path!("tls.key_file", "tls_key_file", tls, tls_mut, key_file),
+    tls_verify!("tls.verify", "tls_verify", tls, tls_mut),
 ];

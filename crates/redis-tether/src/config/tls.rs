@@ -27,8 +27,8 @@ use super::error::ConfigError;
 pub struct TlsSettings {
     /// The name, or IP address, that the server's certificate must be for, and that the server is asked for (SNI); what
     /// StackExchange.Redis calls `sslHost`. Default: the endpoint's host, without a trailing dot; of a node of a cluster the name or
-    /// address that it announces, or a name among the seeds; of a replica that is read from, the name or address that it is known by
-    /// (or [`replicas.host`](crate::ReplicaSettings::host)), or the endpoint's host.
+    /// address that it announces, or a name among the seeds; of a server that sentinels name, its address; of a replica that is read
+    /// from, the name or address that it is known by (or [`replicas.host`](crate::ReplicaSettings::host)), or the endpoint's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 
@@ -104,13 +104,26 @@ impl TlsSettings {
     /// What the fields exclude in one another, and in the rest of the configuration.
     pub(super) fn check(&self, endpoint: &Endpoint) -> Result<(), ConfigError> {
         Self::asked_for_by("tls")?;
-        let problem = match (endpoint, &self.cert_file, &self.key_file) {
-            (Endpoint::Unix { .. }, ..) => "goes over TCP, and the endpoint is a unix socket: leave it out",
-            (_, Some(_), None) => "has a cert_file without the key_file that belongs to it",
-            (_, None, Some(_)) => "has a key_file without the cert_file that belongs to it",
-            _ => return Ok(()),
+        let problem = match endpoint {
+            Endpoint::Unix { .. } => Some("goes over TCP, and the endpoint is a unix socket: leave it out"),
+            _ => self.problem_of_pair(),
         };
-        Err(ConfigError::Tls { problem })
+        problem.map_or(Ok(()), |problem| Err(ConfigError::Tls { problem }))
+    }
+
+    /// The same of those that stand in the endpoint.
+    pub(super) fn check_for_sentinels(&self) -> Result<(), ConfigError> {
+        const FIELD: &str = "endpoint.tls";
+        Self::asked_for_by(FIELD)?;
+        self.problem_of_pair().map_or(Ok(()), |problem| Err(ConfigError::Text { field: FIELD, problem }))
+    }
+
+    fn problem_of_pair(&self) -> Option<&'static str> {
+        match (&self.cert_file, &self.key_file) {
+            (Some(_), None) => Some("has a cert_file without the key_file that belongs to it"),
+            (None, Some(_)) => Some("has a key_file without the cert_file that belongs to it"),
+            _ => None,
+        }
     }
 }
 

@@ -13,9 +13,9 @@ use super::draft::{Draft, parse_db};
 use super::endpoint::{DEFAULT_PORT, Endpoint, split_host_port};
 use super::error::{ConfigError, shown_name};
 use super::password::Password;
-use super::sentinel::SentinelEndpoint;
+use super::sentinel::{SentinelEndpoint, SentinelTls};
 use super::settings::HoldMode;
-use super::table::{SETTINGS, Setting};
+use super::table::{SENTINEL_SETTINGS, SETTINGS, Setting};
 use super::tls::{TlsSettings, TlsVerify};
 
 impl Config {
@@ -26,8 +26,11 @@ impl Config {
     ///
     /// - Schemes: `redis` and `valkey`, with TLS `rediss` and `valkeys`; `redis+unix`, `valkey+unix` and `unix`;
     ///   `redis+sentinel` and `valkey+sentinel`, with TLS `rediss+sentinel` and `valkeys+sentinel`, for sentinels and servers
-    ///   alike; and with `cluster` in the same places for clusters. An IPv6 address stands in brackets.
-    /// - Of sentinels, `user` and `password` in front of the hosts are those of the server. The port defaults to 26379.
+    ///   alike unless `sentinel_tls` says otherwise; and with `cluster` in the same places for clusters. An IPv6 address stands in brackets.
+    /// - Of sentinels, `user` and `password` in front of the hosts are those of the server. The port defaults to 26379. What they
+    ///   have of their own are parameters: `sentinel_user` and `sentinel_pass`, `sentinel_username_file` and
+    ///   `sentinel_password_file`, `sentinel_tls=true` or `false` where that is not as with the servers, `sentinel_tls_ca_file` and
+    ///   so on for each [field of TLS](TlsSettings).
     /// - The port defaults to 6379, the database to 0.
     /// - In username and password, `/`, `?`, `#` and `@` must be percent-encoded (`%2F`, `%3F`, `%23`, `%40`). An empty
     ///   username or password is none.
@@ -292,6 +295,18 @@ fn read_parameters(draft: &mut Draft, query: &str) -> Result<(), ConfigError> {
         seen.push(field);
         parameter.read(draft, &decode(field, value)?)?;
     }
+    agree_on_sentinels_tls(draft, &seen)
+}
+
+/// In whichever order they came.
+fn agree_on_sentinels_tls(draft: &Draft, seen: &[&'static str]) -> Result<(), ConfigError> {
+    let is_declined = matches!(&draft.config.endpoint, Endpoint::Sentinel(own) if own.tls == SentinelTls::Off);
+    if is_declined && seen.iter().any(|field| field.starts_with("endpoint.tls.")) {
+        return Err(ConfigError::Text {
+            field: "endpoint.tls",
+            problem: "is declined (sentinel_tls=false), and has settings: leave one or the other out",
+        });
+    }
     Ok(())
 }
 
@@ -303,6 +318,7 @@ enum Parameter {
     FailFast,
     SentinelUsername,
     SentinelPassword,
+    SentinelSetting(&'static Setting),
     Setting(&'static Setting),
 }
 
@@ -316,7 +332,10 @@ impl Parameter {
             "fail_fast" => Some(Self::FailFast),
             "sentinel_user" | "sentinel_username" => Some(Self::SentinelUsername),
             "sentinel_pass" | "sentinel_password" => Some(Self::SentinelPassword),
-            _ => SETTINGS.iter().find(|setting| setting.is_called(name)).map(Self::Setting),
+            _ => {
+                let row = |rows: &'static [Setting]| rows.iter().find(|setting| setting.is_called(name));
+                row(SETTINGS).map(Self::Setting).or_else(|| row(SENTINEL_SETTINGS).map(Self::SentinelSetting))
+            }
         }
     }
 
@@ -329,7 +348,7 @@ impl Parameter {
             Self::FailFast => "commands.hold",
             Self::SentinelUsername => "sentinel_user",
             Self::SentinelPassword => "the sentinels' password",
-            Self::Setting(setting) => setting.name,
+            Self::SentinelSetting(setting) | Self::Setting(setting) => setting.name,
         }
     }
 
@@ -350,6 +369,10 @@ impl Parameter {
             Self::SentinelPassword => {
                 asked_sentinels(draft, "sentinel_pass")?.password = (!value.is_empty()).then(|| Password::new(value));
                 Ok(())
+            }
+            Self::SentinelSetting(setting) => {
+                asked_sentinels(draft, setting.short)?;
+                setting.parse(&mut draft.config, value)
             }
             Self::Setting(setting) => setting.parse(&mut draft.config, value),
         }
@@ -412,6 +435,6 @@ fn unknown_parameter(name: &str, position: Option<usize>) -> ConfigError {
         }
     };
     let mut allowed = vec!["user", "pass", "db", "client_name", "fail_fast", "sentinel_user", "sentinel_pass"];
-    allowed.extend(SETTINGS.iter().map(|setting| setting.short));
+    allowed.extend(SETTINGS.iter().chain(SENTINEL_SETTINGS).map(|setting| setting.short));
     ConfigError::UnknownName { name, allowed: allowed.join(", ") }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::table::{SETTINGS, check_count, print_span};
+use super::table::{SENTINEL_SETTINGS, SETTINGS, check_count, print_span};
 use super::{Config, Endpoint};
 
 impl Config {
@@ -19,7 +19,7 @@ impl Config {
         self.check_credentials()?;
         self.check_client_name()?;
         check_count("db", u64::from(self.db), (0, DB_AT_MOST))?;
-        SETTINGS.iter().try_for_each(|setting| setting.check(self))?;
+        SETTINGS.iter().chain(SENTINEL_SETTINGS).try_for_each(|setting| setting.check(self))?;
         self.check_cluster()?;
         self.tls.as_ref().map_or(Ok(()), |tls| tls.check(&self.endpoint))?;
         self.check_contradictions()

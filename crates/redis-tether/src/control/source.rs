@@ -79,9 +79,9 @@ impl Source {
                 Some(Source::Name { host: host.clone(), port: *port, resolver, announced_to })
             }
             Endpoint::Sentinel(endpoint) => {
-                let (config, connector) = (control.config.clone(), control.connector.clone());
+                let (config, entrance) = (control.config.clone(), control.sentinels.clone());
                 let turn = usize::from(control.fork_rng().u16(..));
-                Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), connector, resolver, turn))))
+                Some(Source::Sentinels(Arc::new(Sentinels::new(config, endpoint.clone(), entrance, resolver, turn))))
             }
             Endpoint::Cluster(_) => control.shard.clone().map(Source::Shard),
             Endpoint::Unix { .. } => None,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::written::Written;
 use super::{CredentialSource, Credentials, CredentialsError, Occasion};
-use crate::config::Config;
 use crate::transport::BoxFuture;
 
 /// How often the files are looked at while a link serves: Kubernetes itself is a minute late, and a rotation leaves the old
@@ -25,29 +25,29 @@ const ATTEMPTS: u32 = 3;
 
 /// The files that a configuration names, with what it has in place of one.
 pub(super) struct Files {
-    config: Arc<Config>,
+    written: Arc<Written>,
     /// Held by whoever reads.
     reading: Arc<AsyncMutex<()>>,
 }
 
 impl Files {
     /// `None` where the configuration names no file.
-    pub(super) fn of(config: &Arc<Config>) -> Option<Files> {
-        let has_any = config.password_file.is_some() || config.username_file.is_some();
-        has_any.then(|| Files { config: Arc::clone(config), reading: Arc::default() })
+    pub(super) fn of(written: Written) -> Option<Files> {
+        let has_any = written.password_file.is_some() || written.username_file.is_some();
+        has_any.then(|| Files { written: Arc::new(written), reading: Arc::default() })
     }
 }
 
 impl CredentialSource for Files {
     fn credentials(&self, _occasion: Occasion) -> BoxFuture<'static, Result<Credentials, CredentialsError>> {
-        let (config, reading) = (Arc::clone(&self.config), Arc::clone(&self.reading));
+        let (written, reading) = (Arc::clone(&self.written), Arc::clone(&self.reading));
         Box::pin(async move {
             let Ok(reading) = reading.try_lock_owned() else {
                 return Err(CredentialsError::new("the files of the credentials take long to be read"));
             };
             let read = tokio::task::spawn_blocking(move || {
                 let _reading = reading;
-                read_pair(&config)
+                read_pair(&written)
             });
             read.await.unwrap_or_else(|error| Err(CredentialsError::new(error)))
         })
@@ -59,10 +59,10 @@ impl CredentialSource for Files {
 }
 
 /// Username and password of one and the same moment: a mount is swapped as a whole, perhaps between two reads.
-fn read_pair(config: &Config) -> Result<Credentials, CredentialsError> {
-    let mut read = read_once(config);
+fn read_pair(written: &Written) -> Result<Credentials, CredentialsError> {
+    let mut read = read_once(written);
     for _ in 1..ATTEMPTS {
-        let again = read_once(config);
+        let again = read_once(written);
         if again == read {
             break;
         }
@@ -71,15 +71,16 @@ fn read_pair(config: &Config) -> Result<Credentials, CredentialsError> {
     read
 }
 
-fn read_once(config: &Config) -> Result<Credentials, CredentialsError> {
-    let password = match (&config.password_file, &config.password) {
-        (Some(file), _) => read_text("password_file", file.path())?.into(),
+fn read_once(written: &Written) -> Result<Credentials, CredentialsError> {
+    let in_section = |field: &str| format!("{}{field}", written.section);
+    let password = match (&written.password_file, &written.password) {
+        (Some(file), _) => read_text(&in_section("password_file"), file.path())?.into(),
         (None, Some(password)) => password.clone(),
         (None, None) => return Err(CredentialsError::new("username_file is given without a password")),
     };
-    let username = match &config.username_file {
-        Some(file) => Some(read_text("username_file", file.path())?),
-        None => config.username.clone(),
+    let username = match &written.username_file {
+        Some(file) => Some(read_text(&in_section("username_file"), file.path())?),
+        None => written.username.clone(),
     };
     Ok(Credentials::new(password).with_username(username.unwrap_or_default()))
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::file::Files;
+use super::written::Written;
 use super::{CredentialSource, Credentials, CredentialsError, Occasion};
-use crate::config::Config;
+use crate::config::{Config, Endpoint};
 use crate::dial::Rejection;
 use crate::foreign;
 use crate::lock::lock;
@@ -65,26 +66,49 @@ pub(crate) enum Keyring {
 impl Keyring {
     /// Of a source, which goes before what the configuration says, or of the configuration's files, or of its credentials.
     pub(crate) fn new(
-        config: &Arc<Config>,
+        config: &Config,
         source: Option<Arc<dyn CredentialSource>>,
         tasks: TaskTracker,
         ended: CancellationToken,
         report: Report,
     ) -> Keyring {
-        let files = || Files::of(config).map(|files| Arc::new(files) as Arc<dyn CredentialSource>);
+        let home = Home { tasks, ended, runtime: Handle::current() };
+        Keyring::of(Written::at_servers(config), source, config.dial.timeout / 3, home, report)
+    }
+
+    /// The same for the sentinels of an endpoint. With servers in place of sentinels it is empty.
+    pub(crate) fn at_sentinels(
+        config: &Config,
+        source: Option<Arc<dyn CredentialSource>>,
+        tasks: TaskTracker,
+        ended: CancellationToken,
+        report: Report,
+    ) -> Keyring {
+        let Endpoint::Sentinel(endpoint) = &config.endpoint else { return Keyring::Fixed(None) };
+        let home = Home { tasks, ended, runtime: Handle::current() };
+        // Connecting to one and asking it have to be done within as much as connecting to a server has for itself.
+        Keyring::of(Written::at_sentinels(endpoint), source, config.dial.connect_timeout / 3, home, report)
+    }
+
+    fn of(
+        written: Written,
+        source: Option<Arc<dyn CredentialSource>>,
+        patience: Duration,
+        home: Home,
+        report: Report,
+    ) -> Keyring {
+        let files = || Files::of(written.clone()).map(|files| Arc::new(files) as Arc<dyn CredentialSource>);
         match source.or_else(files) {
-            None => Keyring::fixed(config),
+            None => Keyring::fixed(written),
             Some(source) => {
-                let patience = config.dial.timeout / 3;
-                let home = Home { tasks, ended, runtime: Handle::current() };
                 Keyring::Asked(Arc::new(Asked { source, patience, home, report, state: watch::Sender::default() }))
             }
         }
     }
 
-    pub(crate) fn fixed(config: &Config) -> Keyring {
-        let credentials = config.password.clone().map(|password| {
-            let username = config.username.clone().unwrap_or_default();
+    fn fixed(written: Written) -> Keyring {
+        let credentials = written.password.map(|password| {
+            let username = written.username.unwrap_or_default();
             Credentials::new(password).with_username(username)
         });
         Keyring::Fixed(credentials.map(Issued::now).map(Arc::new))

@@ -16,7 +16,7 @@ use super::rejection::SPEAKS_TLS;
 use super::within::within;
 use crate::config::Config;
 #[cfg(feature = "tls-no-provider")]
-use crate::tls::{NOT_TLS, Namer, TlsStage};
+use crate::tls::{Namer, TlsStage};
 use crate::transport::{BoxedStream, Transport};
 
 /// A greeting of TLS that is cut short. A TLS server answers it with an alert; a plain one waits for the end of the line.
@@ -24,13 +24,24 @@ const BROKEN_GREETING: &[u8] = b"\x16\x03\x01\x00\x04\x01\x00\x00\x00";
 /// The type of an alert.
 const ALERT: u8 = 0x15;
 
+const SENTINEL_SPEAKS_TLS: &str = "it speaks TLS at this port: use rediss+sentinel://, or sentinel_tls=true where servers speak \
+                                   plainly, or its plain port";
+
 /// How long a peer at least has to show what it speaks: it is asked once it has failed to answer otherwise.
 const SHORTEST_ANSWER: Duration = Duration::from_millis(250);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Peers {
+    Servers,
+    Sentinels,
+}
 
 /// Makes connections. Clones share everything.
 #[derive(Clone)]
 pub(crate) struct Connector {
     transport: Arc<dyn Transport>,
+    peers: Peers,
     connect_timeout: Duration,
     #[cfg(feature = "tls-no-provider")]
     dial_timeout: Duration,
@@ -43,6 +54,7 @@ impl Connector {
     pub(crate) fn new(transport: Arc<dyn Transport>, config: &Config) -> Connector {
         Connector {
             transport,
+            peers: Peers::Servers,
             connect_timeout: config.dial.connect_timeout,
             #[cfg(feature = "tls-no-provider")]
             dial_timeout: config.dial.timeout,
@@ -56,6 +68,11 @@ impl Connector {
     pub(crate) fn with_tls(mut self, tls: Option<TlsStage>) -> Connector {
         self.tls = tls.map(Arc::new);
         self
+    }
+
+    /// One for the sentinels of these servers, whom it speaks to alike.
+    pub(crate) fn for_sentinels(&self) -> Connector {
+        Connector { peers: Peers::Sentinels, ..self.clone() }
     }
 
     /// Connects to `address`. The TCP connection has `dial.connect_timeout`; TLS must be spoken before nine tenths of
@@ -83,7 +100,7 @@ impl Connector {
         }
         let patience = SHORTEST_ANSWER.max(begun.elapsed());
         let answer = timeout(patience, self.ask(address, BROKEN_GREETING)).await.ok()??;
-        (answer == ALERT).then(|| Rejection::by_tls(SPEAKS_TLS))
+        (answer == ALERT).then(|| Rejection::by_tls(self.peers.speak_tls()))
     }
 
     /// The first byte that the peer answers to this over a fresh connection.
@@ -92,6 +109,28 @@ impl Connector {
         stream.write_all(question).await.ok()?;
         stream.flush().await.ok()?;
         stream.read_u8().await.ok()
+    }
+}
+
+impl Peers {
+    /// What is told of one that answers as a TLS server does.
+    fn speak_tls(self) -> &'static str {
+        match self {
+            Peers::Servers => SPEAKS_TLS,
+            Peers::Sentinels => SENTINEL_SPEAKS_TLS,
+        }
+    }
+
+    /// What is told of one that answers as a plain server does.
+    #[cfg(feature = "tls-no-provider")]
+    fn do_not_speak_tls(self) -> &'static str {
+        match self {
+            Peers::Servers => "the server does not speak TLS at this port: use redis://, or the port at which it does",
+            Peers::Sentinels => {
+                "it does not speak TLS at this port: use redis+sentinel://, or sentinel_tls=false where servers speak TLS, or \
+                 the port at which it does"
+            }
+        }
     }
 }
 
@@ -110,8 +149,9 @@ impl Connector {
         }
     }
 
-    /// A seed of a cluster is at this address, and its certificate must be for its name unless the cluster has another.
-    pub(crate) fn announce_seed(&self, address: SocketAddr, host: &str) {
+    /// A seed of a cluster, or a sentinel, is at this address, and its certificate must be for its name unless the cluster has
+    /// another.
+    pub(crate) fn announce_listed(&self, address: SocketAddr, host: &str) {
         if let Some(tls) = &self.tls {
             tls.announce(address, host, Namer::Seed);
         }
@@ -125,7 +165,8 @@ impl Connector {
     /// for a while is asked in plain as well, over a connection of its own: if it answers that, waiting is of no use.
     async fn secured(&self, stream: BoxedStream, address: &Address, begun: Instant) -> Result<BoxedStream, Rejection> {
         let Some(tls) = &self.tls else { return Ok(stream) };
-        let mut handshake = std::pin::pin!(tls.shake_hands(stream, address));
+        let not_tls = self.peers.do_not_speak_tls();
+        let mut handshake = std::pin::pin!(tls.shake_hands(stream, address, not_tls));
         if let Some(outcome) = within(SHORTEST_ANSWER.max(self.dial_timeout / 4), &mut handshake).await {
             return outcome;
         }
@@ -134,7 +175,7 @@ impl Connector {
             tokio::select! {
                 biased;
                 outcome = handshake => outcome,
-                true = self.answers_plainly(address) => Err(Rejection::by_tls(NOT_TLS)),
+                true = self.answers_plainly(address) => Err(Rejection::by_tls(not_tls)),
             }
         });
         outcome.await.unwrap_or_else(|| {
@@ -156,7 +197,7 @@ impl Connector {
 
     pub(crate) fn announce(&self, _: SocketAddr, _: &str) {}
 
-    pub(crate) fn announce_seed(&self, _: SocketAddr, _: &str) {}
+    pub(crate) fn announce_listed(&self, _: SocketAddr, _: &str) {}
 
     fn speaks_tls(&self) -> bool {
         false

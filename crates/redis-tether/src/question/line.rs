@@ -2,13 +2,15 @@
 //! shared, and dropping it closes the socket. It speaks RESP2, which every server does, and bounds what it reads; its callers
 //! bound the waiting. A peer that hangs up before it has said anything is asked once whether it speaks TLS.
 
+use std::sync::Arc;
+
 use redis::{Cmd, ServerError, Value};
 use redis_tether_core::{Address, FailureKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 
 use super::failed;
-use crate::config::Password;
+use crate::credentials::keyring::{Issued, Keyring};
 use crate::dial::{Connector, DialError};
 use crate::frame::Frames;
 use crate::transport::BoxedStream;
@@ -21,7 +23,8 @@ pub(crate) struct Line {
     input: Vec<u8>,
     frames: Frames,
     at: Address,
-    unheard: Option<Unheard>,
+    unheard: Option<Box<Unheard>>,
+    signed_in: Option<Arc<Issued>>,
 }
 
 /// A peer that has not said anything yet.
@@ -34,29 +37,54 @@ impl Line {
     pub(crate) async fn open(connector: &Connector, at: Address) -> Result<Self, DialError> {
         let since = Instant::now();
         let stream = connector.connect(&at).await.map_err(|rejection| rejection.at(&at))?;
-        let unheard = Some(Unheard { connector: connector.clone(), since });
+        let unheard = Some(Box::new(Unheard { connector: connector.clone(), since }));
         Ok(Line { unheard, ..Line::new(stream, at) })
     }
 
     fn new(stream: BoxedStream, at: Address) -> Self {
-        Line { stream, input: Vec::new(), frames: Frames::default(), at, unheard: None }
+        Line { stream, input: Vec::new(), frames: Frames::default(), at, unheard: None, signed_in: None }
     }
 
     pub(crate) fn at(&self) -> &Address {
         &self.at
     }
 
+    /// Signed in with what the keyring has, if it has anything; and where that is refused, with what it has instead.
+    pub(crate) async fn open_signed_in(
+        connector: &Connector,
+        at: Address,
+        keyring: &Keyring,
+    ) -> Result<Self, DialError> {
+        let mut line = Line::open(connector, at).await?;
+        let issued = keyring.for_dial().await;
+        if let Some(issued) = issued.map_err(|rejection| rejection.at(&line.at))? {
+            match line.sign_in(&issued).await {
+                Err(refusal) if refusal.kind() == FailureKind::Auth => {
+                    let newer = keyring.in_place_of(&issued).await.ok_or(refusal)?;
+                    line.sign_in(&newer).await?;
+                }
+                outcome => outcome?,
+            }
+        }
+        Ok(line)
+    }
+
     /// One that asks for no password is well with one that it was not asked for: the settings of some clients have one
     /// password for servers and sentinels alike.
-    pub(crate) async fn sign_in(&mut self, username: Option<&str>, password: &Password) -> Result<(), DialError> {
+    async fn sign_in(&mut self, issued: &Arc<Issued>) -> Result<(), DialError> {
+        self.signed_in = Some(Arc::clone(issued));
         let mut auth = redis::cmd("AUTH");
-        auth.arg(username).arg(password.expose());
+        auth.arg(issued.credentials.username()).arg(issued.credentials.password().expose());
         match self.ask(&[auth]).await?.pop() {
-            Some(Value::ServerError(error)) if !asks_for_none(&error) => {
-                Err(failed::refused(&self.at, &error, Some(password)))
-            }
+            Some(Value::ServerError(error)) if !asks_for_none(&error) => Err(self.refused(&error)),
             _ => Ok(()),
         }
+    }
+
+    /// What an error reply means, without the password should the peer have repeated it.
+    pub(crate) fn refused(&self, error: &ServerError) -> DialError {
+        let password = self.signed_in.as_ref().map(|issued| issued.credentials.password());
+        failed::refused(&self.at, error, password)
     }
 
     /// The replies to these commands; an error reply is one.

@@ -160,8 +160,10 @@ async fn start(
         name: format!("{} replica {name}", control.shared.endpoint).into(),
         brought: Brought {
             connector: control.connector.of_replica(control.config.replicas.host.as_deref()),
+            sentinel_connector: control.sentinels.connector.clone(),
             resolver: control.resolver.clone(),
             credentials: control.credentials.clone(),
+            sentinel_credentials: None,
             seed: control.seed.map(|_| control.fork_rng().u64(..)),
         },
     };

@@ -85,8 +85,8 @@ impl Source {
             (_, Some(shard)) => Source::Shard(shard.clone(), None),
             (Endpoint::Sentinel(endpoint), None) => {
                 let turn = usize::from(control.fork_rng().u16(..));
-                let (connector, resolver) = (control.connector.clone(), control.resolver.clone());
-                let sentinels = Sentinels::new(config.clone(), endpoint.clone(), connector, resolver, turn);
+                let (entrance, resolver) = (control.sentinels.clone(), control.resolver.clone());
+                let sentinels = Sentinels::new(config.clone(), endpoint.clone(), entrance, resolver, turn);
                 Source::Sentinels(Box::new(sentinels))
             }
             _ => Source::Primary,

@@ -13,7 +13,7 @@ use super::claims::{Claim, is_majority, ranked, verdict};
 use super::listener::News;
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
-use crate::question::{Fan, failed, text};
+use crate::question::{Fan, Line, failed, text};
 use crate::resolve::Lifetime;
 
 /// After the first answer the others are waited for no longer than this: most of them are on the same network, and recovery
@@ -170,20 +170,21 @@ impl Sentinels {
             let master = &self.endpoint.master;
             let questions = [sentinel("GET-MASTER-ADDR-BY-NAME", master), sentinel("MASTER", master)];
             let mut replies = line.ask(&questions).await?.into_iter();
-            let mut claim = self.read_address(line.at(), replies.next().unwrap_or_default())?;
+            let mut claim = self.read_address(&line, replies.next().unwrap_or_default())?;
             claim.epoch = replies.next().as_ref().and_then(config_epoch);
             Ok(claim)
         };
         timeout(limit, said).await.unwrap_or_else(|_| Err(failed::timed_out(&Address::Tcp(at), limit).into()))
     }
 
-    fn read_address(&self, at: &Address, reply: Value) -> Result<Claim, SentinelError> {
+    fn read_address(&self, line: &Line, reply: Value) -> Result<Claim, SentinelError> {
+        let at = line.at();
         match reply {
             Value::Nil => {
                 Err(SentinelError::UnknownMaster { at: at.to_string(), master: self.endpoint.master.clone() })
             }
             Value::ServerError(error) if is_unknown(&error) => Err(SentinelError::NotASentinel { at: at.to_string() }),
-            Value::ServerError(error) => Err(failed::refused(at, &error, self.endpoint.password.as_ref()).into()),
+            Value::ServerError(error) => Err(line.refused(&error).into()),
             Value::Array(parts) => read_claim(&parts).ok_or_else(|| failed::protocol(at, NO_ADDRESS).into()),
             _ => Err(failed::protocol(at, NO_ADDRESS).into()),
         }

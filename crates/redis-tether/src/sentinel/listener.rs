@@ -188,9 +188,7 @@ impl Sentinels {
         subscribe.arg(SWITCHED).arg(PROMOTED);
         // One confirmation for each channel comes; news may come in between, and the first inquiry will tell them.
         match line.ask(&[subscribe]).await?.pop() {
-            Some(Value::ServerError(error)) => {
-                Err(failed::refused(line.at(), &error, self.endpoint.password.as_ref()).into())
-            }
+            Some(Value::ServerError(error)) => Err(line.refused(&error).into()),
             _ => Ok(line),
         }
     }

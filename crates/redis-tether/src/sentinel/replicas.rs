@@ -48,9 +48,7 @@ impl Sentinels {
                 Value::ServerError(error) if is_unknown(&error) => {
                     Err(SentinelError::NotASentinel { at: at.to_string() })
                 }
-                Value::ServerError(error) => {
-                    Err(failed::refused(line.at(), &error, self.endpoint.password.as_ref()).into())
-                }
+                Value::ServerError(error) => Err(line.refused(&error).into()),
                 _ => Err(failed::protocol(line.at(), "its answer is no list of replicas").into()),
             }
         };

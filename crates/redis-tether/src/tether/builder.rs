@@ -72,6 +72,14 @@ impl TetherBuilder {
         self
     }
 
+    /// Signs in to the sentinels with what this source answers, in place of the username and password in their endpoint. Asked for
+    /// every connection to one of them, of which there is one in each [`resolve.interval`](crate::ResolveSettings::interval)
+    /// while all is well, and where that is refused. Means nothing without sentinels. Default: the endpoint's.
+    pub fn sentinel_credentials(mut self, source: impl CredentialSource) -> Self {
+        self.means.sentinel_credentials = Some(Arc::new(source));
+        self
+    }
+
     /// Connects through this transport. Default: sockets of the operating system.
     pub fn transport(mut self, transport: impl Transport) -> Self {
         self.means.transport = Some(Arc::new(transport));
@@ -106,10 +114,18 @@ impl TetherBuilder {
     }
 
     /// Trusts the authorities whose certificates are in this PEM text and no others, where the configuration asks for TLS.
-    /// Goes before [`tls.ca_file`](crate::TlsSettings::ca_file), and never changes.
+    /// Goes before [`tls.ca_file`](crate::TlsSettings::ca_file), and never changes. Sentinels with TLS settings
+    /// [of their own](crate::SentinelTls::Own) have [roots of their own](TetherBuilder::sentinel_tls_roots).
     #[cfg(feature = "tls-no-provider")]
     pub fn tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.means.tls.roots = Some(pem.into());
+        self
+    }
+
+    /// The same for sentinels with TLS settings [of their own](crate::SentinelTls::Own).
+    #[cfg(feature = "tls-no-provider")]
+    pub fn sentinel_tls_roots(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.means.sentinel_roots = Some(pem.into());
         self
     }
 

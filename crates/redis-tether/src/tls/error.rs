@@ -13,7 +13,7 @@ pub enum TlsError {
     #[error("{setting} {}: {problem}", path.display())]
     #[non_exhaustive]
     File {
-        /// `tls.ca_file`, `tls.cert_file` or `tls.key_file`.
+        /// `tls.ca_file`, `tls.cert_file` or `tls.key_file`; of sentinels with settings of their own `endpoint.tls.ca_file` and so on.
         setting: &'static str,
         /// As configured.
         path: PathBuf,
@@ -22,9 +22,11 @@ pub enum TlsError {
     },
 
     /// The key is not that of the certificate.
-    #[error("tls.key_file {} does not belong to tls.cert_file {}", key_file.display(), cert_file.display())]
+    #[error("{section}.key_file {} does not belong to {section}.cert_file {}", key_file.display(), cert_file.display())]
     #[non_exhaustive]
     Mismatch {
+        /// Where in the configuration they are named: `tls` or `endpoint.tls`.
+        section: &'static str,
         /// The certificate.
         cert_file: PathBuf,
         /// The key.

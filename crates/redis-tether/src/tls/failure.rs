@@ -8,6 +8,7 @@ use redis_tether_core::FailureKind;
 use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
+use super::names::Names;
 use crate::config::{TlsSettings, TlsVerify};
 use crate::dial::Rejection;
 
@@ -15,6 +16,7 @@ use crate::dial::Rejection;
 pub(super) struct Facts {
     shows_certificate: bool,
     roots: Roots,
+    names: &'static Names,
 }
 
 #[derive(Clone, Copy)]
@@ -25,13 +27,13 @@ enum Roots {
 }
 
 impl Facts {
-    pub(super) fn new(settings: &TlsSettings, has_roots: bool) -> Facts {
+    pub(super) fn new(settings: &TlsSettings, names: &'static Names, has_roots: bool) -> Facts {
         let roots = match (settings.verify, settings.ca_file.is_some() || has_roots) {
             (TlsVerify::Insecure, _) => Roots::None,
             (TlsVerify::Full, true) => Roots::Given,
             (TlsVerify::Full, false) => Roots::System,
         };
-        Facts { shows_certificate: settings.cert_file.is_some(), roots }
+        Facts { shows_certificate: settings.cert_file.is_some(), roots, names }
     }
 
     pub(super) fn handshake_failed(&self, error: &io::Error, name: &ServerName<'_>) -> Rejection {
@@ -65,9 +67,10 @@ impl Facts {
 
     fn certificate(&self, problem: &CertificateError, name: &ServerName<'_>) -> String {
         let name = name.to_str();
+        let Names { server_name, ca_file, .. } = self.names;
         match problem {
             CertificateError::NotValidForName => {
-                format!("the server's certificate is not for {name}: set tls.server_name to a name that it is for")
+                format!("the server's certificate is not for {name}: set {server_name} to a name that it is for")
             }
             CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
                 format!(
@@ -78,20 +81,20 @@ impl Facts {
             CertificateError::NotValidForNameContext { presented, .. } => {
                 // Not the whole list of a certificate for hundreds of names: the line is bounded.
                 let names: Vec<_> = presented.iter().take(4).map(|name| plain(name)).collect();
-                format!("the server's certificate is for {}, not for {name}: set tls.server_name", names.join(", "))
+                format!("the server's certificate is for {}, not for {name}: set {server_name}", names.join(", "))
             }
             CertificateError::UnknownIssuer => match self.roots {
-                Roots::System => {
-                    "this machine does not know who issued the server's certificate: name its authority's \
-                                  certificate in tls.ca_file"
-                        .to_owned()
-                }
-                _ => "nobody in tls.ca_file issued the server's certificate".to_owned(),
+                Roots::System => format!(
+                    "this machine does not know who issued the server's certificate: name its authority's certificate in \
+                     {ca_file}"
+                ),
+                _ => format!("nobody in {ca_file} issued the server's certificate"),
             },
             CertificateError::BadSignature => {
-                "the server's certificate was issued by another authority than the trusted one of the same name: is tls.ca_file \
-                 that of an earlier one?"
-                    .to_owned()
+                format!(
+                    "the server's certificate was issued by another authority than the trusted one of the same name: is \
+                     {ca_file} that of an earlier one?"
+                )
             }
             CertificateError::Expired => "the server's certificate has expired: renew it".to_owned(),
             CertificateError::ExpiredContext { time, not_after } => {
@@ -111,9 +114,10 @@ impl Facts {
 
     fn alert(&self, alert: AlertDescription) -> String {
         use AlertDescription as Alert;
+        let Names { server_name, cert_file, key_file, .. } = self.names;
         match alert {
             Alert::CertificateRequired => {
-                "the server wants a client certificate: set tls.cert_file and tls.key_file".to_owned()
+                format!("the server wants a client certificate: set {cert_file} and {key_file}")
             }
             Alert::BadCertificate
             | Alert::UnsupportedCertificate
@@ -125,14 +129,15 @@ impl Facts {
             | Alert::DecryptError
                 if self.shows_certificate =>
             {
-                format!("the server refused the certificate in tls.cert_file ({alert:?})")
+                format!("the server refused the certificate in {cert_file} ({alert:?})")
             }
             Alert::HandshakeFailure if !self.shows_certificate => {
-                "the server refused the handshake; if it wants a client certificate, set tls.cert_file and tls.key_file"
-                    .to_owned()
+                format!(
+                    "the server refused the handshake; if it wants a client certificate, set {cert_file} and {key_file}"
+                )
             }
             Alert::UnrecognisedName => {
-                "the server does not know the name that it was asked for: set tls.server_name".to_owned()
+                format!("the server does not know the name that it was asked for: set {server_name}")
             }
             Alert::ProtocolVersion => "the server speaks neither TLS 1.2 nor TLS 1.3".to_owned(),
             other => format!("the server broke off ({other:?})"),

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
 use super::anyone::AcceptAnyone;
+use super::names::Names;
 use super::or_one_of::OrOneOf;
 use super::{TlsError, TlsParts};
 use crate::config::{TlsSettings, TlsVerify};
@@ -28,6 +29,7 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 /// Where everything comes from.
 pub(super) struct Sources {
     settings: TlsSettings,
+    names: &'static Names,
     /// As PEM, in place of a file.
     roots: Option<Vec<u8>>,
     provider: Arc<CryptoProvider>,
@@ -45,12 +47,13 @@ pub(super) struct Contents {
 impl Sources {
     pub(super) fn new(
         settings: TlsSettings,
+        names: &'static Names,
         parts: TlsParts,
         seeds: Vec<ServerName<'static>>,
     ) -> Result<Sources, TlsError> {
         let default = || CryptoProvider::get_default().cloned().or_else(own_provider);
         let provider = parts.provider.or_else(default).ok_or(TlsError::NoProvider)?;
-        Ok(Sources { settings, roots: parts.roots, provider, seeds })
+        Ok(Sources { settings, names, roots: parts.roots, provider, seeds })
     }
 
     /// The files that may change.
@@ -64,11 +67,11 @@ impl Sources {
     pub(super) fn read(&self) -> Result<Contents, TlsError> {
         let TlsSettings { ca_file, cert_file, key_file, .. } = &self.settings;
         let ca = match (&self.roots, ca_file) {
-            (None, Some(path)) => Some(read("tls.ca_file", path)?),
+            (None, Some(path)) => Some(read(self.names.ca_file, path)?),
             _ => None,
         };
         let pair = match (cert_file, key_file) {
-            (Some(cert), Some(key)) => Some((read("tls.cert_file", cert)?, read("tls.key_file", key)?)),
+            (Some(cert), Some(key)) => Some((read(self.names.cert_file, cert)?, read(self.names.key_file, key)?)),
             _ => None,
         };
         Ok(Contents { ca, pair })
@@ -90,8 +93,8 @@ impl Sources {
         let mut config = match &contents.pair {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
-                let chain = certificates(cert).map_err(|problem| self.file("tls.cert_file", problem))?;
-                let key = private_key(key).map_err(|problem| self.file("tls.key_file", problem.to_owned()))?;
+                let chain = certificates(cert).map_err(|problem| self.file(self.names.cert_file, problem))?;
+                let key = private_key(key).map_err(|problem| self.file(self.names.key_file, problem.to_owned()))?;
                 builder.with_client_auth_cert(chain, key).map_err(|error| self.bad_pair(&error))?
             }
         };
@@ -109,7 +112,7 @@ impl Sources {
     fn roots(&self, contents: &Contents) -> Result<Arc<RootCertStore>, TlsError> {
         match (&self.roots, &contents.ca) {
             (Some(pem), _) => roots(pem).map_err(|problem| TlsError::Roots { problem }),
-            (None, Some(pem)) => roots(pem).map_err(|problem| self.file("tls.ca_file", problem)),
+            (None, Some(pem)) => roots(pem).map_err(|problem| self.file(self.names.ca_file, problem)),
             (None, None) => system_roots(),
         }
     }
@@ -117,16 +120,22 @@ impl Sources {
     fn bad_pair(&self, error: &Error) -> TlsError {
         let TlsSettings { cert_file, key_file, .. } = &self.settings;
         match (error, cert_file.clone(), key_file.clone()) {
-            (Error::InconsistentKeys(_), Some(cert_file), Some(key_file)) => TlsError::Mismatch { cert_file, key_file },
-            (Error::InvalidCertificate(_), ..) => self.file("tls.cert_file", format!("not a certificate: {error}")),
-            _ => self.file("tls.key_file", "not a private key that the provider of cryptography can use".to_owned()),
+            (Error::InconsistentKeys(_), Some(cert_file), Some(key_file)) => {
+                TlsError::Mismatch { section: self.names.section, cert_file, key_file }
+            }
+            (Error::InvalidCertificate(_), ..) => {
+                self.file(self.names.cert_file, format!("not a certificate: {error}"))
+            }
+            _ => {
+                self.file(self.names.key_file, "not a private key that the provider of cryptography can use".to_owned())
+            }
         }
     }
 
     fn file(&self, setting: &'static str, problem: String) -> TlsError {
         let path = match setting {
-            "tls.ca_file" => &self.settings.ca_file,
-            "tls.cert_file" => &self.settings.cert_file,
+            name if name == self.names.ca_file => &self.settings.ca_file,
+            name if name == self.names.cert_file => &self.settings.cert_file,
             _ => &self.settings.key_file,
         };
         TlsError::File { setting, path: path.clone().unwrap_or_default(), problem }

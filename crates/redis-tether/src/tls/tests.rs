@@ -8,6 +8,7 @@ use redis_tether_testkit::tls::{Authority, TlsFiles};
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::names::OF_SERVERS;
 use super::whom::{Whom, server_name};
 use super::{TlsError, TlsParts, TlsStage};
 use crate::config::TlsSettings;
@@ -28,7 +29,7 @@ fn redis() -> Whom {
 }
 
 fn stage(settings: &TlsSettings) -> Result<TlsStage, TlsError> {
-    TlsStage::new(settings, redis(), TlsParts::default())
+    TlsStage::new(settings, &OF_SERVERS, redis(), TlsParts::default())
 }
 
 fn refusal(settings: &TlsSettings) -> TlsError {
@@ -88,8 +89,8 @@ fn roots_that_are_handed_in_go_before_the_file() {
     let roots = |pem: &str| TlsParts { roots: Some(pem.as_bytes().to_vec()), provider: None };
     let pem = Authority::new().expect("an authority").pem();
     let settings = TlsSettings::new().with_ca_file("/does/not/exist.pem");
-    assert!(TlsStage::new(&settings, Whom::TheAddress, roots(&pem)).is_ok());
-    let error = TlsStage::new(&settings, Whom::TheAddress, roots("nothing")).err();
+    assert!(TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots(&pem)).is_ok());
+    let error = TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots("nothing")).err();
     assert!(matches!(error, Some(TlsError::Roots { .. })), "{error:?}");
 }
 

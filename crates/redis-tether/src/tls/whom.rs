@@ -1,7 +1,8 @@
 //! Whom a certificate must be for. Most endpoints have one name. The nodes of a cluster may each have a certificate for the name or
 //! the address that they announce, or one for the configuration endpoint in common, as managed services do; which of the two it
 //! is nobody says, so either will do. So it is with the replicas of a primary. What a seed's name leads to must be that seed, and what
-//! an endpoint's leads to that endpoint.
+//! an endpoint's leads to that endpoint. Sentinels, where they have settings of their own, are each the host that they are listed
+//! with.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -24,7 +25,7 @@ pub(super) enum Whom {
     Endpoint(ServerName<'static>),
     /// For the address that is dialled.
     TheAddress,
-    /// For what the node was announced as, or one of the names through which it is found.
+    /// For what the peer was announced as, else for its address; or for one of the names through which it is found.
     Announced { names: BTreeMap<SocketAddr, Named>, seeds: Vec<ServerName<'static>> },
 }
 
@@ -38,7 +39,7 @@ pub(super) struct Named {
 /// Whose word for a name it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Namer {
-    /// The configuration's: a seed of that name is there.
+    /// The configuration's: a seed, or a sentinel, of that name is there.
     Seed,
     /// The cluster's or the primary's, which know better.
     Peers,
@@ -55,6 +56,14 @@ impl Whom {
             }
             // Sentinels and the servers that they name have no name in common.
             (None, Endpoint::Unix { .. } | Endpoint::Sentinel(_)) => Whom::TheAddress,
+        })
+    }
+
+    /// Of sentinels with settings of their own: for the host that each is listed with, once that is announced.
+    pub(super) fn of_sentinels(settled: Option<&str>) -> Result<Whom, TlsError> {
+        Ok(match settled {
+            Some(name) => Whom::Named(server_name(name)?),
+            None => Whom::Announced { names: BTreeMap::new(), seeds: Vec::new() },
         })
     }
 

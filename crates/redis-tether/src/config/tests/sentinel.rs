@@ -1,6 +1,8 @@
 //! Sentinels in every form that a configuration comes in: what they mean, and which are refused for which reason.
 
 use super::super::{Config, ConfigError, Endpoint, Password, SentinelEndpoint, SentinelNode};
+#[cfg(feature = "tls")]
+use super::super::{SentinelTls, TlsSettings, TlsVerify};
 use super::{SECRET, assert_no_secret, message};
 
 fn nodes() -> [SentinelNode; 2] {
@@ -68,6 +70,110 @@ fn over_tls() {
     let printed = over_tls().to_string();
     assert_eq!(printed, "rediss+sentinel://a:26379,b:5000/mymaster/0");
     assert_eq!(Config::from_url(&printed), Ok(over_tls()));
+}
+
+/// With files for the credentials and TLS of their own.
+#[cfg(feature = "tls")]
+fn apart() -> Config {
+    let tls = TlsSettings::new().with_ca_file("/ca.pem").with_client_certificate("/c.pem", "/k.pem");
+    let tls = tls.with_server_name("sentinel.internal");
+    let sentinel = SentinelEndpoint::new(nodes(), "mymaster").with_tls(tls);
+    let sentinel = sentinel.with_username_file("/run/user").with_password_file("/run/password");
+    Config { endpoint: Endpoint::Sentinel(sentinel), ..expected() }
+}
+
+#[cfg(feature = "tls")]
+fn with_tls(tls: SentinelTls) -> Config {
+    let mut sentinel = SentinelEndpoint::new(nodes(), "mymaster");
+    sentinel.tls = tls;
+    Config { endpoint: Endpoint::Sentinel(sentinel), ..expected() }
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn what_they_have_of_their_own_in_each_form() {
+    let url = "redis+sentinel://a:26379,b:5000/mymaster/0";
+    let mut insecure = TlsSettings::new();
+    insecure.verify = TlsVerify::Insecure;
+    let cases = [
+        ("sentinel_tls=true", with_tls(SentinelTls::own(TlsSettings::new()))),
+        ("sentinel_tls=false", with_tls(SentinelTls::Off)),
+        ("sentinel_tls=true&sentinel_tls_verify=insecure", with_tls(SentinelTls::own(insecure))),
+        (
+            "sentinel_username_file=/run/user&sentinel_password_file=/run/password&sentinel_tls=true\
+             &sentinel_tls_server_name=sentinel.internal&sentinel_tls_ca_file=/ca.pem&sentinel_tls_cert_file=/c.pem\
+             &sentinel_tls_key_file=/k.pem",
+            apart(),
+        ),
+    ];
+    for (parameters, expected) in cases {
+        let url = format!("{url}?{parameters}");
+        assert_eq!(Config::from_url(&url), Ok(expected.clone()), "{url}");
+        assert_eq!(expected.to_string(), url);
+        let written = serde_json::to_value(&expected).expect("plain data");
+        assert_eq!(from_json(written), Ok(expected), "{url}");
+    }
+    let short = format!("{url}?sentinel_tls_ca_file=/ca.pem");
+    let trusting = with_tls(SentinelTls::own(TlsSettings::new().with_ca_file("/ca.pem")));
+    assert_eq!(Config::from_url(&short), Ok(trusting.clone()), "whoever gives one asks for TLS");
+    let file = |tls: serde_json::Value| {
+        let endpoint = serde_json::json!({ "sentinels": "a,b:5000", "master": "mymaster", "tls": tls });
+        from_json(serde_json::json!({ "endpoint": endpoint }))
+    };
+    assert_eq!(file(serde_json::json!({ "ca_file": "/ca.pem" })), Ok(trusting.clone()));
+    assert_eq!(file(serde_json::json!({})), Ok(with_tls(SentinelTls::own(TlsSettings::new()))));
+    assert_eq!(file(serde_json::json!("false")), Ok(with_tls(SentinelTls::Off)), "an environment has text");
+    assert_eq!(file(serde_json::Value::Null), Ok(expected()));
+
+    let named = [("REDIS_SENTINELS", "a,b:5000"), ("REDIS_SENTINEL_MASTER", "mymaster")];
+    let with = |more: &[(&'static str, &'static str)]| from_vars(&[&named[..], more].concat());
+    assert_eq!(with(&[("REDIS_SENTINEL_TLS", "false")]), Ok(with_tls(SentinelTls::Off)));
+    assert_eq!(with(&[("REDIS_SENTINEL_TLS_CA_FILE", "/ca.pem")]), Ok(trusting));
+    let all = [
+        ("REDIS_SENTINEL_TLS", "true"),
+        ("REDIS_SENTINEL_TLS_CA_FILE", "/ca.pem"),
+        ("REDIS_SENTINEL_TLS_CERT_FILE", "/c.pem"),
+        ("REDIS_SENTINEL_TLS_KEY_FILE", "/k.pem"),
+        ("REDIS_SENTINEL_TLS_SERVER_NAME", "sentinel.internal"),
+        ("REDIS_SENTINEL_USERNAME_FILE", "/run/user"),
+        ("REDIS_SENTINEL_PASSWORD_FILE", "/run/password"),
+    ];
+    assert_eq!(with(&all), Ok(apart()));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn what_they_have_of_their_own_and_may_not_have() {
+    let urls = [
+        ("sentinel_tls=false&sentinel_tls_ca_file=/ca.pem", "endpoint.tls is declined (sentinel_tls=false)"),
+        ("sentinel_tls_ca_file=/ca.pem&sentinel_tls=false", "endpoint.tls is declined (sentinel_tls=false)"),
+        ("sentinel_tls=maybe", "endpoint.tls is `maybe`, expected true or false"),
+        ("sentinel_tls_cert_file=/c.pem", "endpoint.tls has a cert_file without the key_file"),
+        ("sentinel_tls_ca_file=https://x", "endpoint.tls.ca_file is a URL"),
+        ("sentinel_password_file=few", "endpoint.password_file is not an absolute path"),
+        ("sentinel_pass=few&sentinel_password_file=/p", "endpoint.password_file is given beside a password"),
+        ("sentinel_username_file=/u", "endpoint.username_file is given without a password"),
+    ];
+    for (parameters, expected) in urls {
+        let message = message(Config::from_url(&format!("redis+sentinel://a/m?{parameters}")));
+        assert!(message.contains(expected), "{parameters}: {message}");
+    }
+    let message_of = |url: &str| message(Config::from_url(url));
+    assert!(message_of("redis://a?sentinel_tls=true").contains("means nothing here"), "no sentinels");
+    let url = ("REDIS_URL", "redis+sentinel://a/m?sentinel_tls=false");
+    let variables: [(&[(&str, &str)], &str); 4] = [
+        (&[url, ("REDIS_SENTINEL_TLS", "true")], "REDIS_URL and REDIS_SENTINEL_TLS disagree"),
+        (&[url, ("REDIS_SENTINEL_TLS_CA_FILE", "/ca.pem")], "REDIS_SENTINEL_TLS_CA_FILE is given, and TLS"),
+        (&[("REDIS_HOST", "a"), ("REDIS_SENTINEL_TLS", "true")], "REDIS_SENTINEL_TLS means nothing here"),
+        (
+            &[url, ("REDIS_SENTINEL_PASSWORD", "few"), ("REDIS_SENTINEL_PASSWORD_FILE", "/p")],
+            "REDIS_SENTINEL_PASSWORD and REDIS_SENTINEL_PASSWORD_FILE disagree",
+        ),
+    ];
+    for (vars, expected) in variables {
+        let message = message(from_vars(vars));
+        assert!(message.contains(expected), "{vars:?}: {message}");
+    }
 }
 
 #[test]

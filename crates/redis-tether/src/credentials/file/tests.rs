@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::config::Config;
 
 /// A directory of its own, removed in the end.
 struct Directory(PathBuf);
@@ -30,7 +31,7 @@ impl Drop for Directory {
 }
 
 async fn read(config: Config) -> Result<(String, String), String> {
-    let files = Files::of(&Arc::new(config)).expect("it names a file");
+    let files = Files::of(Written::at_servers(&config)).expect("it names a file");
     let credentials = files.credentials(Occasion::Dial).await.map_err(|error| error.to_string())?;
     let username = credentials.username().unwrap_or_default().to_owned();
     Ok((username, credentials.password().expose().to_owned()))
@@ -93,7 +94,7 @@ async fn what_is_no_secret_is_an_error_that_names_the_file_and_not_what_it_holds
 async fn a_file_system_that_hangs_has_one_thread() {
     let directory = Directory::new("hangs");
     let config = Config::default().with_password_file(directory.write("password", "p"));
-    let files = Files::of(&Arc::new(config)).expect("it names a file");
+    let files = Files::of(Written::at_servers(&config)).expect("it names a file");
     let held = files.reading.clone().lock_owned().await;
     let error = files.credentials(Occasion::Renewal).await.expect_err("somebody reads already");
     assert!(error.to_string().contains("take long"), "{error}");

@@ -180,8 +180,8 @@ async fn nothing_is_left_when_the_tether_ends() {
 #[tokio::test(start_paused = true)]
 async fn credentials_that_never_change_are_those_of_the_configuration() {
     let config = Config::default().with_username("app").with_password("secret");
-    let issued = Keyring::fixed(&config).for_dial().await.expect("no source").expect("a password");
+    let issued = Keyring::fixed(Written::at_servers(&config)).for_dial().await.expect("no source").expect("a password");
     assert_eq!((issued.credentials.username(), text(&issued).as_str()), (Some("app"), "secret"));
-    assert!(Keyring::fixed(&config).in_place_of(&issued).await.is_none());
-    assert!(Keyring::fixed(&Config::default()).for_dial().await.expect("no source").is_none());
+    assert!(Keyring::fixed(Written::at_servers(&config)).in_place_of(&issued).await.is_none());
+    assert!(Keyring::fixed(Written::at_servers(&Config::default())).for_dial().await.expect("no source").is_none());
 }

@@ -1,0 +1,47 @@
+//! Sentinels that are not spoken to as the servers behind them are: in plain before servers that speak TLS alone, and over TLS before
+//! servers that know of none.
+
+use redis_tether::{Endpoint, Protocol, Readiness, SentinelTls};
+use redis_tether_testkit::ServerKind;
+use redis_tether_tests::on_each_server;
+
+use crate::primary;
+use crate::world::{TURN, World, assert_only_in_flight_failed};
+
+on_each_server!(sentinels_over_tls_before_plain_servers);
+
+async fn assert_followed(world: &World) {
+    let seen = world.fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
+    assert_only_in_flight_failed(&seen);
+    world.assert_kept(&seen).await;
+}
+
+/// What is said to one who speaks with the sentinels as with the servers.
+async fn said_to_who_speaks_alike(world: &World) -> String {
+    let mut config = world.config(Protocol::Resp2);
+    let Endpoint::Sentinel(sentinels) = &mut config.endpoint else { panic!("sentinels") };
+    sentinels.tls = SentinelTls::AsServers;
+    let tether = world.tether(config).await;
+    let not_ready = tether.ready(std::time::Duration::from_secs(2)).await.expect_err("it cannot work").to_string();
+    assert_eq!(tether.status().borrow().readiness(), Readiness::Down);
+    tether.shutdown().await;
+    not_ready
+}
+
+async fn sentinels_over_tls_before_plain_servers(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::with_tls_sentinels(kind).await;
+    let said = said_to_who_speaks_alike(&world).await;
+    assert!(said.contains("sentinel_tls=true where servers speak plainly"), "{said}");
+    assert_followed(&world).await;
+}
+
+/// Redis alone: the Valkey that people can install from a package index is built without TLS.
+#[tokio::test]
+async fn plain_sentinels_before_servers_over_tls() {
+    let _turn = TURN.lock().await;
+    let world = World::with_plain_sentinels(ServerKind::Redis).await;
+    let said = said_to_who_speaks_alike(&world).await;
+    assert!(said.contains("sentinel_tls=false where servers speak TLS"), "{said}");
+    assert_followed(&world).await;
+}
