@@ -11,5 +11,6 @@ pub mod rig;
 pub mod servers;
 pub mod steady;
 pub mod tls;
+pub mod tokens;
 pub mod watch;
 pub mod writer;

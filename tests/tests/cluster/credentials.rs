@@ -1,16 +1,28 @@
 //! Nodes that let nobody in but with credentials that a source gives.
 
-use redis_tether::redis::AsyncCommands;
-use redis_tether::{ClusterTether, Credentials, Outcome, OutcomeExt, Protocol, credentials_fn};
-use redis_tether_testkit::{Reply, ServerKind};
-use redis_tether_tests::watch::PATIENCE;
-use redis_tether_tests::{on_each_server, rig};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::world::{Load, TURN, World, assert_once, held};
+use redis_tether::redis::AsyncCommands;
+use redis_tether::{
+    ClusterEvent, ClusterTether, Credentials, Epoch, Event, Outcome, OutcomeExt, Protocol, credentials_fn,
+};
+use redis_tether_testkit::{Reply, ServerKind};
+use redis_tether_tests::tokens::Issuer;
+use redis_tether_tests::watch::{PATIENCE, within};
+use redis_tether_tests::{on_each_server, rig};
+use tokio::time::sleep;
+
+use super::world::{Load, TURN, Tally, World, assert_once, held};
+
+/// Between two looks at a counter, of which no signal tells.
+const PAUSE: Duration = Duration::from_millis(20);
 
 on_each_server!(
     every_node_is_signed_in_at_with_what_the_source_gives,
     slots_that_move_from_under_a_user_who_may_do_little,
+    tokens_rotate_under_load,
 );
 
 async fn every_node_is_signed_in_at_with_what_the_source_gives(kind: ServerKind) {
@@ -80,4 +92,65 @@ async fn command(world: &World, words: &[&str]) {
     for node in &world.cluster.nodes {
         node.command(words).await.expect("taken");
     }
+}
+
+/// Tokens that expire under load: the link of each shard is signed in anew and stays, and what the surveyor was let in with is of no
+/// use for long either.
+async fn tokens_rotate_under_load(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = Arc::new(World::without_elections(kind).await);
+    let (resp2, resp3) = (rotate(&world, Protocol::Resp2, "resp2"), rotate(&world, Protocol::Resp3, "resp3"));
+    tokio::join!(resp2, resp3);
+}
+
+async fn rotate(world: &Arc<World>, protocol: Protocol, name: &'static str) {
+    let issuer = Issuer::new(world, |world| &world.cluster.nodes, name);
+    let config = world.config(protocol).with_client_name(name);
+    let builder = ClusterTether::builder(config).resolver(rig::resolver(&world.dns)).credentials(issuer.source());
+    let tether = builder.start().await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the surveyor and every shard are let in");
+    let (mut events, first) = (tether.events(), epochs(&tether));
+    let keys = (0..3).map(|shard| world.cluster.key_in(shard, name)).collect();
+    let load = Load::start(&tether.handle(), keys);
+
+    let (mut renewals, mut removed) = (BTreeMap::new(), 0);
+    while renewals.len() < 3 || renewals.values().any(|times| *times < 3) || removed < 4 {
+        match within(PATIENCE, "a renewal", events.recv()).await.expect("it goes on") {
+            ClusterEvent::Shard { shard, event: Event::Reauthenticated { .. }, .. } => {
+                *renewals.entry(shard).or_insert(0) += 1;
+            }
+            other => panic!("{other} ({renewals:?})"),
+        }
+        removed = issuer.remove_expired().await;
+    }
+    load.go_on_for(50).await;
+    assert_eq!(epochs(&tether), first, "every link is the same");
+    // What the surveyor was let in with at first is removed by now.
+    let enough = tether.stats().surveys + 3;
+    within(PATIENCE, "surveys", async {
+        while tether.stats().surveys < enough {
+            sleep(PAUSE).await;
+        }
+    })
+    .await;
+    while let Ok(event) = events.try_recv() {
+        assert!(!matches!(event, ClusterEvent::SurveyFailed { .. }), "{event}");
+    }
+
+    // Each new link is let in with what the source gives then.
+    for shard in tether.shards() {
+        shard.tether.reconnect().expect("allowed");
+    }
+    for _ in 0..3 {
+        let is_link =
+            |event: &ClusterEvent| matches!(event, ClusterEvent::Shard { event: Event::Connected { .. }, .. });
+        within(PATIENCE, "new links", async { while !is_link(&events.recv().await.expect("it goes on")) {} }).await;
+    }
+    load.go_on_for(50).await;
+    load.finish().await.iter().for_each(Tally::assert_none_failed);
+    tether.shutdown().await;
+}
+
+fn epochs(tether: &ClusterTether) -> Vec<Option<Epoch>> {
+    tether.shards().iter().map(|shard| shard.tether.status().borrow().epoch).collect()
 }

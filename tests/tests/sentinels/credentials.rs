@@ -1,18 +1,21 @@
-//! Passwords at the sentinels that change, in a file as secrets are mounted: each connection to one of them goes by what is there.
+//! Passwords at the sentinels that change, in a file as secrets are mounted: each connection to one of them goes by what is there. And
+//! tokens that expire at the servers behind them.
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether::{Endpoint, Event, Protocol};
+use redis_tether::{Endpoint, Event, FailureKind, Protocol};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::tokens::Issuer;
 use redis_tether_tests::watch::{Diary, PATIENCE};
 
 use crate::world::{TURN, World};
 
-on_each_server!(a_password_file_at_the_sentinels_is_read_anew);
+on_each_server!(a_password_file_at_the_sentinels_is_read_anew, tokens_rotate_under_load);
 
 /// A file of its own, removed in the end.
 struct Secret(PathBuf);
@@ -61,4 +64,39 @@ async fn a_password_file_at_the_sentinels_is_read_anew(kind: ServerKind) {
     let failed = |event: &Event| matches!(event, Event::ResolveFailed { .. } | Event::CredentialsFailed { .. });
     assert_eq!(diary.count(failed), 0, "{:?}", diary.so_far());
     tokio::time::timeout(Duration::from_secs(10), tether.shutdown()).await.expect("it ends");
+}
+
+/// The link is signed in anew and stays, and the one to the next primary is let in with what the source gives then.
+async fn tokens_rotate_under_load(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    // A loaded machine that keeps the primary from answering is no reason to appoint another one.
+    world.take_for_down_after("60000").await;
+    let world = Arc::new(world);
+    let issuer = Issuer::new(&world, |world| &world.deployment.nodes, "holder");
+    let config = world.config(Protocol::Resp2).with_client_name("holder");
+    let tether = world.tether_with(config, issuer.source()).await;
+    tether.ready(PATIENCE).await.expect("it is let in");
+    let (mut diary, load) = (Diary::of(&tether), Load::start(&tether.handle(), 4));
+    let first = tether.status().borrow().epoch;
+    let is_renewal = |event: &Event| matches!(event, Event::Reauthenticated { .. });
+    let (mut renewals, mut removed) = (0, 0);
+    while renewals < 3 || removed < 2 {
+        diary.until("a renewal", is_renewal).await;
+        renewals += 1;
+        removed = issuer.remove_expired().await;
+    }
+    load.go_on_for(50).await;
+    assert_eq!(tether.status().borrow().epoch, first, "the link is the same");
+    assert_eq!(diary.count(|event| !is_renewal(event)), 0, "{:?}", diary.so_far());
+
+    world.deployment.failover().await.expect("begun");
+    diary.until("the new primary", |event| matches!(event, Event::Connected { .. })).await;
+    load.go_on_for(50).await;
+    load.finish().await.assert_none_failed();
+    let is_refused = |event: &Event| {
+        matches!(event, Event::DialFailed { kind: FailureKind::Auth, .. } | Event::CredentialsFailed { .. })
+    };
+    assert_eq!(diary.count(is_refused), 0, "{:?}", diary.so_far());
+    tether.shutdown().await;
 }

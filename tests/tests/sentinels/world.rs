@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Config, Endpoint, Event, Outcome, Protocol, SentinelNode, SentinelTls, Tether};
+use redis_tether::{Config, CredentialSource, Endpoint, Event, Outcome, Protocol, SentinelNode, SentinelTls, Tether};
 use redis_tether_testkit::{Dns, SentinelDeployment, ServerKind, TlsFiles};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::{Load, Tally};
@@ -161,6 +161,12 @@ impl World {
     pub(crate) async fn tether(&self, config: Config) -> Tether {
         let tether = Tether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
         tether.expect("a valid configuration")
+    }
+
+    /// One that signs in at the servers with what this source gives.
+    pub(crate) async fn tether_with(&self, config: Config, source: impl CredentialSource) -> Tether {
+        let builder = Tether::builder(config).resolver(rig::resolver(&self.dns)).credentials(source);
+        builder.start().await.expect("a valid configuration")
     }
 
     /// One whose callers write to lists of their own, which begin with `name`.
