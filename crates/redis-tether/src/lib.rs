@@ -228,6 +228,16 @@
 //! with another authority or client certificate. Then the certificate of each must be for the host that it is listed with, or for
 //! `sentinel_tls_server_name`.
 //!
+//! **An election may last longer than commands are held.** Sentinels take a primary that has crashed for down after
+//! `down-after-milliseconds` (30 s unless they are told otherwise), need a second or two to appoint another, and where that fails try again
+//! after twice their `failover-timeout`. With the [defaults](CommandSettings::hold_window) commands are held for the first 3 s of that; from
+//! then on they fail at once, as `NotSent` by [`Reason::HoldWindowPassed`], with how long there has been no link and why; and
+//! as soon as another primary is announced they are taken again. Nobody need do anything, but for sending again what was not sent. To
+//! have callers wait instead, set `commands.hold_window` to `down-after-milliseconds` and 3 s more, and `commands.deadline`, which
+//! bounds each command by itself, to no less. Mind that this is how long callers then wait in an outage, and that what they
+//! bring meanwhile must have room ([`commands.max_held`](CommandSettings::max_held)); where they would rather hear soon, lower
+//! `down-after-milliseconds` instead, to what the network and the servers' forks allow. A planned failover takes no time of this kind.
+//!
 //! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
 //! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
 //!
@@ -265,6 +275,13 @@
 //!   `CLUSTER SLOTS` is not answered it cannot know before, and hands `MOVED` out with the same advice.
 //! - One address as the only seed works, and is warned of in the log: once all nodes are replaced nothing leads to the new ones.
 //! - Reads may go to the replicas of each shard ([`ClusterTether::replicas`]).
+//!
+//! **An election may last longer than commands are held**, here as with sentinels: a replica stands for election once most primaries take its
+//! own for down, after `cluster-node-timeout` (15 s unless it is set) and up to half of that more, and needs about a second; where
+//! that fails, it tries again after four times that timeout. With the defaults commands for that shard are held for the first 3 s,
+//! and then fail at once as `NotSent` by [`Reason::HoldWindowPassed`], until the replica has taken over; those for other shards go on. To
+//! have callers wait instead, set `commands.hold_window` to one and a half times `cluster-node-timeout` and 3 s more, and
+//! `commands.deadline` to no less; or lower the timeout.
 //!
 //! The user needs `+cluster|slots` and `+asking`: without that, a command for a key that has moved ahead of its slot fails with the
 //! server's `NOPERM`. Without `+cluster|info` numbers decide alone.

@@ -4,6 +4,7 @@
 mod chaos;
 mod commands;
 mod credentials;
+mod defaults;
 mod detours;
 mod faults;
 mod kills;

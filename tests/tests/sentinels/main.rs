@@ -4,6 +4,7 @@
 
 mod apart;
 mod credentials;
+mod defaults;
 mod scenarios;
 mod tls;
 mod world;
