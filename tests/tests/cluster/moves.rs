@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use redis_tether::redis::{self, AsyncCommands};
 use redis_tether::{ClusterHandle, ClusterTether, Protocol, Shard};
+use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::server_binary;
@@ -14,12 +15,25 @@ use tokio::time::{Instant, sleep};
 
 use super::world::{Load, TURN, Tally, World, allowance, assert_once, held};
 
-on_each_server!(half_of_the_slots, what_stays_is_seen_by_a_scan, every_node_replaced);
+/// How many slots each shard has, and one of them one more.
+const SHARD: u16 = 16384 / 3;
 
-/// From each of the three shards half of its slots go to the next.
+on_each_server!(half_of_the_slots, some_of_the_slots_over_tls, what_stays_is_seen_by_a_scan, every_node_replaced);
+
 async fn half_of_the_slots(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    move_on(&World::without_elections(kind).await, SHARD / 2).await;
+}
+
+/// Each node that a redirection names has a certificate of its own.
+async fn some_of_the_slots_over_tls(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::over_tls(kind, Announced::Names).await.forbidding_elections().await;
+    move_on(&world, SHARD / 16).await;
+}
+
+/// From each of the three shards so many slots go to the next.
+async fn move_on(world: &World, slots: u16) {
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
     let mut loads = Vec::new();
     let mut others = Vec::new();
@@ -29,9 +43,8 @@ async fn half_of_the_slots(kind: ServerKind) {
     }
     // One after another: nodes that hand keys on in a circle wait for each other.
     for shard in 0..3u16 {
-        let (first, third) = (shard * (16384 / 3), 16384 / 3);
         let (from, to) = (usize::from(shard), usize::from((shard + 1) % 3));
-        world.cluster.reshard(first..first + third / 2, from, to).await.expect("moved");
+        world.cluster.reshard(shard * SHARD..shard * SHARD + slots, from, to).await.expect("moved");
     }
     for other in &others {
         other.0.store(true, std::sync::atomic::Ordering::Relaxed);

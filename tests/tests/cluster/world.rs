@@ -45,11 +45,14 @@ impl World {
     /// One where nobody takes over who was not told to, however long a loaded machine keeps a node from answering: an election loses
     /// what only the old primary had.
     pub(crate) async fn without_elections(kind: ServerKind) -> World {
-        let world = World::new(kind).await;
-        for node in &world.cluster.nodes {
+        World::new(kind).await.forbidding_elections().await
+    }
+
+    pub(crate) async fn forbidding_elections(self) -> World {
+        for node in &self.cluster.nodes {
             node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
         }
-        world
+        self
     }
 
     /// One whose nodes speak TLS, each with a certificate of its own.

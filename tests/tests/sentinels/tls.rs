@@ -23,6 +23,11 @@ async fn a_killed_primary() {
 }
 
 #[tokio::test]
+async fn a_frozen_primary() {
+    fail_over(async |all| primary(all).await.freeze().await.expect("frozen")).await;
+}
+
+#[tokio::test]
 async fn a_planned_failover() {
     let _turn = TURN.lock().await;
     let world = World::over_tls(ServerKind::Redis).await;
