@@ -124,6 +124,23 @@ async fn nobody_there_and_then_somebody() {
     tether.shutdown().await;
 }
 
+/// The one that only people can mend does not make the others wait for them.
+#[tokio::test(start_paused = true)]
+async fn one_that_people_must_mend_does_not_slow_the_search_for_the_others() {
+    let world = World::new();
+    world.sentinels[0].forget();
+    world.net.refuse(sentinel(1));
+    world.net.refuse(sentinel(2));
+    let tether = world.start(world.config()).await;
+    sleep(ms(20_000)).await;
+    let said = said(&tether).await;
+    assert!(said.contains("knows no master called mymaster"), "{said}");
+    world.net.heal(sentinel(1));
+    world.net.heal(sentinel(2));
+    tether.ready(ms(500)).await.expect("at the pace of an outage");
+    tether.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn names_that_mean_nothing() {
     let world = World::new();

@@ -23,7 +23,7 @@ pub(crate) enum SentinelError {
     NotLocated(ResolveError),
     /// None of several could say it; here is what one of them met.
     #[error("none of {asked} sentinels says where the primary is; {one}")]
-    None { asked: usize, one: Box<SentinelError> },
+    None { asked: usize, for_people: usize, one: Box<SentinelError> },
     /// They took too long, together.
     #[error("asking the sentinels timed out")]
     TimedOut,
@@ -38,7 +38,8 @@ impl SentinelError {
         match self {
             SentinelError::UnknownMaster { .. } | SentinelError::NotASentinel { .. } => true,
             SentinelError::Failed(error) => error.is_for_people(),
-            SentinelError::None { one, .. } => one.is_for_people(),
+            // The others may answer at any moment.
+            SentinelError::None { asked, for_people, .. } => for_people >= asked,
             SentinelError::NotFound(_) | SentinelError::NotLocated(_) => false,
             SentinelError::TimedOut | SentinelError::Panicked => false,
         }
@@ -46,8 +47,9 @@ impl SentinelError {
 
     /// The one to tell people of, of all that so many sentinels met: what only they can mend, or else what came first.
     pub(super) fn of_all(mut errors: Vec<SentinelError>, asked: usize) -> SentinelError {
+        let for_people = errors.iter().filter(|error| error.is_for_people()).count();
         let told = errors.iter().position(SentinelError::is_for_people).unwrap_or_default();
         let one = if errors.is_empty() { SentinelError::Panicked } else { errors.swap_remove(told) };
-        if asked <= 1 { one } else { SentinelError::None { asked, one: Box::new(one) } }
+        if asked <= 1 { one } else { SentinelError::None { asked, for_people, one: Box::new(one) } }
     }
 }
