@@ -93,7 +93,7 @@ pub enum Event {
     ///
     /// What a restart has brought back from the disk may be all, and nothing that a server says can show that: with
     /// `appendfsync always` it is, with a snapshot hardly ever. A replica that was promoted goes on from the one before, unless two
-    /// were promoted between two links; that it was behind shows only if it lacks what was there when the link was made.
+    /// were promoted between two links, or it was itself restarted from its disk and its primary sent it nothing since; that it was behind shows only if it lacks what was there when the link was made.
     #[non_exhaustive]
     LineageChanged {
         /// The link that leads there.

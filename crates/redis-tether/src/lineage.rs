@@ -57,8 +57,8 @@ impl Lineage {
         matches!((self.parted, earlier.offset), (Some(parted), Some(reached)) if parted <= reached)
     }
 
-    /// Whether it has the history before from its disk. A replica that was promoted has received it: the first synchronization
-    /// counts, so that none has received nothing.
+    /// Whether it has the history before from its disk. A replica that was promoted has received some of it: the first
+    /// synchronization counts. One that was restarted itself, and promoted before its primary sent it anything, looks the same.
     fn is_from_disk(&self) -> bool {
         self.replicated == Some(0)
     }

@@ -45,7 +45,7 @@ async fn every_node_is_signed_in_at_with_what_the_source_gives(kind: ServerKind)
 /// `ASKING` is a command of its own. What is in its way is said; what the docs name is enough.
 async fn slots_that_move_from_under_a_user_who_may_do_little(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let documented = ["-@all", "+get", "+rpush", "+lrange", "+cluster|slots"];
     command(&world, &[&["ACL", "SETUSER", "app", "on", ">first", "~*"][..], &documented].concat()).await;
     let source = credentials_fn(|_| async { Ok(Credentials::new("first").with_username("app")) });

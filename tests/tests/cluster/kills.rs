@@ -18,22 +18,16 @@ use tokio::time::{Instant, sleep};
 use super::chaos::{Seed, duration};
 use super::detours::Detours;
 use super::losses::unexplained;
-use super::world::{Load, TURN, Tally, World, assert_once, held, twin};
+use super::world::{Load, TURN, Tally, World, assert_once, forbid_elections, held, twin};
 
 /// How long faults strike where nobody asks for more.
 const SECONDS: u64 = 7;
-
-/// Far beyond what a loaded machine keeps a node from its work for: who leads a shard is for the test to say.
-const NODE_TIMEOUT_MS: &str = "60000";
 
 on_each_server!(nothing_is_executed_twice_though_primaries_die);
 
 async fn nothing_is_executed_twice_though_primaries_die(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
-    for node in &world.cluster.nodes {
-        node.command(&["CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS]).await.expect("it is set");
-    }
+    let world = World::without_elections(kind).await;
     let detours = Detours::to(&world.cluster).await;
     let seed = Seed::chosen();
     let mut crowds = Vec::new();
@@ -187,6 +181,7 @@ impl<'a> Mischief<'a> {
         self.cluster.taken_over(heir).await.expect("taken over");
         self.cut_replies(600, Some(primary)).await;
         dying.restart().await.expect("it comes back");
+        forbid_elections(dying).await;
         // It has lost everything, and takes itself for the primary until the others tell it otherwise. Nobody is to write to it until
         // then: a server would lose that.
         let is_replica =

@@ -108,7 +108,7 @@ async fn what_stays_is_seen_by_a_scan(kind: ServerKind) {
     const KEYS: usize = 100;
     const MOVES: u16 = 2;
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
+    let world = World::without_elections(kind).await;
     let tether = world.tether(Protocol::Resp3).await;
     let mut handle = tether.handle();
     let of_shard = |shard| (0..KEYS).map(move |number| (shard, format!("s{number}")));

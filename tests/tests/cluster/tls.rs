@@ -75,7 +75,7 @@ async fn a_certificate_for_another_name(kind: ServerKind) {
 /// Each has a certificate for the name that it announces, as the primaries have.
 async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::over_tls(kind, Announced::Names).await;
+    let world = World::over_tls(kind, Announced::Names).await.forbidding_elections().await;
     let tether = world.tether(protocol_for(kind)).await;
     let keys = written(&world, &tether).await;
     let mut replicas = tether.replicas();

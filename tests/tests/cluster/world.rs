@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis_tether::redis::{self, AsyncCommands, RedisError, RedisResult};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, ClusterTetherBuilder, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
-use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
+use redis_tether_testkit::{ClusterDeployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::watch::{PATIENCE, within};
@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 const NAME: &str = "cluster.test";
 
 /// Longer than any node is kept from answering.
-const LONG_MS: &str = "10000";
+const LONG_MS: &str = "60000";
 
 /// One cluster at a time: each test measures time, and two of them would measure each other.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
@@ -37,6 +37,11 @@ pub(crate) struct World {
     seeds: Vec<ClusterSeed>,
 }
 
+/// Until it is restarted.
+pub(crate) async fn forbid_elections(node: &Server) {
+    node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
+}
+
 impl World {
     pub(crate) async fn new(kind: ServerKind) -> World {
         World::of(ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster"))
@@ -50,7 +55,7 @@ impl World {
 
     pub(crate) async fn forbidding_elections(self) -> World {
         for node in &self.cluster.nodes {
-            node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
+            forbid_elections(node).await;
         }
         self
     }

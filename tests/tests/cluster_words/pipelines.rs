@@ -2,6 +2,7 @@
 //! that they are others.
 
 use redis_tether::redis::{self, AsyncCommands};
+use redis_tether::{Outcome, OutcomeExt};
 use redis_tether_testkit::Reply;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::time::sleep;
@@ -72,5 +73,42 @@ async fn a_shard_that_refuses_is_not_missed_where_one_will_do() {
     assert_eq!(key, "k");
     world.nodes[1].answer("RANDOMKEY", Some(Reply::Nil));
     redis::cmd("RANDOMKEY").query_async::<Option<String>>(&mut handle).await.expect_err("nobody knows");
+    tether.shutdown().await;
+}
+
+/// Whoever repeats it would do that twice.
+#[tokio::test(start_paused = true)]
+async fn a_script_that_failed_half_way_has_done_something() {
+    let world = World::new(2);
+    let mut config = world.config();
+    config.commands.hold_window = ms(100);
+    let tether = world.start(config).await;
+    tether.ready(PATIENCE).await.expect("both are well");
+    world.nodes[0].refuse("EVAL", Some("WRONGTYPE no counter script: 0a1b2c, on @user_script:1."));
+    world.nodes[1].crash();
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("EVAL").arg("redis.call('INCR', KEYS[1]) redis.call('LPUSH', KEYS[1], 1)").arg(1).arg(FIRST);
+    pipeline.set(SECOND, 1);
+    let told = pipeline.query_async::<()>(&mut tether.handle()).await;
+    let error = told.expect_err("nobody has the other slot");
+    assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
+    tether.shutdown().await;
+}
+
+/// Its replies say where it goes on, and nobody looks at them on the way.
+#[tokio::test(start_paused = true)]
+async fn what_goes_to_one_node_or_from_one_to_the_next_is_refused_in_them() {
+    let world = World::new(2);
+    let tether = world.serving().await;
+    for words in [&["SCAN", "0"][..], &["CLUSTER", "FLUSHSLOTS"], &["WAIT", "1", "0"]] {
+        for mut pipeline in [redis::pipe(), redis::pipe().atomic().to_owned()] {
+            pipeline.get(FIRST).cmd(words[0]).arg(&words[1..]);
+            let told = pipeline.query_async::<Vec<redis::Value>>(&mut tether.handle()).await;
+            let error = told.expect_err("of one node");
+            assert_eq!(error.outcome(), Some(Outcome::NotSent), "{words:?}: {error}");
+            assert!(error.to_string().contains("it speaks of one node"), "{words:?}: {error}");
+        }
+    }
+    assert_eq!([world.nodes[0].commands("GET"), world.nodes[1].commands("GET")], [0, 0]);
     tether.shutdown().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use redis_tether::redis::{self, AsyncCommands, RedisResult, Value};
 use redis_tether::{Event, Protocol, ReplicaHandle};
 use redis_tether_testkit::ServerKind;
+use redis_tether_testkit::server::Info;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinHandle;
@@ -26,13 +27,15 @@ async fn a_name_that_moves(kind: ServerKind) {
         let replicas = tether.replicas();
         serving(&replicas, &tether, 1).await;
         let readers = Readers::start(&replicas, 4);
-        // It is left while it has yet to answer this.
-        let waiting = reads_a_stream(replicas.clone());
         let before = gets_at(other).await;
         readers.go_on_for(100).await;
         assert_eq!(gets_at(other).await, before, "it is not named");
 
         let mut diary = Diary::of(&tether);
+        // It is left while it has yet to answer this. Readers wait behind it.
+        let waiting = reads_a_stream(replicas.clone());
+        let is_waiting = |info: &Info| info.field("blocked_clients") == Some("1");
+        one.wait_for("the read that waits", PATIENCE, is_waiting).await.expect("it waits there");
         world.dns.set(READER, vec![other.addr().ip()]);
         let left = one.addr().to_string();
         let is_left = |event: &Event| matches!(event, Event::ReplicaRemoved { replica, .. } if **replica == *left);

@@ -46,11 +46,13 @@ use crate::room::Stay;
 ///   replica: for those there is [`ClusterTether::replicas`](crate::ClusterTether::replicas).)
 /// - `SCAN` goes through one shard after the other; its cursors mean something to this tether's handles only. While slots move it
 ///   promises what the servers do, and redis-rs: every key that stays where it is is seen; one that moves may be seen twice, or not. Where
-///   the shard that it has come to is dissolved, it fails by [`Reason::ScanLost`].
+///   the shard that it has come to is dissolved, it fails by [`Reason::ScanLost`]. A replica that takes a shard over orders its
+///   keys in its own way: begin anew where that happens meanwhile. In pipelines and transactions `SCAN` is refused
+///   ([`Reason::OfOneNode`]): it goes on from shard to shard by its own replies.
 /// - A pipeline is taken apart by shard and its answers are put together in order. The commands of one shard keep their order,
 ///   and shards do not wait for each other; a command that is sent elsewhere comes after those that are not.
 /// - A transaction goes to the shard of its keys, which must be in one slot (`CROSSSLOT`).
-/// - `MOVED` and `ASK` are followed, within the deadline. A transaction that meets `ASK`, and keys of which some have moved already
+/// - `MOVED` and `ASK` are followed, within the deadline, but for a `MULTI` that is spelled out in a pipeline. A transaction that meets `ASK`, and keys of which some have moved already
 ///   (`TRYAGAIN`), wait for the end of the slot's move.
 ///
 /// # Errors
@@ -147,7 +149,7 @@ impl ClusterHandle {
                 && self.is_of_a_shard_that_is_gone(error)
                 && journey.hop().await
             {
-                journey.stay.begin(self.common.keep(One(cmd).bytes()));
+                self.keep(&mut journey, One(cmd).bytes());
                 next = to;
                 continue;
             }
@@ -170,7 +172,7 @@ impl ClusterHandle {
                 && self.is_of_a_shard_that_is_gone(error)
                 && journey.hop().await
             {
-                journey.stay.begin(self.common.keep(request.bytes()));
+                self.keep(&mut journey, request.bytes());
                 next = to;
                 continue;
             }
@@ -184,6 +186,13 @@ impl ClusterHandle {
                 Some(there) => next = there,
                 None => return reply,
             }
+        }
+    }
+
+    /// What a shard held that is gone is held on. One that never waits was not held, and does not wait for those that were.
+    pub(super) fn keep(&self, journey: &mut Journey, bytes: usize) {
+        if journey.policy.hold != HoldMode::FailFast {
+            journey.stay.begin(self.common.keep(bytes));
         }
     }
 

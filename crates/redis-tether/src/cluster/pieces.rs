@@ -99,15 +99,15 @@ impl ClusterHandle {
     /// The answers of a pipeline, in its order.
     pub(super) async fn pieces_of(&mut self, request: Many<'_>) -> RedisResult<Vec<Value>> {
         let Many { pipeline, offset, .. } = request;
+        let routed: Vec<Routed<'_>> = pipeline.cmd_iter().map(|cmd| (cmd, route(words(cmd)))).collect();
+        if routed.iter().any(|(_, route)| matches!(route, Route::OfOneNode | Route::Scan)) {
+            return Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode));
+        }
         if pipeline.is_transaction() || spells_a_transaction(pipeline) {
             return match slot_of_all(pipeline) {
                 Ok(slot) => self.together(request, slot.map_or(To::Any, To::Slot)).await,
                 Err(CrossSlot) => Err(cross_slot()),
             };
-        }
-        let routed: Vec<Routed<'_>> = pipeline.cmd_iter().map(|cmd| (cmd, route(words(cmd)))).collect();
-        if routed.iter().any(|(_, route)| matches!(route, Route::OfOneNode)) {
-            return Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode));
         }
         let (wholes, answers) = self.answered(&routed).await?;
         let mut answers = answers.into_iter();

@@ -150,7 +150,7 @@ impl ClusterHandle {
             return rest.gone.map_or(Ok(Round::Answered), |error| Err(self.told_of(error, pieces)));
         }
         if is_gone {
-            journey.stay.begin(self.common.keep(bytes_of(pieces)));
+            self.keep(journey, bytes_of(pieces));
         }
         let mut round = if is_gone { Round::GoesOn } else { Round::Answered };
         let mut ways = Ways::new();
@@ -198,8 +198,7 @@ impl ClusterHandle {
 
     /// The error of the whole, of which some may have been done.
     fn told_of(&self, error: RedisError, pieces: &[Piece<'_>]) -> RedisError {
-        let is_done =
-            |piece: &Piece<'_>| matches!(&piece.answer, Some(answer) if !matches!(answer, Value::ServerError(_)));
+        let is_done = |piece: &Piece<'_>| piece.answer.as_ref().is_some_and(may_have_run);
         if error.outcome() == Some(Outcome::Ambiguous) || !pieces.iter().any(is_done) {
             return error;
         }
@@ -214,6 +213,12 @@ async fn together(messenger: &mut Messenger, stay: &mut Stay, cmds: Vec<Cmd>) ->
     }
     let count = pipeline.len();
     messenger.run(stay, Many { pipeline: &pipeline, offset: 0, count }).await
+}
+
+/// A script that fails has run until then.
+fn may_have_run(answer: &Value) -> bool {
+    let Value::ServerError(error) = answer else { return true };
+    matches!(classify(error.code(), error.details()), ErrorClass::Partial(_) | ErrorClass::Lost)
 }
 
 /// Keys of one slot are on two nodes for a moment, and nothing ran.
