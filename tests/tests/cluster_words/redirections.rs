@@ -130,6 +130,38 @@ async fn for_this_once_to_a_node_without_slots() {
     tether.shutdown().await;
 }
 
+/// A slot of many keys takes longer to move than a guest stays whom nobody visits.
+#[tokio::test(start_paused = true)]
+async fn a_node_without_slots_that_is_visited_for_long() {
+    let world = World::new(4);
+    let tether = world.serving().await;
+    world.nodes[0].refuse("GET", Some(&format!("ASK {FIRST_SLOT} {}", addr(3))));
+    let mut handle = tether.handle();
+    handle.get::<_, Option<u32>>(FIRST).await.expect("it answers");
+    let dials = tether.stats().total.dials;
+    for _ in 0..30 {
+        sleep(ms(10_000)).await;
+        handle.get::<_, Option<u32>>(FIRST).await.expect("it answers");
+    }
+    assert_eq!(tether.stats().total.dials, dials, "over the same link");
+    tether.shutdown().await;
+}
+
+/// A node that has just joined is called so until the others know its name.
+#[tokio::test(start_paused = true)]
+async fn for_this_once_to_a_node_without_a_name() {
+    let world = World::new(4);
+    let tether = world.serving().await;
+    world.nodes[0].refuse("GET", Some(&format!("ASK {FIRST_SLOT} ?:6379")));
+    let mut handle = tether.handle();
+    let asked = tokio::spawn(async move { handle.get::<_, Option<u32>>(FIRST).await });
+    sleep(ms(500)).await;
+    assert_eq!(tether.shards().len(), 2, "nobody can be found by that");
+    world.nodes[0].refuse("GET", None);
+    within(ms(500), "the slot", asked).await.expect("no panic").expect("it has moved");
+    tether.shutdown().await;
+}
+
 /// It has the slot in the end: its tether is that of the shard that it becomes.
 #[tokio::test(start_paused = true)]
 async fn a_node_without_slots_that_gets_some() {

@@ -38,6 +38,13 @@ impl Guests {
         false
     }
 
+    /// A command is on its way to whoever is there.
+    pub(super) fn visit(&self, host: &str, port: u16) {
+        if let Some(invited) = lock(&self.0).get_mut(&(host.to_owned(), port)) {
+            *invited = Instant::now();
+        }
+    }
+
     /// These groups, and one for each node that is in none of them.
     pub(super) fn beside(&self, groups: &[Group]) -> Vec<Group> {
         let (mut guests, now) = (lock(&self.0), Instant::now());
@@ -64,7 +71,7 @@ mod tests {
         let beside = guests.beside(&[]);
         assert!(beside.len() == 1 && beside[0].ranges.is_empty() && beside[0].primary.is_at("new", 6379));
         tokio::time::advance(STAYS / 2).await;
-        guests.invite("new", 6379);
+        guests.visit("new", 6379);
         tokio::time::advance(STAYS / 2).await;
         assert_eq!(guests.beside(&[]).len(), 1, "somebody came again");
         let at_home = Group { ranges: vec![(0, 9)], ..beside[0].clone() };

@@ -133,6 +133,11 @@ impl Surveyor {
         }
     }
 
+    /// A command is sent to the node that is announced there. If it was invited, it stays on.
+    pub(crate) fn visited(&self, host: &str, port: u16) {
+        self.guests.visit(host, port);
+    }
+
     /// Takes over who has which slots, or what stands, with those who have none. `false` if that is no news.
     fn learn(&self, found: &mut Found, groups: Option<&[Group]>) -> bool {
         let standing: Vec<Group>;

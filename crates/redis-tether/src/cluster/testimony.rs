@@ -82,8 +82,10 @@ fn range(first: &Value, last: &Value) -> Option<(u16, u16)> {
     (first <= last).then_some((first, last))
 }
 
-/// Host, port, id, and in later versions more. An empty host is that of the node that was asked; `?` is a host that nobody has
-/// been told yet.
+/// What stands for a host that nobody has been told yet.
+pub(crate) const UNNAMED: &str = "?";
+
+/// Host, port, id, and in later versions more. An empty host is that of the node that was asked.
 fn node(asked: SocketAddr, value: &Value) -> Option<Node> {
     let Value::Array(fields) = value else { return None };
     let host = match fields.first()? {
@@ -91,7 +93,7 @@ fn node(asked: SocketAddr, value: &Value) -> Option<Node> {
         host => text(host)?,
     };
     let host = match host {
-        "?" => return None,
+        UNNAMED => return None,
         "" | "0.0.0.0" | "::" => asked.ip().to_string(),
         host => host.to_owned(),
     };

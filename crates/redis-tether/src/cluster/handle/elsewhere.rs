@@ -11,6 +11,7 @@ use super::{ClusterHandle, To};
 use crate::cluster::journey::Journey;
 use crate::cluster::layout::{Number, Numbered};
 use crate::cluster::redirection::{Place, Redirection};
+use crate::cluster::testimony::UNNAMED;
 use crate::outcome::{Outcome, OutcomeExt, Reason};
 
 /// How long it takes at most until a node that is new has a tether, if it gets one.
@@ -85,7 +86,12 @@ impl ClusterHandle {
         let target = roster.layout.led_from(host, *port).filter(|target| roster.tether(*target).is_some());
         if let Redirection::Ask(_) = redirection {
             return match target {
-                Some(target) => Some(Onward::There(To::Asked(target))),
+                // The source has not been told its name yet, so that there is no way to it.
+                _ if host == UNNAMED => journey.wait().await.then_some(Onward::Home),
+                Some(target) => {
+                    self.common.surveyor.visited(host, *port);
+                    Some(Onward::There(To::Asked(target)))
+                }
                 None => self.invite(host, *port, journey).await,
             };
         }
