@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether::{CredentialSource, Credentials, credentials_fn};
+use redis_tether::{CredentialSource, Credentials, Event, credentials_fn};
 use redis_tether_testkit::{Reply, Server};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -15,6 +15,19 @@ const LIFETIME: Duration = Duration::from_secs(2);
 
 /// For how long beyond that the servers take them: a loaded machine is no reason to fail.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// What no token that expires may bring about. A machine that stands still may well have a link be suspected for a moment, and another
+/// one be dialled beside it.
+pub fn is_trouble(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Lost { .. }
+            | Event::Retired { .. }
+            | Event::DialFailed { .. }
+            | Event::ReauthenticationFailed { .. }
+            | Event::CredentialsFailed { .. }
+    )
+}
 
 /// Whoever gives tokens out, for the nodes of `W`.
 pub struct Issuer<W> {
@@ -67,14 +80,14 @@ impl<W: Send + Sync + 'static> Issuer<W> {
         user
     }
 
-    /// Removes every user who has expired, unless it is one that a link is signed in as: that would show that it was not signed in
-    /// anew, and is for the caller to find. Says how many were removed so far.
+    /// Removes every user who has expired, unless a link is signed in as it: a machine that stands still may have kept that from being
+    /// signed in anew. That it is after all, [`signed_in`](Issuer::signed_in) shows. Says how many were removed so far.
     ///
     /// # Panics
     /// When a node is not well.
     pub async fn remove_expired(&self) -> usize {
         let mut book = self.book.lock().await;
-        let in_use = self.in_use().await;
+        let in_use = self.signed_in().await;
         let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut book.users)
             .into_iter()
             .partition(|(user, since)| since.elapsed() > LIFETIME + GRACE && !in_use.contains(user));
@@ -86,8 +99,12 @@ impl<W: Send + Sync + 'static> Issuer<W> {
         book.removed
     }
 
-    /// The users that links are signed in as.
-    async fn in_use(&self) -> BTreeSet<String> {
+    /// The users that links are signed in as. Once each link has told of two renewals since, it is none of these any more; the first
+    /// may have been under way.
+    ///
+    /// # Panics
+    /// When a node is not well.
+    pub async fn signed_in(&self) -> BTreeSet<String> {
         let mut users = BTreeSet::new();
         let name = format!("name={}", self.holder);
         for node in (self.nodes)(&self.world) {
