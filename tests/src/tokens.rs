@@ -1,5 +1,6 @@
-//! Tokens that live for two seconds, as those of a cloud's IAM live for minutes. Each is the password of a user of its own, at every
-//! node; users whose token has expired are removed, and a server hangs up on whoever is signed in as a user that is removed.
+//! Tokens that live for seconds, as those of a cloud's IAM live for minutes. Each is the password of a user of its own, at every server,
+//! so that a server can tell which token a link is signed in with. Tokens are revoked, which keeps out whoever comes with one of them; or
+//! their users are removed, and a server hangs up on whoever is signed in as one that is.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use redis_tether_testkit::{Reply, Server};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What a source says of its tokens.
-const LIFETIME: Duration = Duration::from_secs(2);
+/// What a source says of its tokens, unless it is to say something else.
+pub const LIFETIME: Duration = Duration::from_secs(2);
 
 /// For how long beyond that the servers take them: a loaded machine is no reason to fail.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,10 +30,10 @@ pub fn is_trouble(event: &Event) -> bool {
     )
 }
 
-/// Whoever gives tokens out, for the nodes of `W`.
+/// Whoever gives tokens out, for the servers of `W`.
 pub struct Issuer<W> {
     world: Arc<W>,
-    nodes: fn(&W) -> &[Server],
+    servers: fn(&W) -> Vec<&Server>,
     /// The name that the links of its holder have in `CLIENT LIST`.
     holder: &'static str,
     book: Arc<Mutex<Book>>,
@@ -46,45 +47,79 @@ struct Book {
     users: Vec<(String, Instant)>,
 }
 
+/// One that all servers take.
+#[derive(Clone)]
+pub struct Token {
+    /// Whose password it is.
+    pub user: String,
+    /// The token itself.
+    pub password: String,
+}
+
+impl Token {
+    /// To sign in with.
+    pub fn credentials(&self) -> Credentials {
+        Credentials::new(self.password.clone()).with_username(self.user.clone())
+    }
+}
+
 impl<W> Clone for Issuer<W> {
     fn clone(&self) -> Self {
-        Issuer { world: self.world.clone(), nodes: self.nodes, holder: self.holder, book: self.book.clone() }
+        Issuer { world: self.world.clone(), servers: self.servers, holder: self.holder, book: self.book.clone() }
     }
 }
 
 impl<W: Send + Sync + 'static> Issuer<W> {
     /// For one whose links are called `holder`.
-    pub fn new(world: &Arc<W>, nodes: fn(&W) -> &[Server], holder: &'static str) -> Issuer<W> {
-        Issuer { world: world.clone(), nodes, holder, book: Arc::default() }
+    pub fn new(world: &Arc<W>, servers: fn(&W) -> Vec<&Server>, holder: &'static str) -> Issuer<W> {
+        Issuer { world: world.clone(), servers, holder, book: Arc::default() }
     }
 
-    /// Gives out a token of its own each time.
-    pub fn source(&self) -> impl CredentialSource + use<W> {
+    /// Whose servers take the tokens.
+    pub fn world(&self) -> &W {
+        &self.world
+    }
+
+    /// Gives out a token of its own each time, and says that it lives this long.
+    pub fn source(&self, lifetime: Duration) -> impl CredentialSource + use<W> {
         let issuer = self.clone();
         credentials_fn(move |_| {
             let issuer = issuer.clone();
-            async move {
-                let user = issuer.issue().await;
-                Ok(Credentials::new(format!("token-of-{user}")).with_username(user).with_lifetime(LIFETIME))
-            }
+            async move { Ok(issuer.issue().await.credentials().with_lifetime(lifetime)) }
         })
     }
 
-    async fn issue(&self) -> String {
+    /// Gives one out.
+    ///
+    /// # Panics
+    /// When a server is not well.
+    pub async fn issue(&self) -> Token {
         let mut book = self.book.lock().await;
         book.issued += 1;
         let user = format!("{}-{}", self.holder, book.issued);
-        let token = format!(">token-of-{user}");
-        self.order(&["ACL", "SETUSER", &user, "on", &token, "~*", "&*", "+@all"]).await;
+        let password = format!("token-of-{user}");
+        self.order(&["ACL", "SETUSER", &user, "on", &format!(">{password}"), "~*", "&*", "+@all"]).await;
         book.users.push((user.clone(), Instant::now()));
-        user
+        Token { user, password }
+    }
+
+    /// Has the servers take the last one only. Links that are signed in with others stay.
+    ///
+    /// # Panics
+    /// When a server is not well.
+    pub async fn revoke_all_but_the_last(&self) {
+        let book = self.book.lock().await;
+        let (_, others) = book.users.split_last().expect("one was given out");
+        for (user, _) in others {
+            self.order(&["ACL", "SETUSER", user, "resetpass"]).await;
+        }
     }
 
     /// Removes every user who has expired, unless a link is signed in as it: a machine that stands still may have kept that from being
     /// signed in anew. That it is after all, [`signed_in`](Issuer::signed_in) shows. Says how many were removed so far.
     ///
     /// # Panics
-    /// When a node is not well.
+    /// When a server is not well.
     pub async fn remove_expired(&self) -> usize {
         let mut book = self.book.lock().await;
         let in_use = self.signed_in().await;
@@ -103,12 +138,12 @@ impl<W: Send + Sync + 'static> Issuer<W> {
     /// may have been under way.
     ///
     /// # Panics
-    /// When a node is not well.
+    /// When a server is not well.
     pub async fn signed_in(&self) -> BTreeSet<String> {
         let mut users = BTreeSet::new();
         let name = format!("name={}", self.holder);
-        for node in (self.nodes)(&self.world) {
-            let list = node.command(&["CLIENT", "LIST"]).await.expect("the node is well");
+        for server in (self.servers)(&self.world) {
+            let list = server.command(&["CLIENT", "LIST"]).await.expect("the server is well");
             let text = Reply::text(&list).unwrap_or_default();
             for line in text.lines().filter(|line| line.split(' ').any(|word| word == name)) {
                 users.extend(line.split(' ').find_map(|word| word.strip_prefix("user=")).map(str::to_owned));
@@ -117,9 +152,13 @@ impl<W: Send + Sync + 'static> Issuer<W> {
         users
     }
 
-    async fn order(&self, words: &[&str]) {
-        for node in (self.nodes)(&self.world) {
-            node.command(words).await.expect("the node is well");
+    /// Sends this to each server.
+    ///
+    /// # Panics
+    /// When a server is not well.
+    pub async fn order(&self, words: &[&str]) {
+        for server in (self.servers)(&self.world) {
+            server.command(words).await.expect("the server is well");
         }
     }
 }

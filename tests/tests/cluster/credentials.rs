@@ -9,7 +9,7 @@ use redis_tether::{
     ClusterEvent, ClusterTether, Credentials, Epoch, Event, Outcome, OutcomeExt, Protocol, credentials_fn,
 };
 use redis_tether_testkit::{Reply, ServerKind};
-use redis_tether_tests::tokens::{self, Issuer};
+use redis_tether_tests::tokens::{self, Issuer, LIFETIME};
 use redis_tether_tests::watch::{PATIENCE, within};
 use redis_tether_tests::{on_each_server, rig};
 use tokio::time::sleep;
@@ -104,9 +104,10 @@ async fn tokens_rotate_under_load(kind: ServerKind) {
 }
 
 async fn rotate(world: &Arc<World>, protocol: Protocol, name: &'static str) {
-    let issuer = Issuer::new(world, |world| &world.cluster.nodes, name);
+    let issuer = Issuer::new(world, |world| world.cluster.nodes.iter().collect(), name);
     let config = world.config(protocol).with_client_name(name);
-    let builder = ClusterTether::builder(config).resolver(rig::resolver(&world.dns)).credentials(issuer.source());
+    let builder =
+        ClusterTether::builder(config).resolver(rig::resolver(&world.dns)).credentials(issuer.source(LIFETIME));
     let tether = builder.start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the surveyor and every shard are let in");
     let at_first = issuer.signed_in().await;

@@ -11,7 +11,7 @@ use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{Diary, PATIENCE};
 
-use super::{Issuer, USER, connected, out_of_order, who_am_i};
+use super::{config_for, connected, issuer, out_of_order, who_am_i};
 
 on_each_server!(
     a_stale_password_costs_no_failed_dial,
@@ -21,7 +21,7 @@ on_each_server!(
 
 /// The source keeps its answers, as libraries for tokens do: what it has is over before it knows.
 async fn a_stale_password_costs_no_failed_dial(kind: ServerKind) {
-    let issuer = Issuer::start(kind).await;
+    let issuer = issuer(kind).await;
     let kept = Arc::new(std::sync::Mutex::new(issuer.issue().await));
     let (minting, keeping) = (issuer.clone(), kept.clone());
     let source = credentials_fn(move |occasion| {
@@ -31,31 +31,36 @@ async fn a_stale_password_costs_no_failed_dial(kind: ServerKind) {
                 let fresh = issuer.issue().await;
                 *kept.lock().expect("no panic") = fresh;
             }
-            let password = kept.lock().expect("no panic").clone();
-            Ok(Credentials::new(password).with_username(USER))
+            let token = kept.lock().expect("no panic").clone();
+            Ok(token.credentials())
         }
     });
-    let tether = connected(issuer.config(), source).await;
+    let tether = connected(config_for(&issuer), source).await;
     let mut diary = Diary::of(&tether);
-    issuer.order(&["resetpass"]).await;
-    issuer.server.kill_clients().await.expect("the server is well");
+    let stale = kept.lock().expect("no panic").user.clone();
+    issuer.order(&["ACL", "SETUSER", &stale, "resetpass"]).await;
+    issuer.world().kill_clients().await.expect("the server is well");
     diary.until("a new link", |event| matches!(event, Event::Connected { .. })).await;
     assert_eq!(diary.count(|event| matches!(event, Event::DialFailed { .. })), 0, "{:?}", diary.so_far());
     tether.shutdown().await;
 }
 
 async fn a_refused_renewal_keeps_the_link(kind: ServerKind) {
-    let issuer = Issuer::start(kind).await;
+    let issuer = issuer(kind).await;
     let (minting, is_wrong) = (issuer.clone(), Arc::new(AtomicBool::new(false)));
     let wrong = is_wrong.clone();
     let source = credentials_fn(move |_| {
         let (issuer, is_wrong) = (minting.clone(), wrong.load(Ordering::SeqCst));
         async move {
-            let password = if is_wrong { "s3ntinel-wrong".to_owned() } else { issuer.issue().await };
-            Ok(Credentials::new(password).with_username(USER).with_lifetime(Duration::from_secs(1)))
+            let credentials = if is_wrong {
+                Credentials::new("s3ntinel-wrong").with_username("nobody")
+            } else {
+                issuer.issue().await.credentials()
+            };
+            Ok(credentials.with_lifetime(Duration::from_secs(1)))
         }
     });
-    let tether = connected(issuer.config(), source).await;
+    let tether = connected(config_for(&issuer), source).await;
     let (mut diary, load) = (Diary::of(&tether), Load::start(&tether.handle(), 8));
     let first = tether.status().borrow().epoch;
     is_wrong.store(true, Ordering::SeqCst);
@@ -75,11 +80,11 @@ async fn a_refused_renewal_keeps_the_link(kind: ServerKind) {
 }
 
 async fn a_source_out_of_order_costs_nothing_while_its_last_answer_is_valid(kind: ServerKind) {
-    let issuer = Issuer::start(kind).await;
-    let password = issuer.issue().await;
-    let (acts, told) = (Arc::new(std::sync::Mutex::new(0)), password.clone());
+    let issuer = issuer(kind).await;
+    let token = issuer.issue().await;
+    let (acts, told) = (Arc::new(std::sync::Mutex::new(0)), token.clone());
     let source = credentials_fn(move |_| {
-        let (act, password) = (acts.clone(), told.clone());
+        let (act, token) = (acts.clone(), told.clone());
         async move {
             let number = {
                 let mut number = act.lock().expect("no panic while it is held");
@@ -87,19 +92,19 @@ async fn a_source_out_of_order_costs_nothing_while_its_last_answer_is_valid(kind
                 *number
             };
             match number {
-                1 => Ok(Credentials::new(password).with_username(USER)),
+                1 => Ok(token.credentials()),
                 2 => panic!("a test asked for it"),
                 3 => Err(out_of_order()),
                 _ => pending().await,
             }
         }
     });
-    let tether = connected(issuer.config(), source).await;
+    let tether = connected(config_for(&issuer), source).await;
     let mut diary = Diary::of(&tether);
     for what in ["a link in spite of a panic", "a link in spite of an error", "a link in spite of silence"] {
-        issuer.server.kill_clients().await.expect("the server is well");
+        issuer.world().kill_clients().await.expect("the server is well");
         diary.until(what, |event| matches!(event, Event::Connected { .. })).await;
-        assert_eq!(who_am_i(&mut tether.handle()).await.as_deref(), Ok(USER), "{what}");
+        assert_eq!(who_am_i(&mut tether.handle()).await.as_deref(), Ok(&*token.user), "{what}");
     }
     assert_eq!(diary.count(|event| matches!(event, Event::CredentialsFailed { .. })), 2, "{:?}", diary.so_far());
     assert_eq!(diary.count(|event| matches!(event, Event::DialFailed { .. })), 0, "{:?}", diary.so_far());

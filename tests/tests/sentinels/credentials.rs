@@ -10,7 +10,7 @@ use redis_tether::{Endpoint, Event, FailureKind, Protocol};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::tokens::{Issuer, is_trouble};
+use redis_tether_tests::tokens::{Issuer, LIFETIME, is_trouble};
 use redis_tether_tests::watch::{Diary, PATIENCE};
 
 use crate::world::{TURN, World};
@@ -77,9 +77,9 @@ async fn tokens_rotate_under_load(kind: ServerKind) {
     // A loaded machine that keeps the primary from answering is no reason to appoint another one.
     world.take_for_down_after("60000").await;
     let world = Arc::new(world);
-    let issuer = Issuer::new(&world, |world| &world.deployment.nodes, "holder");
+    let issuer = Issuer::new(&world, |world| world.deployment.nodes.iter().collect(), "holder");
     let config = world.config(Protocol::Resp2).with_client_name("holder");
-    let tether = world.tether_with(config, issuer.source()).await;
+    let tether = world.tether_with(config, issuer.source(LIFETIME)).await;
     tether.ready(PATIENCE).await.expect("it is let in");
     let at_first = issuer.signed_in().await;
     let (mut diary, load) = (Diary::of(&tether), Load::start(&tether.handle(), 4));
