@@ -3,6 +3,7 @@
 use redis_tether::{Endpoint, SentinelTls, Tether, TlsSettings};
 use redis_tether_testkit::tls::{Authority, Issued, Validity, acceptor};
 use redis_tether_tests::rig::{self, InMemory};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use crate::world::{World, at, ms, sentinel, server};
@@ -100,6 +101,42 @@ async fn sentinels_may_have_settings_of_their_own() {
         assert!(said.contains(expected), "{said}");
         tether.shutdown().await;
     }
+}
+
+/// Sentinels that speak plainly take the greeting of TLS for the beginning of a line, and wait for its end. Each has
+/// `dial.connect_timeout` to be found out, however long a dial has and far as they are.
+#[tokio::test(start_paused = true)]
+async fn plain_sentinels_are_told_of_before_their_time_is_over() {
+    for (dial_timeout, round_trip) in [(ms(3_000), ms(150)), (ms(10_000), ms(0))] {
+        let world = World::new();
+        for n in 0..3 {
+            world.net.bind_with(sentinel(n), |io| drop(tokio::spawn(answer_plainly(io))));
+            world.net.connect_delay(sentinel(n), round_trip);
+            world.net.latency(sentinel(n), round_trip / 2);
+        }
+        let mut config = world.config().with_tls(TlsSettings::new());
+        config.dial.timeout = dial_timeout;
+        let builder = Tether::builder(config).resolver(rig::resolver(&world.dns)).seed(7);
+        let builder = builder.tls_roots(Authority::new().expect("an authority").pem());
+        let tether = builder.transport(InMemory(world.net.clone())).start().await.expect("a valid configuration");
+        sleep(ms(2_000)).await;
+        let said = tether.status().borrow().last_error.clone().expect("something is wrong");
+        assert!(said.contains("it does not speak TLS at this port: use redis+sentinel://"), "{dial_timeout:?}: {said}");
+        tether.shutdown().await;
+    }
+}
+
+/// Answers once it has heard a line that it understands.
+async fn answer_plainly(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut heard = Vec::new();
+    while !heard.ends_with(b"PING\r\n") {
+        if io.read_buf(&mut heard).await.is_ok_and(|size| size == 0) {
+            return;
+        }
+    }
+    // Whoever asked may have left.
+    let _ = io.write_all(b"+PONG\r\n").await;
+    let _ = io.read(&mut [0]).await;
 }
 
 /// Has this sentinel speak TLS, with this certificate.

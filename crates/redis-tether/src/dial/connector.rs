@@ -43,6 +43,7 @@ pub(crate) struct Connector {
     transport: Arc<dyn Transport>,
     peers: Peers,
     connect_timeout: Duration,
+    /// Within this all is done that belongs to a connection.
     #[cfg(feature = "tls-no-provider")]
     dial_timeout: Duration,
     #[cfg(feature = "tls-no-provider")]
@@ -70,13 +71,19 @@ impl Connector {
         self
     }
 
-    /// One for the sentinels of these servers, whom it speaks to alike.
+    /// One for the sentinels of these servers, whom it speaks to alike. Each of them is connected to and asked within
+    /// `dial.connect_timeout`, so why one does not speak TLS has to be known by then.
     pub(crate) fn for_sentinels(&self) -> Connector {
-        Connector { peers: Peers::Sentinels, ..self.clone() }
+        Connector {
+            peers: Peers::Sentinels,
+            #[cfg(feature = "tls-no-provider")]
+            dial_timeout: self.connect_timeout,
+            ..self.clone()
+        }
     }
 
     /// Connects to `address`. The TCP connection has `dial.connect_timeout`; TLS must be spoken before nine tenths of
-    /// `dial.timeout` have passed, so that what is left suffices to tell why it was not.
+    /// `dial.timeout` have passed (of sentinels `dial.connect_timeout`), so that what is left suffices to tell why it was not.
     ///
     /// Cancel safe: dropping the future closes the socket.
     pub(crate) async fn connect(&self, address: &Address) -> Result<BoxedStream, Rejection> {
