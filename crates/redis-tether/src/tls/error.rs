@@ -43,18 +43,24 @@ pub enum TlsError {
 
     /// This machine has no certificate authorities.
     #[error(
-        "this machine has no certificate authorities{problem}: install them (Debian's package is ca-certificates), or name \
-         a tls.ca_file"
+        "this machine has no certificate authorities{problem}: install them (Debian's package is ca-certificates), or set \
+         {setting}"
     )]
     #[non_exhaustive]
     NoSystemRoots {
+        /// Where others can be named: `tls.ca_file` or `endpoint.tls.ca_file`.
+        setting: &'static str,
         /// What came in the way, where something did; begins with a colon.
         problem: String,
     },
 
     /// The server's name is none that a certificate can have.
-    #[error("the server's name is none that a certificate can have: set tls.server_name")]
-    Name,
+    #[error("the server's name is none that a certificate can have: set {setting}")]
+    #[non_exhaustive]
+    Name {
+        /// Where another can be given: `tls.server_name` or `endpoint.tls.server_name`.
+        setting: &'static str,
+    },
 
     /// There is nothing to encrypt with.
     #[error(

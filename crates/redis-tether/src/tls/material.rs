@@ -113,7 +113,9 @@ impl Sources {
         match (&self.roots, &contents.ca) {
             (Some(pem), _) => roots(pem).map_err(|problem| TlsError::Roots { problem }),
             (None, Some(pem)) => roots(pem).map_err(|problem| self.file(self.names.ca_file, problem)),
-            (None, None) => system_roots(),
+            (None, None) => {
+                system_roots().map_err(|problem| TlsError::NoSystemRoots { setting: self.names.ca_file, problem })
+            }
         }
     }
 
@@ -185,7 +187,8 @@ fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
 }
 
 /// The system's roots are read once in a process and shared: they are large, and change with the machine.
-fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+/// Where there are none, what came in the way, if anything did.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     if let Some(roots) = ROOTS.get() {
         return Ok(Arc::clone(roots));
@@ -195,8 +198,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
     // Stores hold odd ones, too; those that cannot be read are trusted by nobody.
     roots.add_parsable_certificates(found.certs);
     if roots.is_empty() {
-        let problem = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(TlsError::NoSystemRoots { problem });
+        return Err(found.errors.first().map(|error| format!(": {error}")).unwrap_or_default());
     }
     Ok(Arc::clone(ROOTS.get_or_init(|| Arc::new(roots))))
 }

@@ -1,6 +1,7 @@
 //! What a tether is given to speak TLS with: which files are refused as what, and when those that changed are taken.
 
 use std::fs::{self, File};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +9,7 @@ use redis_tether_testkit::tls::{Authority, TlsFiles};
 use tokio::time::timeout;
 use tokio_rustls::rustls::ClientConfig;
 
-use super::names::OF_SERVERS;
+use super::names::{OF_SENTINELS, OF_SERVERS};
 use super::whom::{Whom, server_name};
 use super::{TlsError, TlsParts, TlsStage};
 use crate::config::TlsSettings;
@@ -92,6 +93,30 @@ fn roots_that_are_handed_in_go_before_the_file() {
     assert!(TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots(&pem)).is_ok());
     let error = TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots("nothing")).err();
     assert!(matches!(error, Some(TlsError::Roots { .. })), "{error:?}");
+}
+
+/// The system's authorities are found through the environment of the process, so this is another one of the same test.
+#[test]
+fn without_authorities_it_is_told_where_to_name_them() {
+    const BARE: &str = "REDIS_TETHER_TEST_HAS_NO_AUTHORITIES";
+    if std::env::var_os(BARE).is_some() {
+        for (names, expected) in
+            [(&OF_SERVERS, ", or set tls.ca_file"), (&OF_SENTINELS, ", or set endpoint.tls.ca_file")]
+        {
+            let stage = TlsStage::new(&TlsSettings::new(), names, Whom::TheAddress, TlsParts::default());
+            let error = stage.err().expect("there are none");
+            assert!(matches!(error, TlsError::NoSystemRoots { .. }), "{error:?}");
+            assert!(error.to_string().ends_with(expected), "{error}");
+        }
+        return;
+    }
+    let files = files();
+    fs::write(files.ca_file(), "").expect("written");
+    let mut again = Command::new(std::env::current_exe().expect("this program"));
+    again.args(["--exact", "tls::tests::without_authorities_it_is_told_where_to_name_them"]);
+    let ended = again.env(BARE, "1").env("SSL_CERT_FILE", files.ca_file()).env_remove("SSL_CERT_DIR").output();
+    let said = String::from_utf8(ended.expect("it runs").stdout).expect("text");
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 /// As old as files in use usually are: fresh ones are read each time.

@@ -11,6 +11,7 @@ use redis_tether_core::Address;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::TlsError;
+use super::names::{Names, OF_SENTINELS, OF_SERVERS};
 use crate::config::{Config, Endpoint};
 
 /// So many nodes are remembered: more than a cluster has. What is forgotten is announced again before the next dial.
@@ -47,11 +48,12 @@ pub(crate) enum Namer {
 
 impl Whom {
     pub(super) fn of(config: &Config, settled: Option<&str>) -> Result<Whom, TlsError> {
+        let named = |name: &str| checked(name, &OF_SERVERS);
         Ok(match (settled, &config.endpoint) {
-            (Some(name), _) => Whom::Named(server_name(name)?),
-            (None, Endpoint::Tcp { host, .. }) => Whom::Endpoint(server_name(host)?),
+            (Some(name), _) => Whom::Named(named(name)?),
+            (None, Endpoint::Tcp { host, .. }) => Whom::Endpoint(named(host)?),
             (None, Endpoint::Cluster(cluster)) => {
-                let seeds = cluster.seeds.iter().map(|seed| server_name(&seed.host)).collect::<Result<_, _>>()?;
+                let seeds = cluster.seeds.iter().map(|seed| named(&seed.host)).collect::<Result<_, _>>()?;
                 Whom::Announced { names: BTreeMap::new(), seeds }
             }
             // Sentinels and the servers that they name have no name in common.
@@ -62,7 +64,7 @@ impl Whom {
     /// Of sentinels with settings of their own: for the host that each is listed with, once that is announced.
     pub(super) fn of_sentinels(settled: Option<&str>) -> Result<Whom, TlsError> {
         Ok(match settled {
-            Some(name) => Whom::Named(server_name(name)?),
+            Some(name) => Whom::Named(checked(name, &OF_SENTINELS)?),
             None => Whom::Announced { names: BTreeMap::new(), seeds: Vec::new() },
         })
     }
@@ -81,7 +83,7 @@ impl Whom {
     pub(super) fn of_replicas(&self, reader: Option<&str>) -> Option<Whom> {
         match self {
             Whom::Named(name) => Some(Whom::Named(name.clone())),
-            Whom::Endpoint(_) | Whom::TheAddress => Some(match reader.and_then(|host| server_name(host).ok()) {
+            Whom::Endpoint(_) | Whom::TheAddress => Some(match reader.and_then(server_name) {
                 Some(name) => Whom::Endpoint(name),
                 None => Whom::Announced { names: BTreeMap::new(), seeds: self.seeds() },
             }),
@@ -93,7 +95,7 @@ impl Whom {
     pub(super) fn announce(&mut self, address: SocketAddr, host: &str, by: Namer) {
         let Whom::Announced { names, .. } = self else { return };
         // One that no certificate can have is none.
-        let Ok(name) = server_name(host) else { return };
+        let Some(name) = server_name(host) else { return };
         if names.get(&address).is_some_and(|known| known.by > by) {
             return;
         }
@@ -117,13 +119,18 @@ impl Whom {
     }
 }
 
+/// A name that the configuration has, in or beside the section of these settings.
+fn checked(text: &str, names: &Names) -> Result<ServerName<'static>, TlsError> {
+    server_name(text).ok_or(TlsError::Name { setting: names.server_name })
+}
+
 /// Certificates have names without the dot that makes one absolute in DNS.
-pub(super) fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
+pub(super) fn server_name(text: &str) -> Option<ServerName<'static>> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Ok(ServerName::from(ip));
+        return Some(ServerName::from(ip));
     }
     let name = text.strip_suffix('.').unwrap_or(text);
-    ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name)
+    ServerName::try_from(name.to_owned()).ok()
 }
 
 #[cfg(test)]
@@ -184,6 +191,17 @@ mod tests {
         assert_eq!(told(None, Some("reader.example.")), ours("reader.example", "reader.example"));
         assert_eq!(told(Some("common.example"), Some("reader.example")), ours("common.example", "common.example"));
         assert!(cluster(&["10.0.0.9"], None).of_replicas(None).is_none());
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_told_with_the_setting_for_another() {
+        let refused = |whom: Result<Whom, TlsError>| whom.expect_err("no certificate can have it").to_string();
+        for whom in [Whom::of(&Config::default(), Some("a:1")), Whom::of(&Config::new("a:1", 6379), None)] {
+            let error = refused(whom);
+            assert!(error.ends_with(": set tls.server_name"), "{error}");
+        }
+        let error = refused(Whom::of_sentinels(Some("a:1")));
+        assert!(error.ends_with(": set endpoint.tls.server_name"), "{error}");
     }
 
     #[test]
