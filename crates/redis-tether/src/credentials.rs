@@ -82,6 +82,10 @@ pub trait CredentialSource: Send + Sync + 'static {
     /// [`dial.timeout`](crate::DialSettings::timeout) (1 s by default) is not waited for by a dial that has older credentials which have not
     /// expired; after 10 s the future is dropped. It may panic; that is an error like any.
     ///
+    /// A connection to a sentinel is signed in at once with what was answered last, unless that has expired, and the answer is for
+    /// the next one. Where it has expired, where nothing was answered yet, or where a sentinel refuses it, the answer is waited for: a third
+    /// of [`dial.connect_timeout`](crate::DialSettings::connect_timeout) (333 ms by default).
+    ///
     /// # Errors
     /// Says why there are none. No error is final. The text is shown in the log and in the status: it must have no secret
     /// in it.

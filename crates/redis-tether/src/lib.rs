@@ -191,7 +191,7 @@
 //!   open, which would take the `AUTH` in. Servers do not hang up when a password expires; a caller can send `AUTH` itself.
 //! - Sentinels may have credentials that change as well: in files (`sentinel_password_file`, `REDIS_SENTINEL_PASSWORD_FILE`), or by a
 //!   source of their own ([`TetherBuilder::sentinel_credentials`]). They are asked for at each connection to a sentinel, and where one
-//!   refuses them; who listens to one stays signed in.
+//!   refuses them; each signs in at once with what was answered last, while that has not expired. Who listens to one stays signed in.
 //!
 //! A rotation without a failed command keeps the old password valid beside the new one for a while (`ACL SETUSER app >new`, and
 //! `<old` when all have moved): for 2 s and more where it is in a file.

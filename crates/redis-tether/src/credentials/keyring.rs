@@ -54,6 +54,15 @@ impl Issued {
     }
 }
 
+/// What a connection does with what was answered before and has not expired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Older {
+    /// It waits for a fresh answer first.
+    InReserve,
+    /// It signs in with that at once. What is answered meanwhile is there for the next, and for where that is refused.
+    AtHand,
+}
+
 /// Who hears that a source has no credentials: each time, in one line.
 pub(crate) type Report = Arc<dyn Fn(Arc<str>) + Send + Sync>;
 
@@ -73,7 +82,7 @@ impl Keyring {
         report: Report,
     ) -> Keyring {
         let home = Home { tasks, ended, runtime: Handle::current() };
-        Keyring::of(Written::at_servers(config), source, config.dial.timeout / 3, home, report)
+        Keyring::of(Written::at_servers(config), source, config.dial.timeout / 3, Older::InReserve, home, report)
     }
 
     /// The same for the sentinels of an endpoint. With servers in place of sentinels it is empty.
@@ -86,14 +95,17 @@ impl Keyring {
     ) -> Keyring {
         let Endpoint::Sentinel(endpoint) = &config.endpoint else { return Keyring::Fixed(None) };
         let home = Home { tasks, ended, runtime: Handle::current() };
-        // Connecting to one and asking it have to be done within as much as connecting to a server has for itself.
-        Keyring::of(Written::at_sentinels(endpoint), source, config.dial.connect_timeout / 3, home, report)
+        // Connecting to one and asking it have to be done within as much as connecting to a server has for itself, and
+        // they are connected to every few seconds: a source that is slow must not take a third of that each time.
+        let patience = config.dial.connect_timeout / 3;
+        Keyring::of(Written::at_sentinels(endpoint), source, patience, Older::AtHand, home, report)
     }
 
     fn of(
         written: Written,
         source: Option<Arc<dyn CredentialSource>>,
         patience: Duration,
+        older: Older,
         home: Home,
         report: Report,
     ) -> Keyring {
@@ -101,7 +113,8 @@ impl Keyring {
         match source.or_else(files) {
             None => Keyring::fixed(written),
             Some(source) => {
-                Keyring::Asked(Arc::new(Asked { source, patience, home, report, state: watch::Sender::default() }))
+                let state = watch::Sender::default();
+                Keyring::Asked(Arc::new(Asked { source, patience, older, home, report, state }))
             }
         }
     }
@@ -144,6 +157,7 @@ pub(crate) struct Asked {
     source: Arc<dyn CredentialSource>,
     /// For how long a dial waits.
     patience: Duration,
+    older: Older,
     home: Home,
     report: Report,
     state: watch::Sender<State>,
@@ -191,12 +205,27 @@ impl Asked {
 
     async fn for_dial(self: &Arc<Self>) -> Result<Arc<Issued>, Rejection> {
         let (number, begun_at) = self.begin(Occasion::Dial);
+        if let Some(held) = self.at_hand() {
+            return Ok(held);
+        }
         // Whoever was waited for in vain once is not waited for again.
         let answer = self.answer(number, begun_at + self.patience).await;
         answer.or_else(|error| self.state.borrow().valid().ok_or_else(|| self.none(&error)))
     }
 
+    fn at_hand(&self) -> Option<Arc<Issued>> {
+        match self.older {
+            Older::InReserve => None,
+            Older::AtHand => self.state.borrow().valid(),
+        }
+    }
+
     async fn in_place_of(self: &Arc<Self>, refused: &Issued) -> Option<Arc<Issued>> {
+        // Where it was answered since, what was refused is not what the source said last, and it need not be asked.
+        let newer = self.state.borrow().valid().filter(|held| !held.says_the_same_as(refused));
+        if newer.is_some() {
+            return newer;
+        }
         let due = Instant::now() + self.patience;
         // A question that was open already may be answered as the one before was.
         for _ in 0..2 {

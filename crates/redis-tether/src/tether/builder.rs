@@ -74,7 +74,9 @@ impl TetherBuilder {
 
     /// Signs in to the sentinels with what this source answers, in place of the username and password in their endpoint. Asked for
     /// every connection to one of them, of which there is one in each [`resolve.interval`](crate::ResolveSettings::interval)
-    /// while all is well, and where that is refused. Means nothing without sentinels. Default: the endpoint's.
+    /// while all is well, and where that is refused. Each signs in with what was answered last, if that has not expired or been
+    /// refused, and else waits for an answer for a third of [`dial.connect_timeout`](crate::DialSettings::connect_timeout) (333 ms by
+    /// default); one that comes later is there for the next. Means nothing without sentinels. Default: the endpoint's.
     pub fn sentinel_credentials(mut self, source: impl CredentialSource) -> Self {
         self.means.sentinel_credentials = Some(Arc::new(source));
         self

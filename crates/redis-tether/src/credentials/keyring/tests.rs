@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::config::SentinelNode;
 use crate::credentials::credentials_fn;
 
 type Answer = Result<Credentials, CredentialsError>;
@@ -37,6 +38,23 @@ struct World {
 
 impl World {
     fn of(acts: impl IntoIterator<Item = Act>) -> World {
+        World::with(acts, |source, tasks, ended, report| {
+            Keyring::new(&Config::default(), Some(source), tasks, ended, report)
+        })
+    }
+
+    /// One for connections to sentinels.
+    fn at_sentinels(acts: impl IntoIterator<Item = Act>) -> World {
+        let config = Config::sentinel([SentinelNode::new("sentinel", 26379)], "mymaster");
+        World::with(acts, |source, tasks, ended, report| {
+            Keyring::at_sentinels(&config, Some(source), tasks, ended, report)
+        })
+    }
+
+    fn with(
+        acts: impl IntoIterator<Item = Act>,
+        keyring: impl FnOnce(Arc<dyn CredentialSource>, TaskTracker, CancellationToken, Report) -> Keyring,
+    ) -> World {
         let acts = Mutex::new(acts.into_iter().collect::<VecDeque<_>>());
         let (asked, reports) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
         let noted = asked.clone();
@@ -58,9 +76,7 @@ impl World {
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         let noted = reports.clone();
         let report: Report = Arc::new(move |line| lock(&noted).push(line));
-        let config = Arc::new(Config::default());
-        let source: Arc<dyn CredentialSource> = Arc::new(source);
-        let keyring = Keyring::new(&config, Some(source), tasks.clone(), ended.clone(), report);
+        let keyring = keyring(Arc::new(source), tasks.clone(), ended.clone(), report);
         World { keyring: Arc::new(keyring), tasks, ended, asked, reports }
     }
 
@@ -148,6 +164,47 @@ async fn what_was_refused_is_not_handed_out_again() {
     assert!(other.await.expect("no panic"));
     assert_eq!(*lock(&world.asked), [Occasion::Dial, Occasion::Dial, Occasion::Refused]);
     assert!(world.keyring.in_place_of(&issued).await.is_none(), "it has no other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_answered_since_is_used_in_place_of_what_is_refused_without_asking() {
+    let world = World::of([password("old"), password("new")]);
+    let refused = world.keyring.for_dial().await.expect("answered").expect("asked");
+    assert_eq!(world.dial().await.as_deref(), Ok("new"));
+    let newer = world.keyring.in_place_of(&refused).await.expect("there is another");
+    assert_eq!((text(&newer).as_str(), world.times_asked()), ("new", 2));
+}
+
+/// A third of what one has to be connected to and asked would be gone each time.
+#[tokio::test(start_paused = true)]
+async fn at_sentinels_a_slow_source_is_not_waited_for_while_there_is_something_to_sign_in_with() {
+    let told = Arc::new(Notify::new());
+    let lived = Credentials::new("one").with_lifetime(Duration::from_secs(60));
+    let world = World::at_sentinels([Act::Answer(Ok(lived)), Act::Wait(told.clone(), "two"), Act::Hang]);
+    assert_eq!(world.dial().await.as_deref(), Ok("one"));
+    let begun = Instant::now();
+    let refused = world.keyring.for_dial().await.expect("it is held").expect("asked");
+    assert_eq!((text(&refused).as_str(), begun.elapsed()), ("one", Duration::ZERO));
+
+    // It was asked nevertheless, and what it says is there for where that is refused, and for the next.
+    let (newer, ()) = tokio::join!(world.keyring.in_place_of(&refused), async { told.notify_one() });
+    assert_eq!(text(&newer.expect("it was replaced")), "two");
+    assert_eq!(*lock(&world.asked), [Occasion::Dial, Occasion::Dial]);
+    assert_eq!(world.dial().await.as_deref(), Ok("two"));
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_sentinels_a_source_is_waited_for_where_there_is_nothing_that_has_not_expired() {
+    let lived = Credentials::new("token").with_lifetime(Duration::from_secs(60));
+    let world = World::at_sentinels([Act::Answer(Ok(lived)), Act::Hang]);
+    assert_eq!(world.dial().await.as_deref(), Ok("token"));
+    tokio::time::advance(Duration::from_secs(61)).await;
+    let begun = Instant::now();
+    assert!(world.dial().await.expect_err("it has expired").contains("has not answered in time"));
+    let third = Config::default().dial.connect_timeout / 3;
+    // Timers have a grain of a millisecond.
+    assert!((third..third + Duration::from_millis(2)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
