@@ -219,7 +219,7 @@
 //!   ([`dial.connect_timeout`](DialSettings::connect_timeout)) if nobody answers.
 //! - Those who disagree are ranked, by epoch and by number, and dialled in that order. One that names a replica costs an attempt.
 //! - What only people can mend (a master that nobody knows, a server in place of a sentinel, a wrong password) is in the status, and
-//!   is asked about at the pace of refusals.
+//!   where all of them say so, it is asked about at the pace of refusals.
 //!
 //! With TLS (`rediss+sentinel://`) sentinels and servers are spoken to over it alike, with the same authorities and certificates.
 //! They have no name in common: without [`tls.server_name`](TlsSettings::server_name) each certificate must be for the address.
