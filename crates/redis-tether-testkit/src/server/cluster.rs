@@ -24,6 +24,9 @@ const SLOTS: usize = 16384;
 /// After so long without an answer a node takes another one for down.
 const NODE_TIMEOUT_MS: u32 = 700;
 
+/// Longer than a handshake lasts: the node timeout, and a second at least.
+const HANDSHAKE: Duration = Duration::from_secs(2);
+
 /// How often nodes are asked while something is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -116,6 +119,39 @@ impl ClusterDeployment {
         Ok(cluster)
     }
 
+    /// Has the first node meet the others until everybody knows everybody. Whoever is kept from answering for a second is forgotten
+    /// again, since a handshake lasts no longer.
+    async fn introduce(&self) -> Result<(), ServerError> {
+        let (begun, all) = (Instant::now(), format!("cluster_known_nodes:{}", 2 * SHARDS));
+        loop {
+            for node in &self.nodes[1..] {
+                let at = self.addr_for_nodes(node);
+                let (ip, port) = (at.ip().to_string(), at.port().to_string());
+                self.nodes[0].command(&["CLUSTER", "MEET", &ip, &port]).await?;
+            }
+            let met = Instant::now();
+            while met.elapsed() < HANDSHAKE {
+                let Some(lonely) = self.first_whose_info_lacks(&all).await? else { return Ok(()) };
+                if begun.elapsed() >= WAIT_LIMIT {
+                    return Err(
+                        TimedOut { what: "everybody to be known".to_owned(), after: WAIT_LIMIT, last: lonely }.into()
+                    );
+                }
+                sleep(ASK_EVERY).await;
+            }
+        }
+    }
+
+    async fn first_whose_info_lacks(&self, words: &str) -> Result<Option<String>, ServerError> {
+        for node in &self.nodes {
+            let info = node.command(&["CLUSTER", "INFO"]).await?.text().unwrap_or_default();
+            if !info.contains(words) {
+                return Ok(Some(format!("{}: {info}", node.addr())));
+            }
+        }
+        Ok(None)
+    }
+
     async fn assign(&self) -> Result<(), ServerError> {
         for shard in 0..SHARDS {
             let (first, last) = (SLOTS * shard / SHARDS, SLOTS * (shard + 1) / SHARDS - 1);
@@ -124,15 +160,7 @@ impl ClusterDeployment {
             // Where two nodes have the same, one of them would give its slots up.
             self.nodes[shard].command(&["CLUSTER", "SET-CONFIG-EPOCH", &(shard + 1).to_string()]).await?;
         }
-        for node in &self.nodes[1..] {
-            let at = self.addr_for_nodes(node);
-            let (ip, port) = (at.ip().to_string(), at.port().to_string());
-            self.nodes[0].command(&["CLUSTER", "MEET", &ip, &port]).await?;
-        }
-        let all = format!("cluster_known_nodes:{}", 2 * SHARDS);
-        for node in &self.nodes {
-            until(node, "everybody to be known", &["CLUSTER", "INFO"], |info| info.contains(&all)).await?;
-        }
+        self.introduce().await?;
         for shard in 0..SHARDS {
             let replica = &self.nodes[SHARDS + shard];
             // It learns of its primary's slots a moment after it has learnt of its primary.
