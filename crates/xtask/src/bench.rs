@@ -69,6 +69,8 @@ pub(crate) fn run(order: &Order) -> Result<(), Failure> {
     servers.print();
     let counts = benches.iter().any(|bench| COUNTING.contains(&bench.name.as_str()));
     let valgrind = if counts { Some(valgrind::provide()?) } else { None };
+    // Of what is built, whatever is changed while it runs.
+    let revision = revision(&workspace);
     build(&workspace, &benches)?;
 
     let directory = workspace.target().join("bench");
@@ -85,7 +87,7 @@ pub(crate) fn run(order: &Order) -> Result<(), Failure> {
         sections.push(Section { bench: bench.name.clone(), outcome });
     }
     let machine = Machine::read(servers.versions().into_iter().chain(valgrind).collect());
-    let (revision, clients) = (revision(&workspace), clients(&workspace, &benches));
+    let clients = clients(&workspace, &benches);
     let report = Report { command: order.line(), revision, machine, clients, sections };
     let file = directory.join("report.md");
     fs::write(&file, report.to_string()).map_err(|error| failed("writing", &file, &error))?;
