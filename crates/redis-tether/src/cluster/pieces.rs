@@ -104,7 +104,7 @@ impl ClusterHandle {
             return Err(self.common.fail(Outcome::NotSent, Reason::OfOneNode));
         }
         if pipeline.is_transaction() || spells_a_transaction(pipeline) {
-            return match slot_of_all(pipeline) {
+            return match slot_of_all(&routed) {
                 Ok(slot) => self.together(request, slot.map_or(To::Any, To::Slot)).await,
                 Err(CrossSlot) => Err(cross_slot()),
             };
@@ -239,12 +239,12 @@ fn spells_a_transaction(pipeline: &Pipeline) -> bool {
 struct CrossSlot;
 
 /// The slot of all keys; `None` if there are none.
-fn slot_of_all(pipeline: &Pipeline) -> Result<Option<Slot>, CrossSlot> {
+fn slot_of_all(routed: &[Routed<'_>]) -> Result<Option<Slot>, CrossSlot> {
     let mut common = None;
-    for cmd in pipeline.cmd_iter() {
-        match (route(words(cmd)), common) {
-            (Route::Keyed(slot), Some(other)) if slot != other => return Err(CrossSlot),
-            (Route::Keyed(slot), _) => common = Some(slot),
+    for (_, route) in routed {
+        match (route, common) {
+            (Route::Keyed(slot), Some(other)) if *slot != other => return Err(CrossSlot),
+            (Route::Keyed(slot), _) => common = Some(*slot),
             (Route::Split(..), _) => return Err(CrossSlot),
             _ => {}
         }

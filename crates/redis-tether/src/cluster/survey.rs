@@ -134,7 +134,7 @@ impl Surveyor {
     }
 
     /// A command is sent to the node that is announced there. If it was invited, it stays on.
-    pub(crate) fn visited(&self, host: &str, port: u16) {
+    pub(crate) fn visit(&self, host: &str, port: u16) {
         self.guests.visit(host, port);
     }
 

@@ -89,7 +89,7 @@ impl ClusterHandle {
                 // The source has not been told its name yet, so that there is no way to it.
                 _ if host == UNNAMED => journey.wait().await.then_some(Onward::Home),
                 Some(target) => {
-                    self.common.surveyor.visited(host, *port);
+                    self.common.surveyor.visit(host, *port);
                     Some(Onward::There(To::Asked(target)))
                 }
                 None => self.invite(host, *port, journey).await,
