@@ -18,16 +18,26 @@ use super::supervisor::SupervisorMsg;
 /// thread (in a resolver, a transport, a conversion of events), and for so long it is waited for.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs from the start of a tether to its end. `actor` is the supervisor's task.
-pub(crate) async fn see_to(
+/// To be run from the start of a tether to its end. `actor` is the supervisor's task. Dropping what this returns ends the tether
+/// as well, also where it was never polled: a runtime may be dropped before it gets round to that.
+pub(crate) fn see_to(
     control: Arc<Control>,
+    supervisor: ActorRef<SupervisorMsg>,
+    actor: JoinHandle<()>,
+    released: CancellationToken,
+    cancelled_by: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    let ending = Ending(control);
+    async move { end_in_order(&ending.0, supervisor, actor, released, cancelled_by).await }
+}
+
+async fn end_in_order(
+    control: &Control,
     supervisor: ActorRef<SupervisorMsg>,
     mut actor: JoinHandle<()>,
     released: CancellationToken,
     cancelled_by: CancellationToken,
 ) {
-    // Dropped with this task: at its end, or with its runtime.
-    let _ending = Ending(control.clone());
     tokio::select! {
         biased;
         _ = &mut actor => {}

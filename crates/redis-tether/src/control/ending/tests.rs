@@ -111,3 +111,13 @@ async fn whoever_waits_for_the_end_and_cannot_be_woken_does_not_undo_it() {
     assert!(shutdown.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     stops(&tether).await;
 }
+
+/// Its runtime has polled none of its tasks: one that runs on the thread that started it polls none unless that waits.
+#[test]
+fn a_runtime_that_is_dropped_at_once_ends_it_too() {
+    let home = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tether = home.block_on(Tether::start(Config::new("127.0.0.1", 1))).expect("a valid configuration");
+    drop(home);
+    let away = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    away.block_on(stops(&tether));
+}
