@@ -7,7 +7,8 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let tether = Tether::start(Config::from_url("redis://redis:6379")?).await?;
+//!     let tether = Tether::start(Config::from_url("redis://redis:6379")?).await?; // succeeds while the server is down
+//!     tether.ready(std::time::Duration::from_secs(10)).await?; // fails, with the reason, if there is no primary by then
 //!     let mut redis = tether.handle(); // cheap to clone: one for each task
 //!     redis.set::<_, _, ()>("greeting", "hello").await?;
 //!     let greeting: String = redis.get("greeting").await?;
@@ -24,14 +25,14 @@
 //!
 //! - [`Tether::start`] succeeds while the server is down. Connections are made in the background, for as long as it
 //!   takes: no retry budget runs out, no error is cached.
-//! - The name is resolved again: every two seconds while all is well, many times a second while it is not. A new address
+//! - The name is resolved again: every 2 s while a link serves; in an outage every 50 ms for 5 s, then every second. A new address
 //!   is dialled at once; the first one at which a **primary** answers is used, whatever order DNS gave.
-//! - A link is watched. One that ends, refuses writes as a replica does, or is mute while it owes answers, is noticed in
-//!   milliseconds to a quarter of a second under load, and within a probe interval without any.
+//! - A link is watched. One that ends, refuses writes as a replica does, or is silent while it owes replies, is noticed in
+//!   milliseconds to a quarter of a second under load. Without any, a demotion shows within 3 s, a host that hangs within 3.25 s.
 //! - **Suspicion is not teardown.** A server that is merely slow (a script, a fork, a migration) gets its connection back
 //!   as soon as it speaks, with everything that was in flight. In the meantime new commands wait, and a second link looks
 //!   for a better primary.
-//! - Commands that find no link are held for up to three seconds, in order, and let go at a growing pace. A planned
+//! - Commands that find no link are held, in order, until 3 s after the start of the outage, and let go at a growing pace. A planned
 //!   failover costs latency, not errors.
 //! - Every failed command says whether it was executed: see below.
 //!
@@ -58,23 +59,44 @@
 //! # }
 //! ```
 //!
-//! Nothing is sent twice by itself: unless a handle's policy says otherwise, a command is only sent again when it provably was not
-//! executed. One case looks
-//! otherwise and is not: a primary that froze (a stopped host, a paused virtual machine) still holds what its socket
-//! buffers had received. When it thaws, minutes later perhaps, it executes that. Those commands were reported as
-//! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is theirs, and
-//! no retry of ours.
+//! No command is executed twice unless its caller allows it; one that was refused (`READONLY`, `LOADING` and the like, see below) or never
+//! left is sent again. One case looks otherwise and is not: a primary that froze (a stopped host, a paused virtual machine) still holds
+//! what its socket buffers had received. When it thaws, minutes later perhaps, it executes that. Those commands were reported as
+//! `Ambiguous` when the link was given up; their late execution, on a server that is no longer the primary, is no retry of ours.
 //!
-//! Whoever wants it otherwise says so, for the tether ([`commands.retry`](CommandSettings::retry)) or for one handle
+//! To have more sent again, say so for the tether ([`commands.retry`](CommandSettings::retry)) or for one handle
 //! ([`Handle::with_policy`]): [`Retry::ReadOnly`] sends again what the server's own `COMMAND INFO` calls read-only,
 //! [`Retry::All`] everything, each three times at most. A policy also has the deadline of a handle's commands, and whether they are
 //! held or fail fast.
 //!
-//! # Connections of their own
+//! redis-rs's `is_timeout()` and `is_connection_dropped()` are false for the tether's own errors, and `retry_method()` never advises to retry.
 //!
-//! A handle's commands share one link. What speaks of the connection itself (`WATCH`, `SELECT`, `CLIENT SETNAME`), blocking commands
-//! and subscriptions go over a [`Dedicated`] connection, made by [`Tether::dedicated`]: on the current primary, tied to the
-//! epoch of the tether's link, [lost](Dedicated::lost) when that is over. Nothing sent over it is held or sent again.
+//! # Sharing a handle
+//!
+//! A handle is `Clone + Send + Sync` and sends by `&mut`: keep it in the state of a web framework, and clone it for each request.
+//!
+//! ```
+//! # use redis_tether::{Handle, redis::{AsyncCommands, RedisResult}};
+//! #[derive(Clone)]
+//! struct AppState {
+//!     redis: Handle,
+//! }
+//!
+//! async fn visits(state: AppState) -> RedisResult<u64> { // in axum: `State(state): State<AppState>`
+//!     let mut redis = state.redis; // this request's clone
+//!     redis.incr("visits", 1).await
+//! }
+//! ```
+//!
+//! There is no pool: the commands of all handles share one link, pipelined. The server answers in order, so a blocking command or a reply of
+//! many megabytes delays those behind it: use a dedicated connection for the one, and a tether of its own for the other. What is held is
+//! bounded in number and bytes; what is in flight on a link that serves is not, but by the deadline: bound the callers, where that matters.
+//!
+//! # Dedicated connections
+//!
+//! What speaks of the connection itself (`WATCH`, `SELECT`, `CLIENT SETNAME`), blocking commands and subscriptions go over a
+//! [`Dedicated`] connection, made by [`Tether::dedicated`] within the hold window and the deadline: on the current primary, tied to the
+//! epoch (the number) of the tether's link, [lost](Dedicated::lost) when that is over. Nothing sent over it is held or sent again.
 //!
 //! # Server errors
 //!
@@ -100,8 +122,8 @@
 //! | `IOERR` | no reply | handed out: `Ambiguous` | stays | `MIGRATE` lost the other instance: the key may be on both |
 //!
 //! Handed out with the others, on purpose: `MISCONF`, `NOREPLICAS`, `OOM` and `BUSY` (the primary says so, and no other server is
-//! one; somebody must act first), `NOPERM`, `NOAUTH` and `WRONGPASS` (a live connection keeps its user until that is removed, and
-//! then it is closed; what a new one is told is in the failed dials), other `MOVED`, `ASK` and `CROSSSLOT` (this endpoint is a node of a
+//! one; an operator must act first), `NOPERM`, `NOAUTH` and `WRONGPASS` (a live connection keeps its user until that is removed, and
+//! then it is closed; what a new one is answered is in the failed dials), other `MOVED`, `ASK` and `CROSSSLOT` (this endpoint is a node of a
 //! cluster; of `MOVED` the error says what to use instead), `UNBLOCKED` by `CLIENT UNBLOCK`, `NOSCRIPT` (`redis::Script` goes by it), `WRONGTYPE`, `BUSYGROUP`, `NOGROUP`, `BUSYKEY`,
 //! `NOTBUSY`, `UNKILLABLE`.
 //!
@@ -113,8 +135,8 @@
 //!
 //! - It does not make replication synchronous: a write that a primary confirmed just before it crashed, or while another had been
 //!   promoted, may be lost. That is Redis's to prevent (`WAIT`, `min-replicas-to-write`).
-//!   That a primary came back without its data, or another took its place that does not go on from it, is told where the
-//!   server allows `INFO` ([`Event::LineageChanged`]): what was in it, and is to be made anew, only the application knows.
+//!   Where a primary came back without its data, or another took its place that does not continue its history, and the server allows
+//!   `INFO`, there is an event ([`Event::LineageChanged`]): what has to be made anew only the application knows.
 //! - A link over which replies come, but hardly any (a byte a second, while new connections are well), is not silent and is
 //!   not replaced; its commands run into their deadlines. [`Tether::reconnect`] replaces it.
 //!
@@ -124,6 +146,7 @@
 //! |---|---|---|
 //! | [`commands.deadline`](CommandSettings::deadline) | 5 s | everything included; a shorter one would fail commands that a slow server still answers |
 //! | [`commands.hold_window`](CommandSettings::hold_window) | 3 s from the start of the outage | bridges a planned failover, and does not turn an outage into latency |
+//! | [`commands.hold`](CommandSettings::hold) | hold | a failover is a delay and no error; `fail_fast` for a cache |
 //! | [`commands.max_held`](CommandSettings::max_held), `max_held_bytes` | 10,000 and 64 MiB | the count alone would permit gigabytes |
 //! | [`commands.retry`](CommandSettings::retry), `max_retries` | never; 3 where it is asked for | nothing is executed twice unless its caller has said that it may be |
 //! | [`detection.suspect_after`](DetectionSettings::suspect_after) | 250 ms | cheap, since suspicion costs nothing |
@@ -135,8 +158,13 @@
 //! | [`pacing.rejected`](PacingSettings::rejected) | 50 ms to 250 ms for 10 s, then to 5 s | each attempt costs a recovering server work |
 //! | [`failures_before_resolve`](Config::failures_before_resolve) | 3 | then a fresh start, with the addresses resolved anew: more than a hiccup, and soon enough that a stale address costs little |
 //! | [`resolve`](ResolveSettings) | every 2 s ± 20 %; 50 ms for 5 s, then 1 s during an outage | resolvers cache by TTL anyway, and one lookup serves all tethers of a process; a record that moves right after a crash is followed at once |
-//! | [`replicas.fallback`](ReplicaSettings::fallback) | the primary | an answer is worth more than the load |
 //! | [`resolve.swap_budget`](ResolveSettings::swap_budget) | 10 s | rotating DNS answers must not make us flap |
+//! | [`replicas.fallback`](ReplicaSettings::fallback) | the primary | an answer is worth more than the load |
+//! | [`verify`](Config::verify) | auto | asks `HELLO` and `PING`; `ROLE`, then `PING` alone, where the endpoint takes no more |
+//! | [`protocol`](Config::protocol) | RESP2 | every server and proxy speaks it |
+//! | [`cluster_node`](Config::cluster_node) | refuse | a `Tether` at one node of several would be sent elsewhere for most keys |
+//! | [`drain_timeout`](Config::drain_timeout) | 5 s | as long as the deadline of the commands that a replaced link waits for |
+//! | [`max_age`](Config::max_age) | never | a good connection is best left alone |
 //!
 //! [`Config::recovery_bounds`] computes from them how long each kind of failure can take at worst.
 //!
@@ -156,9 +184,9 @@
 //! - Files are looked at before each dial. What was renewed is used for new connections, existing ones stay; a pair that does
 //!   not match, or a file that is missing, leaves in use what was, with a warning in the log. When a tether starts, files that
 //!   cannot be used are its error.
-//! - A failure is told with what to do: another name (with those that the certificate has), an unknown issuer, a certificate that
+//! - The error of a failed handshake says what to do: another name (with those that the certificate has), an unknown issuer, a certificate that
 //!   has expired or is not valid yet, a client certificate that is wanted or refused, TLS where the server speaks plainly, and
-//!   the reverse. It is tried again at the pace of rejections, since only somebody's doing will help.
+//!   the reverse. It is tried again at the pace of rejections, since only a changed configuration will help.
 //! - Cryptography is the application's choice: `TetherBuilder::tls_provider`, else the process's default provider
 //!   ([`rustls::crypto::CryptoProvider::install_default`]), else ring. `TetherBuilder::tls_roots` takes roots that are in no file.
 //! - [`TlsVerify::Insecure`] accepts any certificate and says so in the log. Nothing is checked for revocation.
@@ -188,10 +216,11 @@
 //!   refusals ([`Event::ReauthenticationFailed`]). A source that fails, hangs or panics is asked again likewise
 //!   ([`Event::CredentialsFailed`]); what it answered before is used until it expires. Both are in the status.
 //! - [`Dedicated`] connections sign in with what there is when they are made, and are not signed in anew: a caller may have a `MULTI`
-//!   open, which would take the `AUTH` in. Servers do not hang up when a password expires; a caller can send `AUTH` itself.
+//!   open, which would take the `AUTH` in. A service that ends the sessions of expired tokens ends them; a caller can send `AUTH` itself.
 //! - Sentinels may have credentials that change as well: in files (`sentinel_password_file`, `REDIS_SENTINEL_PASSWORD_FILE`), or by a
 //!   source of their own ([`TetherBuilder::sentinel_credentials`]). They are asked for at each connection to a sentinel, and where one
-//!   refuses them; each signs in at once with what was answered last, while that has not expired. Who listens to one stays signed in.
+//!   refuses them; each signs in at once with what was answered last, while that has not expired. Listening connections are not
+//!   re-authenticated.
 //!
 //! A rotation without a failed command keeps the old password valid beside the new one for a while (`ACL SETUSER app >new`, and
 //! `<old` when all have moved): for 2 s and more where it is in a file.
@@ -215,9 +244,10 @@
 //!   are asked, and a healthy link is left as soon as another primary is verified; the budget for moves on DNS evidence does not
 //!   apply.
 //! - While none serves, all are asked at once, at the pace of lookups. The answer is there as soon as one knows of a later
-//!   configuration (by its epoch) or most agree; the silent are waited for 50 ms beyond the first answer at most, and 1 s
+//!   configuration (by its configuration epoch) or most agree; the silent are waited for 50 ms beyond the first answer at most, and 1 s
 //!   ([`dial.connect_timeout`](DialSettings::connect_timeout)) if nobody answers.
-//! - Those who disagree are ranked, by epoch and by number, and dialled in that order. One that names a replica costs an attempt.
+//! - Where they disagree, the answers are ranked by configuration epoch, then by how many give them, and dialled in that order. A sentinel
+//!   that names a replica costs one failed dial, then the next is tried.
 //! - What only people can mend (a master that nobody knows, a server in place of a sentinel, a wrong password) is in the status, and
 //!   where all of them say so, it is asked about at the pace of refusals.
 //!
@@ -228,21 +258,12 @@
 //! with another authority or client certificate. Then the certificate of each must be for the host that it is listed with, or for
 //! `sentinel_tls_server_name`.
 //!
-//! **An election may last longer than commands are held.** Sentinels take a primary that has crashed for down after
-//! `down-after-milliseconds` (30 s unless they are told otherwise), need a second or two to appoint another, and where that fails try again
-//! after twice their `failover-timeout`. With the [defaults](CommandSettings::hold_window) commands are held for the first 3 s of that; from
-//! then on they fail at once, as `NotSent` by [`Reason::HoldWindowPassed`], with how long there has been no link and why; and
-//! as soon as another primary is announced they are taken again. Nobody need do anything, but for sending again what was not sent. To
-//! have callers wait instead, set `commands.hold_window` to `down-after-milliseconds` and 3 s more, and `commands.deadline`, which
-//! bounds each command by itself, to no less. Mind that this is how long callers then wait in an outage, and that what they
-//! bring meanwhile must have room ([`commands.max_held`](CommandSettings::max_held)); where they would rather hear soon, lower
-//! `down-after-milliseconds` instead, to what the network and the servers' forks allow. A planned failover takes no time of this kind.
-//!
-//! Sentinels appoint a new primary before they demote the old one, which goes on taking writes for seconds, and those are lost. The
-//! sooner a client moves, the fewer; `min-replicas-to-write` bounds them for all clients.
+//! An election may last longer than commands are held: see [Elections](#elections). Sentinels promote a new primary before they demote
+//! the old one, which goes on taking writes for seconds, and those are lost. The sooner a client moves, the fewer; `min-replicas-to-write`
+//! bounds them for all clients.
 //!
 //! The user at the sentinels needs `+subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master allchannels`; without
-//! `sentinel|master` the epoch is not known, and numbers decide.
+//! `sentinel|master` the configuration epoch is not known, and the answer that most sentinels give is taken.
 //!
 //! # Cluster
 //!
@@ -257,13 +278,14 @@
 //! ```
 //!
 //! Each shard has a tether of its own ([`ClusterTether::shards`]): its link, epoch, suspicion, holding and outcomes are its own, and what
-//! happens to one shard is nothing to the others. Its endpoint is whoever is primary of its slots.
+//! happens to one shard does not concern the others. Its endpoint is the primary of its slots.
 //!
 //! - The slots are surveyed for all shards together (`CLUSTER SLOTS`, `CLUSTER INFO`): every [`resolve.interval`](ResolveSettings::interval)
 //!   at one node; at once, and at several nodes, when a command was sent elsewhere or a shard is in doubt, at most every
 //!   [`resolve.fast_interval`](ResolveSettings::fast_interval). The configuration endpoint is resolved anew and asked as well, so that all
 //!   nodes may be replaced behind it.
-//! - Nodes that disagree: one that takes its cluster for healthy counts for more than others, then most, then the latest epoch.
+//! - Where nodes disagree, one that takes its cluster for healthy is believed before others, then the answer that most give, then that of
+//!   the latest configuration epoch.
 //! - [`ClusterHandle`] says what goes where, and what is made of several answers.
 //! - A node that has no slot yet is in no answer of its cluster's: a command that is sent there by `ASK` makes it a shard without slots.
 //! - With TLS (`rediss+cluster://`) each node's certificate must be for [`tls.server_name`](TlsSettings::server_name) where that is set;
@@ -276,15 +298,18 @@
 //! - One address as the only seed works, and is warned of in the log: once all nodes are replaced nothing leads to the new ones.
 //! - Reads may go to the replicas of each shard ([`ClusterTether::replicas`]).
 //!
-//! **An election may last longer than commands are held**, here as with sentinels: a replica stands for election once most primaries take its
-//! own for down, after `cluster-node-timeout` (15 s unless it is set) and up to half of that more, and needs about a second; where
-//! that fails, it tries again after four times that timeout. With the defaults commands for that shard are held for the first 3 s,
-//! and then fail at once as `NotSent` by [`Reason::HoldWindowPassed`], until the replica has taken over; those for other shards go on. To
-//! have callers wait instead, set `commands.hold_window` to one and a half times `cluster-node-timeout` and 3 s more, and
-//! `commands.deadline` to no less; or lower the timeout.
+//! An election may last longer than commands are held: see [Elections](#elections). What fails then is for that shard alone.
 //!
 //! The user needs `+cluster|slots` and `+asking`: without that, a command for a key that has moved ahead of its slot fails with the
-//! server's `NOPERM`. Without `+cluster|info` numbers decide alone.
+//! server's `NOPERM`. Without `+cluster|info` the answer that most nodes give is taken.
+//!
+//! # Elections
+//!
+//! An election may last longer than the 3 s for which commands are held by [default](CommandSettings::hold_window): by sentinels 30 s and
+//! more, in a cluster 15 s and more, unless the servers are set otherwise. From then on commands fail at once, as `NotSent` by
+//! [`Reason::HoldWindowPassed`], and as soon as another primary is found they are taken again. To have callers wait instead, set
+//! `commands.hold_window` to `down-after-milliseconds`, or to one and a half times `cluster-node-timeout`, and 3 s more, and
+//! `commands.deadline` to no less. [What to consider](https://github.com/redis-tether/redis-tether/blob/main/docs/operations.md#elections).
 //!
 //! # Replicas
 //!
@@ -312,7 +337,7 @@
 //! - Where they announce addresses that cannot be reached from here (a container's), set `replica-announce-ip`, or name a reader endpoint.
 //! - With TLS the certificate of each must be for [`tls.server_name`](TlsSettings::server_name), else for the name of the tether's endpoint.
 //!
-//! They are not connected to before somebody asks for such a handle, and stay connected until the tether ends.
+//! They are connected to when the first such handle is asked for, and stay connected until the tether ends.
 //!
 //! # Names and services
 //!
@@ -325,24 +350,26 @@
 //! | [`StaticResolver`] | a list of addresses that is in no DNS |
 //! | [`resolve_fn`], or any [`Resolve`] | a registry of one's own |
 //!
-//! Where a resolver knows a TTL, nothing is asked before it has run out while the link serves and DNS goes on naming it; whoever has cause
-//! to ask is told anew ([`Query::within_ttl`]). What has a port of its own (an SRV record, an address of a list) keeps it.
+//! Where a resolver knows a TTL, nothing is asked before it has run out while the link serves and DNS goes on naming it; in an outage the TTL
+//! is ignored ([`Query::within_ttl`]). What has a port of its own (an SRV record, an address of a list) keeps it.
 //!
-//! # Containers
+//! # Environment and containers
+//!
+//! [`Config::from_env`] reads `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`, and variables for credentials, TLS, sentinels and a reader
+//! endpoint. Everything else, a cluster and a deadline for instance, is said in the URL: `REDIS_URL=redis+cluster://redis:6379?deadline=2s`
+//! (for [`ClusterTether::start`]); or in code, by changing the [`Config`] that came of it.
 //!
 //! Inside a container, `127.0.0.1` and `localhost` are the container itself. Where Redis runs in another container, the
-//! host is that service's name on a network that both share (`redis://redis:6379`); [`Config::from_env`] reads it from
-//! `REDIS_URL`, or `REDIS_HOST` and `REDIS_PORT`.
+//! host is that service's name on a network that both share (`redis://redis:6379`).
 //!
 //! # On call
 //!
-//! - A failed command is one line: what became of it, why, at which endpoint, since when, and what the last attempt met.
-//! - [`Status`] is one line too (its `Display` is made for a health endpoint), and graded by [`Status::readiness`].
-//! - The log (through `tracing`) has what changes at `info`, what goes wrong with a link at `warn`, and attempts at `debug`. While
-//!   no link takes commands, one line at `warn` says so and why, after 1 s and then half as often each time, at least once a
-//!   minute.
-//! - [`Tether::stats`] counts; [`Tether::events`] is the story in full.
-//! - [`Tether::pin`] stops automatic moves, [`Tether::reconnect`] asks for a new link without giving up the old one before.
+//! The log (through `tracing`) has what changes at `info`, what goes wrong at `warn`, attempts at `debug`; while no link takes
+//! commands, one line at `warn` says so and why, after 1 s and then half as often each time, at least once a minute. [`Status`] is
+//! one line for a health endpoint, graded by [`Status::readiness`] (for readiness, never for liveness); [`Tether::stats`] counts;
+//! [`Tether::pin`] stops automatic moves, [`Tether::reconnect`] makes a new link before it gives up the old one.
+//! [docs/operations.md](https://github.com/redis-tether/redis-tether/blob/main/docs/operations.md) has each line, what it means and what to do,
+//! what is worth an alert, and the endpoints of managed services.
 //!
 //! # Permissions
 //!
@@ -374,15 +401,15 @@
 //!   for TLS is refused.
 //! - `tls-no-provider`: TLS for applications that bring one (`default-features = false`), and need no C compiler for ring.
 //! - `hickory`: `HickoryResolver`, which speaks DNS itself. Nothing changes until a tether is given one.
-//! - `async-trait`, `cluster`: for applications that enable these features of ractor, which change its traits for the
-//!   whole build. Off by default; they change nothing else.
+//! - `ractor-async-trait`, `ractor-cluster`: for applications that enable ractor's features `async-trait` and `cluster`, which
+//!   change its traits for the whole build. Off by default; they change nothing else. Clusters of Redis need no feature.
 //!
 //! # Versions
 //!
 //! `redis` is part of the public interface. This version speaks redis 1.x; a new major version of redis is a breaking
 //! change here, released as one, and the 1.x line is kept for at least half a year after. `ractor` 0.16 and `tokio-util` 0.7
 //! appear in it as well ([`Tether::spawn_linked`], [`TetherBuilder::cancelled_by`]) and move in the same way; so does [`rustls`] 0.23,
-//! which is re-exported (`TetherBuilder::tls_provider`).
+//! which is re-exported (`TetherBuilder::tls_provider`). Rust 1.88 is the oldest that is supported; raising it is a minor release.
 
 mod cluster;
 mod config;
@@ -445,3 +472,14 @@ pub use tls::TlsError;
 #[cfg(feature = "tls-no-provider")]
 pub use tokio_rustls::rustls;
 pub use transport::{BoxFuture, BoxedStream, Stream, Transport};
+
+/// The examples of the README and of the guides, compiled with the documentation's.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../../docs/operations.md")]
+    struct Operations;
+    #[doc = include_str!("../../../docs/migrating.md")]
+    struct Migrating;
+}
