@@ -2,7 +2,7 @@
 //! settings that help it to recover. All are given a host name and the system's resolver.
 //!
 //! What a tuned setting is, and why it has that value, stands beside it. Three values are common to all, so that no client is
-//! judged by how patient somebody made it: a call may take 2 s, as redis-tether's; connecting may take 1 s; and from one
+//! judged by how patient somebody made it: a call may take 2 s; connecting may take 1 s; and from one
 //! attempt to connect to the next there is at most half a second.
 
 use std::time::Duration;
