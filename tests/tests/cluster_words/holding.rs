@@ -151,6 +151,55 @@ async fn an_heir_is_not_met_by_all_at_once() {
     }
 }
 
+/// Neither one that the heir gets at once, nor one that its shard refused until that was gone.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_never_waits_does_not_wait_for_a_turn_either() {
+    const LARGE: usize = 100 * VALUE;
+    // Of a slot that nobody has at first.
+    const THIRD: &str = "c";
+    let world = World::new(3);
+    let (without_third, last) = ([Entry(0, 4095, 0, None), Entry(8192, 16383, 1, None)], Entry(0, 16383, 1, None));
+    world.all_say(&without_third, 1);
+    let tether = world.start(world.config()).await;
+    let mut impatient = tether.handle().with_policy(tether.handle().policy().fail_fast());
+    for key in [FIRST, SECOND] {
+        tether.handle().get::<_, Option<u32>>(key).await.expect("both are well");
+    }
+    let mut writing = JoinSet::new();
+    for _ in 0..600 {
+        let mut handle = tether.handle();
+        writing.spawn(async move { handle.set::<_, _, ()>(THIRD, "x".repeat(VALUE)).await });
+    }
+    world.nodes[0].refuse("APPEND", Some("TRYAGAIN Multiple keys request during rehashing of slot"));
+    let mut refused = impatient.clone();
+    let refused = tokio::spawn(async move { refused.append::<_, _, u64>(FIRST, "x".repeat(LARGE)).await });
+    sleep(ms(50)).await;
+    assert!(tether.stats().total.held_now == 600 && world.nodes[0].commands("APPEND") > 0);
+    let before = world.nodes[1].bytes_read();
+    world.all_say(&[last], 2);
+    world.nodes[1].hang();
+    let read = async |bytes: usize, what: &str| {
+        let is_read = async {
+            while world.nodes[1].bytes_read() - before < (64 * VALUE + bytes) as u64 {
+                sleep(ms(1)).await;
+            }
+        };
+        within(PATIENCE, what, is_read).await;
+        assert!(tether.stats().total.held_now >= 600 - 64, "{what}: the others wait for their turn");
+    };
+    read(0, "the first of those that were held").await;
+    read(LARGE, "the one that was refused").await;
+    let direct = tokio::spawn(async move { impatient.append::<_, _, u64>(SECOND, "x".repeat(LARGE)).await });
+    read(2 * LARGE, "the one that goes to the heir at once").await;
+    world.nodes[1].resume();
+    for impatient in [refused, direct] {
+        within(PATIENCE, "an answer", impatient).await.expect("no panic").expect("the heir has its slot");
+    }
+    let done = within(PATIENCE, "all of them", writing.join_all()).await;
+    assert!(done.iter().all(Result::is_ok), "{:?}", done.iter().find(|done| done.is_err()));
+    tether.shutdown().await;
+}
+
 /// Of the same deadline, what waits for the shards to be known and what waits at each of them.
 #[tokio::test(start_paused = true)]
 async fn a_command_for_all_shards_has_one_deadline() {

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use redis::{AsyncCommands, Cmd, RedisResult, Value};
 use redis_tether_core::reply::Refusal;
+use tokio::task::JoinSet;
 
 use super::*;
 use crate::config::{Fallback, Retry};
 use crate::control::board::Board;
 use crate::gate::ClosedCause;
+use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, settle};
 use crate::ledger::LinkEnd;
 use crate::link::Link;
@@ -82,6 +84,18 @@ fn get() -> Cmd {
 
 async fn read(handle: &mut ReplicaHandle) -> RedisResult<Value> {
     get().query_async(handle).await
+}
+
+/// So many reads that are held, since nobody serves.
+async fn waiting(world: &World, count: usize) -> JoinSet<RedisResult<Value>> {
+    let mut reading = JoinSet::new();
+    for _ in 0..count {
+        let mut handle = world.handle();
+        reading.spawn(async move { read(&mut handle).await });
+    }
+    settle().await;
+    assert_eq!(world.set.held_now(), count as u64);
+    reading
 }
 
 fn fate<T: std::fmt::Debug>(reply: RedisResult<T>) -> (Outcome, Reason) {
@@ -202,13 +216,7 @@ async fn a_read_that_sees_more_than_was_shown_is_woken_all_the_same() {
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_comes_back_is_not_met_by_all_at_once() {
     let world = World::new(|_| ());
-    let mut reading = tokio::task::JoinSet::new();
-    for _ in 0..600 {
-        let mut handle = world.handle();
-        reading.spawn(async move { read(&mut handle).await });
-    }
-    settle().await;
-    assert_eq!(world.set.held_now(), 600);
+    let reading = waiting(&world, 600).await;
     let replica = world.replica(Peer::mute()).await;
     for sent in [64, 192, 448, 600] {
         settle().await;
@@ -221,12 +229,7 @@ async fn a_replica_that_comes_back_is_not_met_by_all_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_read_that_waits_for_its_turn_ends_when_it_is_due() {
     let world = World::new(|config| config.commands.deadline = Duration::from_millis(200));
-    let mut reading = tokio::task::JoinSet::new();
-    for _ in 0..65 {
-        let mut handle = world.handle();
-        reading.spawn(async move { read(&mut handle).await });
-    }
-    settle().await;
+    let reading = waiting(&world, 65).await;
     let (begun, replica) = (Instant::now(), world.replica(Peer::mute()).await);
     let mut fates = reading.join_all().await.into_iter().map(fate).collect::<Vec<_>>();
     fates.sort_by_key(|(outcome, _)| *outcome == Outcome::NotSent);
@@ -234,6 +237,28 @@ async fn a_read_that_waits_for_its_turn_ends_when_it_is_due() {
     assert_eq!(fates[63..], [(Outcome::Ambiguous, Reason::DeadlinePassed), (Outcome::NotSent, Reason::DeadlinePassed)]);
     assert!(begun.elapsed() <= Duration::from_millis(200) && replica.peer.received().len() == 64);
     assert_eq!(world.set.held_now(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_never_waits_does_not_wait_for_a_turn_either() {
+    let world = World::new(|_| ());
+    let mut reading = waiting(&world, 65).await;
+    let replica = world.replica(Peer::mute()).await;
+    settle().await;
+    assert_eq!((replica.peer.received().len(), world.set.held_now()), (64, 1), "one waits for its turn");
+    let mut handle = world.handle().with_policy(Policy::default().fail_fast());
+    let impatient =
+        tokio::spawn(async move { redis::cmd("EXISTS").arg("key").query_async::<Value>(&mut handle).await });
+    settle().await;
+    assert_eq!(
+        replica.peer.received().last().map(String::as_str),
+        Some("EXISTS key"),
+        "the replica serves, so it goes"
+    );
+    assert_eq!(world.set.held_now(), 1, "before the one who waits");
+    replica.peer.pay(OK);
+    impatient.await.expect("no panic").expect("an answer");
+    reading.shutdown().await;
 }
 
 #[tokio::test(start_paused = true)]
