@@ -239,7 +239,8 @@ impl CommandError {
         self.facts.times_sent
     }
 
-    /// What the last attempt, the link or the server had to say; for [`Reason::NotForReplicas`] the command.
+    /// What the last attempt, the link or the server had to say, or that there was a link and its turn had not come; for
+    /// [`Reason::NotForReplicas`] the command.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         self.facts.cause.as_deref()

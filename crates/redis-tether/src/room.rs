@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::CommandSettings;
@@ -86,14 +87,14 @@ impl Stay {
         }
     }
 
-    /// Ends where it goes to this tether, as soon as it may: when it is due at the latest. `None` if there is nothing that others would have
-    /// to wait for.
-    pub(crate) async fn end_at(&mut self, shared: &Shared, due: Option<Instant>) -> Option<Turn> {
+    /// Ends where it goes to this tether, as soon as it may, or when it is due: then its turn had not come. `None` if there is nothing
+    /// that others would have to wait for.
+    pub(crate) async fn end_at(&mut self, shared: &Shared, due: Option<Instant>) -> Result<Option<Turn>, Elapsed> {
         // A gate that is not open has a queue of its own.
         let turn = match (shared.gate.is_open(), due) {
-            (false, _) => None,
-            (true, None) => Some(shared.turnstile.turn().await),
-            (true, Some(due)) => timeout_at(due, shared.turnstile.turn()).await.ok(),
+            (false, _) => Ok(None),
+            (true, None) => Ok(Some(shared.turnstile.turn().await)),
+            (true, Some(due)) => timeout_at(due, shared.turnstile.turn()).await.map(Some),
         };
         self.end();
         turn

@@ -67,6 +67,11 @@ impl Turnstile {
         }
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.0).waiting.len()
+    }
+
     fn enter(self: &Arc<Self>) -> Entered {
         let mut queue = lock(&self.0);
         if queue.waiting.is_empty() && queue.takes_one() {

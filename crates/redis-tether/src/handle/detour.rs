@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::command::{Demand, Unshareable};
 use super::request::Request;
 use super::retry::Harmless;
+use super::turn::WAITED_FOR_ITS_TURN;
 use super::way::{Carried, LinkFacts, Trouble, Way, What};
 use super::{Handle, flight_kind};
 use crate::gate::hold::Ticket;
@@ -239,6 +240,8 @@ impl Handle {
         let failure = outage.failure.as_deref().map(str::to_owned);
         let is_said = matches!(outage.state, Some(ClosedCause::Refused(_)));
         let refusal = past.refusal.filter(|_| !is_said).map(|refusal| refusal.to_string());
+        let is_in_turn = reason == Reason::DeadlinePassed && outage.state.is_none();
+        let turn = is_in_turn.then(|| WAITED_FOR_ITS_TURN.to_owned());
         Facts {
             epoch: past.epoch,
             down_for: outage.down_for,
@@ -246,7 +249,7 @@ impl Handle {
             state: outage.state.map(|state| state.to_string()),
             attempt: outage.attempt,
             times_sent: past.times_sent,
-            cause: failure.or(refusal),
+            cause: failure.or(refusal).or(turn),
             ..self.facts(past.outcome(), reason)
         }
     }

@@ -1,13 +1,16 @@
 //! Commands that were held before they came to this handle, for a shard or a replica to be found: they are sent when it is their turn, so
 //! that the server is not met by all of them at once.
 
-use redis::RedisResult;
+use redis::{RedisError, RedisResult};
 use tokio::time::Instant;
 
 use super::{Handle, Request, flight_kind};
 use crate::ledger::FlightKind;
-use crate::outcome::{Outcome, Reason};
+use crate::outcome::{Facts, Outcome, Reason};
 use crate::room::Stay;
+
+/// What is told of a command that was held until there was a link, and then longer than it had time for.
+pub(super) const WAITED_FOR_ITS_TURN: &str = "there is a link, and what was held is let go to it batch by batch";
 
 impl Handle {
     /// Sends what may have been held until now.
@@ -23,8 +26,8 @@ impl Handle {
         let (begun, deadline) = (Instant::now(), self.policy.deadline);
         let turn = stay.end_at(&self.shared, begun.checked_add(deadline)).await;
         let left = deadline.checked_sub(begun.elapsed()).filter(|left| !left.is_zero());
-        let Some(left) = left else {
-            return Err(self.fail(self.facts(Outcome::NotSent, Reason::DeadlinePassed)));
+        let (Ok(turn), Some(left)) = (turn, left) else {
+            return Err(self.out_of_turn());
         };
         self.policy = self.policy.deadline(left);
         // One that blocks may be answered in an hour; the others do not wait for that.
@@ -32,5 +35,12 @@ impl Handle {
         let reply = self.run(request).await;
         drop(turn);
         reply
+    }
+
+    /// The error of one who waited here until it was overdue.
+    fn out_of_turn(&self) -> RedisError {
+        let held = self.shared.turnstile.waiting();
+        let facts = self.facts(Outcome::NotSent, Reason::DeadlinePassed);
+        self.fail(Facts { held, cause: Some(WAITED_FOR_ITS_TURN.to_owned()), ..facts })
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use redis::{AsyncCommands, Cmd, RedisResult, Value};
+use redis::{AsyncCommands, Cmd, RedisError, RedisResult, Value};
 use redis_tether_core::reply::Refusal;
 use tokio::task::JoinSet;
 
@@ -226,15 +226,24 @@ async fn a_replica_that_comes_back_is_not_met_by_all_at_once() {
     assert!(reading.join_all().await.iter().all(Result::is_ok));
 }
 
+/// And says what it waited for, and how many others do.
 #[tokio::test(start_paused = true)]
 async fn a_read_that_waits_for_its_turn_ends_when_it_is_due() {
     let world = World::new(|config| config.commands.deadline = Duration::from_millis(200));
-    let reading = waiting(&world, 65).await;
+    let reading = waiting(&world, 66).await;
     let (begun, replica) = (Instant::now(), world.replica(Peer::mute()).await);
-    let mut fates = reading.join_all().await.into_iter().map(fate).collect::<Vec<_>>();
-    fates.sort_by_key(|(outcome, _)| *outcome == Outcome::NotSent);
-    assert_eq!(fates[0], (Outcome::Ambiguous, Reason::DeadlinePassed));
-    assert_eq!(fates[63..], [(Outcome::Ambiguous, Reason::DeadlinePassed), (Outcome::NotSent, Reason::DeadlinePassed)]);
+    let failed: Vec<_> =
+        reading.join_all().await.into_iter().map(|reply| reply.expect_err("nothing answers")).collect();
+    let told = failed.iter().filter_map(RedisError::command_error);
+    let (mut waited, sent): (Vec<_>, Vec<_>) = told.partition(|error| error.outcome() == Outcome::NotSent);
+    assert!(sent.iter().all(|error| error.outcome() == Outcome::Ambiguous) && sent.len() == 64, "{sent:?}");
+    waited.sort_by_key(|error| error.held());
+    assert_eq!(waited.iter().map(|error| error.held()).collect::<Vec<_>>(), [0, 1]);
+    for error in waited.into_iter().chain(sent) {
+        assert_eq!(error.reason(), Reason::DeadlinePassed, "{error}");
+        let is_told = error.cause().is_some_and(|cause| cause.contains("batch by batch"));
+        assert_eq!(is_told, error.outcome() == Outcome::NotSent, "{error}");
+    }
     assert!(begun.elapsed() <= Duration::from_millis(200) && replica.peer.received().len() == 64);
     assert_eq!(world.set.held_now(), 0);
 }

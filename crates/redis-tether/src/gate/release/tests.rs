@@ -12,7 +12,7 @@ use crate::gate::ClosedCause;
 use crate::gate::tests::{Call, get};
 use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, epoch, poll_once, settle};
-use crate::outcome::{Outcome, OutcomeExt, Reason};
+use crate::outcome::{CommandError, Outcome, OutcomeExt, Reason};
 
 const LIMIT: Duration = Duration::from_millis(250);
 
@@ -255,6 +255,8 @@ async fn whoever_waits_for_the_baton_may_run_out_of_time() {
     let _seen_through = open(&rig, 1, &peer).await;
     let error = late.await.expect("no panic").expect_err("it is told too late");
     assert_eq!((error.outcome(), start.elapsed()), (Some(Outcome::NotSent), STALL / 2), "{error}");
+    let cause = error.command_error().and_then(CommandError::cause);
+    assert!(cause.is_some_and(|cause| cause.contains("batch by batch")), "{error}");
     drop(kept);
     settle().await;
     assert_eq!(peer.received(), [""; 0], "it is never sent");
