@@ -92,6 +92,7 @@ impl Seat {
 impl ReplicaSet {
     pub(crate) fn new(config: Arc<Config>, of: Arc<Shared>) -> ReplicaSet {
         let roster = Roster { seats: Vec::new(), none_since: Some(Instant::now()), error: None, has_ended: false };
+        let room = Room::new(of.counters.clone());
         ReplicaSet {
             config,
             of,
@@ -99,7 +100,7 @@ impl ReplicaSet {
             rosters: watch::Sender::new(Arc::new(roster)),
             doubted: Notify::new(),
             turn: AtomicUsize::new(0),
-            room: Arc::default(),
+            room,
         }
     }
 
@@ -141,7 +142,7 @@ impl ReplicaSet {
 
     /// Room for a read of this size that has to wait, if there is any.
     fn hold(&self, bytes: usize) -> Option<Held> {
-        self.room.take(bytes, &self.config.commands).inspect(|_| self.of.counters.held.increment())
+        self.room.take(bytes, &self.config.commands)
     }
 
     /// Reads that wait for a replica now.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// The counters of one tether. Each only grows, but for `held_now`.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Commands that were held at least once.
+    /// Times that a command was held.
     pub(crate) held: Counter,
     /// Commands that are held now.
     pub(crate) held_now: Counter,
-    /// Times that a held command was let go to a link.
+    /// Times that a held command was let go.
     pub(crate) released: Counter,
     /// Times that a command was sent again, after it was provably not executed.
     pub(crate) resent: Counter,
@@ -69,11 +69,15 @@ impl Counter {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Commands that were held at least once.
+    /// Times that a command was held: for a link, for a replica or a shard that it can go to, or for its turn at one that others go to
+    /// already. A command that is refused and held again counts again.
+    ///
+    /// `held - held_now - released` is how often a command was given up while it was held: by its caller, or since its deadline or the
+    /// hold window had passed, or the tether ended. (The three are read one after the other, while commands come and go.)
     pub held: u64,
     /// Commands that are held now.
     pub held_now: u64,
-    /// Times that a held command was let go to a link.
+    /// Times that a held command was let go, since there was somewhere to go and it was its turn.
     pub released: u64,
     /// Times that a command was sent again, after it was provably not executed.
     pub resent: u64,

@@ -147,6 +147,10 @@ async fn an_heir_is_not_met_by_all_at_once() {
         let done = within(PATIENCE, "all of them", writing.join_all()).await;
         assert!(done.iter().all(Result::is_ok), "{what}: {:?}", done.iter().find(|done| done.is_err()));
         assert_eq!((world.nodes[1].executions("SET"), tether.stats().total.held_now), (600, 0), "{what}");
+        let stats = tether.stats().total;
+        let given_up = if is_known { 600 } else { 0 };
+        assert_eq!(stats.held - stats.released, given_up, "{what}, {stats:?}: by the shard that is gone, if anybody");
+        assert!(stats.released >= 600, "{what}: {stats:?}");
         tether.shutdown().await;
     }
 }

@@ -17,7 +17,8 @@ use crate::tether::Tether;
 #[non_exhaustive]
 pub struct ClusterStats {
     /// The sum over all shards, with the commands that were held or failed before they came to any. A command that is sent
-    /// elsewhere may be counted at each shard that it came to.
+    /// elsewhere may be counted at each shard that it came to. One that was held by a shard that is gone is held on, and counts as
+    /// held twice and released once.
     pub total: Stats,
     /// Times that a node has sent a command elsewhere (`MOVED`, `ASK`).
     pub redirections: u64,
@@ -26,15 +27,22 @@ pub struct ClusterStats {
 }
 
 /// What is counted outside of the shards.
-#[derive(Default)]
 pub(super) struct Counts {
-    own: Counters,
+    own: Arc<Counters>,
     pub(super) redirections: Counter,
     /// Of tethers that have ended.
     past: Mutex<Option<Stats>>,
     /// Those that are ending, by the order in which they began to.
     ending: Mutex<BTreeMap<u64, Tether>>,
     pub(super) room: Arc<Room>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let own = Arc::<Counters>::default();
+        let (redirections, room) = (Counter::default(), Room::new(own.clone()));
+        Counts { own, redirections, past: Mutex::default(), ending: Mutex::default(), room }
+    }
 }
 
 impl Counts {
@@ -79,7 +87,7 @@ impl Counts {
 
     /// Room for a command of this size that has to wait for somebody to have its slot, if there is any.
     pub(super) fn hold(&self, bytes: usize, most: &CommandSettings) -> Option<Held> {
-        self.room.take(bytes, most).inspect(|_| self.own.held.increment())
+        self.room.take(bytes, most)
     }
 }
 
@@ -106,5 +114,7 @@ mod tests {
             (3, 2, 3),
             "who found no room was not held"
         );
+        let _heir = counts.room.keep(100);
+        assert_eq!(counts.stats(std::iter::empty(), 3).total.held, 4, "for whom there is always room");
     }
 }

@@ -88,9 +88,7 @@ impl Gate {
                 let (sender, receiver) = oneshot::channel();
                 match inner.hold.join(ask.ticket, ask.bytes, Waiter::new(ask.kind, sender)) {
                     Some(ticket) => {
-                        if ask.ticket.is_none() {
-                            self.counters.held.increment();
-                        }
+                        self.counters.held.increment();
                         return Ok(Entered::Held(ticket, receiver));
                     }
                     None => Reason::HoldFull,

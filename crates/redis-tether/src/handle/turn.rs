@@ -18,7 +18,7 @@ impl Handle {
         match stay {
             Stay::Never => self.run(request).await,
             // Boxed, so that what was never held does not carry the room for it.
-            Stay::Now { .. } | Stay::Before => Box::pin(self.run_in_turn(stay, request)).await,
+            Stay::Now(_) | Stay::Before => Box::pin(self.run_in_turn(stay, request)).await,
         }
     }
 

@@ -341,10 +341,10 @@ impl ReplicaHandle {
         } else if over_at.is_some_and(|over_at| over_at <= now) {
             Reason::HoldWindowPassed
         } else {
-            if !matches!(stay, Stay::Now { .. }) {
+            if !matches!(stay, Stay::Now(_)) {
                 self.set.hold(bytes).into_iter().for_each(|held| stay.begin(held));
             }
-            if let Stay::Now { .. } = stay {
+            if let Stay::Now(_) = stay {
                 let until = over_at.map_or(due, |over_at| over_at.min(due));
                 // Waiting has marked as seen what it saw.
                 if timeout_at(until, self.rosters.changed()).await.is_ok() {

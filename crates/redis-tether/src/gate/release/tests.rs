@@ -279,7 +279,19 @@ async fn those_who_were_not_told_yet_keep_their_places_when_the_link_goes() {
     rig.open(2, &second).await;
     finish(calls).await;
     assert_eq!((first.received().len(), second.received()), (0, gets(1..10)));
-    drop(kept);
+    let counted = || {
+        let counters = &rig.shared.counters;
+        (counters.held.value(), counters.held_now.value(), counters.released.value())
+    };
+    assert_eq!(counted(), (10, 0, 10));
+    // He looks only now, and finds the second link closed.
+    rig.gate().close(ClosedCause::Connecting);
+    let kept: Vec<_> = kept.into_iter().map(tokio::spawn).collect();
+    settle().await;
+    assert_eq!(counted(), (11, 1, 10), "he is held again");
+    kept.into_iter().for_each(|kept| kept.abort());
+    settle().await;
+    assert_eq!(counted(), (11, 0, 10), "he has given up");
 }
 
 /// Who has not been told is held, and counts as held; newcomers take no room from those who come back.
