@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{ClusterTether, Config, Outcome, OutcomeExt, resolve_fn};
+use redis_tether::{ClusterTether, Config, Outcome, OutcomeExt, Readiness, Reason, Shard, resolve_fn};
 use redis_tether_tests::rig::{self, InMemory};
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
-use super::world::{Entry, FIRST, SECOND, World, addr, ms};
+use super::world::{Entry, FIRST, FIRST_SLOT, SECOND, World, addr, ms};
 
 fn links(world: &World) -> usize {
     (0..world.nodes.len()).map(|node| world.net.links(addr(node))).sum()
@@ -59,6 +59,46 @@ async fn nothing_is_left_after_everything_was_dropped() {
     handle.get::<_, Option<u32>>(SECOND).await.expect("a handle keeps it");
     drop(handle);
     until_nothing_is_left(&world, tasks).await;
+}
+
+/// For as long as a caller in flight takes, and until another one is there in its place.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_somebody_shuts_down_is_waited_for() {
+    let world = World::new(3);
+    let tether = world.serving().await;
+    let mut handle = tether.handle();
+    let in_flight = tokio::spawn(async move { handle.blpop::<_, Option<[String; 2]>>(FIRST, 0.5).await });
+    sleep(ms(1)).await;
+    let (before, begun) = (tether.stats().total, Instant::now());
+    let has_it = |shard: &Shard| shard.slots.iter().any(|slots| slots.contains(&FIRST_SLOT));
+    let ended = tether.shards().into_iter().find(has_it).expect("it has slots").tether;
+    let shutting_down = tokio::spawn(async move { ended.shutdown().await });
+    sleep(ms(1)).await;
+    let mut handle = tether.handle();
+    let mut impatient = handle.clone().with_policy(handle.policy().fail_fast());
+    let held = tokio::spawn(async move { handle.set::<_, _, ()>(FIRST, 1).await });
+    sleep(ms(1)).await;
+    let asked = Instant::now();
+    let error = impatient.set::<_, _, ()>(FIRST, 2).await.expect_err("it takes none");
+    let told = error.command_error().expect("an error of the tether's");
+    assert_eq!((told.outcome(), told.reason(), asked.elapsed()), (Outcome::NotSent, Reason::FailFast, ms(0)), "{told}");
+    assert!(told.cause().is_some_and(|cause| cause.contains("started again")), "{told}");
+    impatient.set::<_, _, ()>(SECOND, 2).await.expect("of no concern to others");
+    while !held.is_finished() {
+        assert!(begun.elapsed() < ms(1_000), "{:?}", begun.elapsed());
+        let (now, is_whole) = (tether.stats().total, tether.status().readiness() == Readiness::Writable);
+        assert!(now.dials == before.dials || begun.elapsed() > ms(550), "{now:?}: nobody has dialled yet");
+        // Whoever asked again and again would fail each time.
+        assert!(now.not_sent <= before.not_sent + 1 && (now.held_now == 1 || is_whole), "{now:?}");
+        sleep(ms(1)).await;
+    }
+    held.await.expect("no panic").expect("another one has taken its place");
+    assert!(begun.elapsed() >= ms(500), "the one in flight was waited for: {:?}", begun.elapsed());
+    assert_eq!(in_flight.await.expect("no panic"), Ok(None));
+    within(PATIENCE, "the shutdown", shutting_down).await.expect("no panic");
+    assert_eq!(tether.stats().total.links, before.links + 1);
+    tether.shutdown().await;
+    assert_eq!(tether.stats().total.links, before.links + 1);
 }
 
 struct App;

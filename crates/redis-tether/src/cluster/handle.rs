@@ -196,8 +196,8 @@ impl ClusterHandle {
         }
     }
 
-    /// The shard that is meant, which has a tether. While nobody has the slot it is waited for, as for a link; so many bytes wait with
-    /// it.
+    /// The shard that is meant, which has a tether. While nobody has the slot, or its shard's tether is to be started again, that is
+    /// waited for, as for a link; so many bytes wait with it.
     pub(super) async fn place(
         &mut self,
         to: To,
@@ -213,10 +213,11 @@ impl ClusterHandle {
                 return Ok(shard);
             }
             let window = self.common.config.commands.hold_window;
-            let over_at = self.roster.layout.uncovered_since().map(|since| since + window);
+            let since = self.roster.layout.uncovered_since().unwrap_or(journey.started);
+            let over_at = since.checked_add(window);
             let reason = match self.policy_reason(over_at, journey) {
                 Some(reason) => reason,
-                None if !matches!(journey.stay, Stay::Now { .. }) => match self.common.hold(bytes()) {
+                None if !matches!(journey.stay, Stay::Now(_)) => match self.common.hold(bytes()) {
                     Some(held) => {
                         journey.stay.begin(held);
                         continue;
@@ -229,8 +230,16 @@ impl ClusterHandle {
                     continue;
                 }
             };
-            return Err(self.common.fail(Outcome::NotSent, reason));
+            return Err(self.nowhere(reason));
         }
+    }
+
+    fn nowhere(&self, reason: Reason) -> RedisError {
+        if self.roster.layout.uncovered_since().is_some() {
+            return self.common.fail(Outcome::NotSent, reason);
+        }
+        let cause = "the tether of its shard has ended, and is to be started again";
+        self.common.fail_with(Outcome::NotSent, reason, Some(cause.to_owned()))
     }
 
     /// Why nothing is waited for any more.
@@ -254,7 +263,7 @@ impl ClusterHandle {
 
     fn find(&self, to: To) -> Option<Number> {
         let roster = &self.roster;
-        let is_there = |shard: &Number| roster.tether(*shard).is_some();
+        let is_there = |shard: &Number| roster.takes_commands(*shard);
         match to {
             To::Slot(slot) => roster.layout.owner(slot).filter(is_there),
             To::Shard(shard) => Some(shard).filter(is_there),

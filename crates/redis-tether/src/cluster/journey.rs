@@ -14,7 +14,7 @@ const AT_ONCE: u32 = 3;
 const BETWEEN: Duration = Duration::from_millis(20);
 
 pub(super) struct Journey {
-    started: Instant,
+    pub(super) started: Instant,
     pub(super) policy: Policy,
     hops: u32,
     /// While nobody has its slot.

@@ -9,7 +9,7 @@ use crate::tether::Tether;
 
 pub(crate) struct Roster {
     pub(crate) layout: Arc<Layout>,
-    /// Of the layout's shards. One whose tether did not start has none for a moment.
+    /// Of the layout's shards. One whose tether did not start has none for a moment; one that has ended stays until another one is there.
     tethers: BTreeMap<Number, Tether>,
     pub(crate) has_ended: bool,
 }
@@ -23,6 +23,11 @@ impl Roster {
 
     pub(crate) fn tether(&self, number: Number) -> Option<&Tether> {
         self.tethers.get(&number)
+    }
+
+    /// Whether it has a tether that was not shut down. One that was is started again.
+    pub(crate) fn takes_commands(&self, number: Number) -> bool {
+        self.tether(number).is_some_and(|tether| !tether.control.shared.gate.has_stopped())
     }
 
     pub(crate) fn tethers(&self) -> impl Iterator<Item = &Tether> {

@@ -19,7 +19,11 @@ pub struct Shard {
     pub number: u32,
     /// The slots that it has; none, if some are on their way to it.
     pub slots: Vec<RangeInclusive<u16>>,
-    /// What keeps its link. Shut down, it is started again.
+    /// What keeps its link. It is the cluster's: where somebody shuts it down, or stops its actor, another one is started 100 ms after
+    /// its end. What it held waits for that, and so do commands that come meanwhile, as for a link: within their deadline and the hold
+    /// window, or not at all where they are to [fail fast](crate::HoldMode::FailFast). What hangs on this very tether (its handles,
+    /// connections of their own, subscribers of its events) ends with it. [`ClusterTether::shutdown`](crate::ClusterTether::shutdown) ends
+    /// all of them for good.
     pub tether: Tether,
 }
 

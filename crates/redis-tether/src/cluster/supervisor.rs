@@ -43,6 +43,8 @@ pub(crate) struct ClusterState {
     common: Arc<Common>,
     tasks: TaskTracker,
     tethers: BTreeMap<Number, Tether>,
+    /// Have ended, and are shown until others are there in their place.
+    ended: Vec<Tether>,
     surveys: Option<AbortOnDropHandle<()>>,
     news: Option<AbortOnDropHandle<()>>,
     mending: Option<AbortOnDropHandle<()>>,
@@ -61,8 +63,8 @@ impl Actor for ClusterSupervisor {
         common: Arc<Common>,
     ) -> Result<ClusterState, ActorProcessingErr> {
         let tasks = common.tasks.clone();
-        let tethers = BTreeMap::new();
-        Ok(ClusterState { common, tasks, tethers, surveys: None, news: None, mending: None, is_ending: false })
+        let (tethers, ended) = (BTreeMap::new(), Vec::new());
+        Ok(ClusterState { common, tasks, tethers, ended, surveys: None, news: None, mending: None, is_ending: false })
     }
 
     async fn post_start(
@@ -113,9 +115,7 @@ impl Actor for ClusterSupervisor {
         let ended = state.tethers.iter().find(|(_, tether)| tether.actor().get_id() == who.get_id());
         if let Some(number) = ended.map(|(number, _)| *number).filter(|_| !state.is_ending) {
             tracing::warn!(shard = number.value(), "the tether of a shard ended, and is started again");
-            if let Some(ended) = state.tethers.remove(&number) {
-                state.common.counts.keep(&ended);
-            }
+            state.ended.extend(state.tethers.remove(&number));
             state.mend_later(&myself);
         }
         Ok(())
@@ -128,6 +128,7 @@ impl Actor for ClusterSupervisor {
     ) -> Result<(), ActorProcessingErr> {
         // ractor hands the state to the actor above: nothing that lives may be in it.
         state.tethers.clear();
+        state.ended.clear();
         (state.surveys, state.news, state.mending) = (None, None, None);
         Ok(())
     }
@@ -197,6 +198,7 @@ impl ClusterState {
         let gone: Vec<Number> = self.tethers.keys().copied().filter(|number| !is_there(number)).collect();
         // Handles are shown the new state before anything of the old one ends.
         self.common.show(Roster::new(layout, &self.tethers));
+        self.keep_counts();
         for number in gone {
             if let Some(tether) = self.tethers.remove(&number) {
                 self.common.send(ClusterEvent::ShardRemoved { shard: number.value() });
@@ -232,6 +234,11 @@ impl ClusterState {
         }
     }
 
+    /// Of those that are not shown any more, which would be counted twice before.
+    fn keep_counts(&mut self) {
+        self.ended.drain(..).for_each(|ended| self.common.counts.keep(&ended));
+    }
+
     fn mend_later(&mut self, myself: &ActorRef<ClusterMsg>) {
         let myself = myself.clone();
         self.mending = Some(task::after(&self.tasks, RESTART_AFTER, move || {
@@ -244,6 +251,7 @@ impl ClusterState {
             return;
         }
         self.common.end_commands();
+        self.keep_counts();
         (self.surveys, self.news, self.mending) = (None, None, None);
         let (tethers, myself, common) = (std::mem::take(&mut self.tethers), myself.clone(), self.common.clone());
         let mut shutdowns = tokio::task::JoinSet::new();

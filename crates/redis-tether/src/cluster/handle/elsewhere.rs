@@ -83,7 +83,7 @@ impl ClusterHandle {
             ("", Some(group)) => &group.primary.host,
             (host, _) => host,
         };
-        let target = roster.layout.led_from(host, *port).filter(|target| roster.tether(*target).is_some());
+        let target = roster.layout.led_from(host, *port).filter(|target| roster.takes_commands(*target));
         if let Redirection::Ask(_) = redirection {
             return match target {
                 // The source has not been told its name yet, so that there is no way to it.
@@ -124,7 +124,7 @@ impl ClusterHandle {
         let until = journey.due().map_or(until, |due| due.min(until));
         while Instant::now() < until {
             let target = self.roster.layout.led_from(host, port);
-            if let Some(target) = target.filter(|target| self.roster.tether(*target).is_some()) {
+            if let Some(target) = target.filter(|target| self.roster.takes_commands(*target)) {
                 return Some(Onward::There(To::Asked(target)));
             }
             self.news(Some(until)).await;
