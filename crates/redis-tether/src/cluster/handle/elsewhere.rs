@@ -96,6 +96,8 @@ impl ClusterHandle {
             };
         }
         match target {
+            // At once, and not in turn as what was held: these are the commands that its callers had in flight a round trip ago, and
+            // whoever has the slots now has as many in flight of them from now on. Nothing has piled up that a pace would spread.
             Some(target) if target != from => return Some(Onward::There(To::Sent(target))),
             Some(_) => self.demoted(from),
             None if group.is_some_and(|group| group.nodes().any(|node| node.is_at(host, *port))) => {
