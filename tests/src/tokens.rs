@@ -45,6 +45,8 @@ struct Book {
     removed: usize,
     /// Those that are still users, and since when.
     users: Vec<(String, Instant)>,
+    /// Those that a link was seen signed in as.
+    seen: BTreeSet<String>,
 }
 
 /// One that all servers take.
@@ -103,14 +105,17 @@ impl<W: Send + Sync + 'static> Issuer<W> {
         Token { user, password }
     }
 
-    /// Has the servers take the last one only. Links that are signed in with others stay.
+    /// Has the servers take none any more that a link was signed in with, but for the last one. Links that are signed in with others stay.
+    /// One that nobody has signed in with yet may be on its way to a server, for as long as the machine stands still, and is
+    /// taken then.
     ///
     /// # Panics
     /// When a server is not well.
     pub async fn revoke_all_but_the_last(&self) {
-        let book = self.book.lock().await;
+        let mut book = self.book.lock().await;
+        self.look(&mut book).await;
         let (_, others) = book.users.split_last().expect("one was given out");
-        for (user, _) in others {
+        for (user, _) in others.iter().filter(|(user, _)| book.seen.contains(user)) {
             self.order(&["ACL", "SETUSER", user, "resetpass"]).await;
         }
     }
@@ -122,7 +127,7 @@ impl<W: Send + Sync + 'static> Issuer<W> {
     /// When a server is not well.
     pub async fn remove_expired(&self) -> usize {
         let mut book = self.book.lock().await;
-        let in_use = self.signed_in().await;
+        let in_use = self.look(&mut book).await;
         let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut book.users)
             .into_iter()
             .partition(|(user, since)| since.elapsed() > LIFETIME + GRACE && !in_use.contains(user));
@@ -140,6 +145,11 @@ impl<W: Send + Sync + 'static> Issuer<W> {
     /// # Panics
     /// When a server is not well.
     pub async fn signed_in(&self) -> BTreeSet<String> {
+        let mut book = self.book.lock().await;
+        self.look(&mut book).await
+    }
+
+    async fn look(&self, book: &mut Book) -> BTreeSet<String> {
         let mut users = BTreeSet::new();
         let name = format!("name={}", self.holder);
         for server in (self.servers)(&self.world) {
@@ -149,6 +159,7 @@ impl<W: Send + Sync + 'static> Issuer<W> {
                 users.extend(line.split(' ').find_map(|word| word.strip_prefix("user=")).map(str::to_owned));
             }
         }
+        book.seen.extend(users.iter().cloned());
         users
     }
 

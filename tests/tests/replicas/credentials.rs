@@ -24,6 +24,8 @@ async fn tokens_rotate_under_reads(kind: ServerKind) {
     issuer.order(&["ACL", "SETUSER", "default", "-get"]).await;
     let mut config = world.config(protocol_for(kind)).with_client_name("holder");
     config.replicas.fallback = redis_tether::Fallback::None;
+    // A third of it is how long a dial waits for a token before it comes with one from before, which may be revoked.
+    config.dial.timeout = PATIENCE;
     let builder = Tether::builder(config).resolver(rig::resolver(&world.dns));
     let tether = builder.credentials(issuer.source(LIFETIME)).start().await.expect("valid");
     tether.ready(PATIENCE).await.expect("it is let in");
