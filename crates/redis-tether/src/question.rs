@@ -4,9 +4,11 @@
 pub(crate) mod failed;
 mod fan;
 mod line;
+mod several;
 
 pub(crate) use self::fan::Fan;
 pub(crate) use self::line::Line;
+pub(crate) use self::several::Several;
 
 use redis::Value;
 

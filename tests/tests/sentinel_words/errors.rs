@@ -153,6 +153,19 @@ async fn names_that_mean_nothing() {
     tether.shutdown().await;
 }
 
+/// A sentinel whose name leads nowhere is one of those that do not tell; and what they do not tell is not the primary.
+#[tokio::test(start_paused = true)]
+async fn replicas_that_nobody_tells_of() {
+    let world = World::new();
+    world.dns.remove("two.test");
+    let tether = world.serving().await;
+    let mut diary = Diary::of(&tether);
+    let _replicas = tether.replicas();
+    let event = diary.until("the failure", |event| matches!(event, Event::ReplicasUnknown { .. })).await.to_string();
+    assert!(event.contains("none of 3 sentinels says which replicas there are; sentinel"), "{event}");
+    tether.shutdown().await;
+}
+
 /// What announces names that only the servers' own network knows.
 #[tokio::test(start_paused = true)]
 async fn an_announced_name_that_means_nothing_here() {

@@ -2,6 +2,7 @@
 //! person can do it.
 
 use crate::dial::DialError;
+use crate::question::Several;
 use crate::resolve::ResolveError;
 
 /// What came of a survey.
@@ -21,9 +22,9 @@ pub(crate) enum SurveyError {
     /// The name of a node or of the configuration endpoint means nothing.
     #[error("cluster: {0}")]
     NotFound(#[from] ResolveError),
-    /// None of several could say it; here is what one of them met, and so many met what only people can mend.
-    #[error("none of {asked} nodes says who has which slots; {one}")]
-    None { asked: usize, for_people: usize, one: Box<SurveyError> },
+    /// None of several could say it; here is what one of them met.
+    #[error("none of {} nodes says who has which slots; {}", .0.asked(), .0.told())]
+    None(Several<SurveyError>),
     /// Those who answered have missed what happened since.
     #[error("those nodes that answer tell what was before")]
     Outdated,
@@ -44,8 +45,7 @@ impl SurveyError {
         match self {
             SurveyError::NotACluster { .. } | SurveyError::NoSlots { .. } => true,
             SurveyError::Failed(error) => error.is_for_people(),
-            // The others may answer at any moment.
-            SurveyError::None { asked, for_people, .. } => for_people == asked,
+            SurveyError::None(several) => several.is_for_people(),
             SurveyError::NotFound(_)
             | SurveyError::Outdated
             | SurveyError::Dissolved
@@ -54,12 +54,12 @@ impl SurveyError {
         }
     }
 
-    /// The one to tell people of, of all that so many nodes met: what only they can mend, or else what came first.
-    pub(super) fn of_all(mut errors: Vec<SurveyError>) -> SurveyError {
-        let asked = errors.len();
-        let for_people = errors.iter().filter(|error| error.is_for_people()).count();
-        let told = errors.iter().position(SurveyError::is_for_people).unwrap_or_default();
-        let one = if errors.is_empty() { SurveyError::TimedOut } else { errors.swap_remove(told) };
-        if asked <= 1 { one } else { SurveyError::None { asked, for_people, one: Box::new(one) } }
+    /// Of what each node met.
+    pub(super) fn of_all(errors: Vec<SurveyError>) -> SurveyError {
+        match Several::of(errors, SurveyError::is_for_people).map(Several::only) {
+            Some(Ok(one)) => one,
+            Some(Err(several)) => SurveyError::None(several),
+            None => SurveyError::TimedOut,
+        }
     }
 }

@@ -2,7 +2,9 @@
 //! only a person can do it; secrets are taken out where the peer's words are read.
 
 use crate::dial::DialError;
+use crate::question::Several;
 use crate::resolve::ResolveError;
+
 /// What came of asking.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum SentinelError {
@@ -22,8 +24,11 @@ pub(crate) enum SentinelError {
     #[error("what the sentinels announce for the primary: {0}")]
     NotLocated(ResolveError),
     /// None of several could say it; here is what one of them met.
-    #[error("none of {asked} sentinels says where the primary is; {one}")]
-    None { asked: usize, for_people: usize, one: Box<SentinelError> },
+    #[error("none of {} sentinels says where the primary is; {}", .0.asked(), .0.told())]
+    NoPrimary(Several<SentinelError>),
+    /// The same of the replicas.
+    #[error("none of {} sentinels says which replicas there are; {}", .0.asked(), .0.told())]
+    NoReplicas(Several<SentinelError>),
     /// They took too long, together.
     #[error("asking the sentinels timed out")]
     TimedOut,
@@ -38,18 +43,21 @@ impl SentinelError {
         match self {
             SentinelError::UnknownMaster { .. } | SentinelError::NotASentinel { .. } => true,
             SentinelError::Failed(error) => error.is_for_people(),
-            // The others may answer at any moment.
-            SentinelError::None { asked, for_people, .. } => for_people >= asked,
+            SentinelError::NoPrimary(several) | SentinelError::NoReplicas(several) => several.is_for_people(),
             SentinelError::NotFound(_) | SentinelError::NotLocated(_) => false,
             SentinelError::TimedOut | SentinelError::Panicked => false,
         }
     }
 
-    /// The one to tell people of, of all that so many sentinels met: what only they can mend, or else what came first.
-    pub(super) fn of_all(mut errors: Vec<SentinelError>, asked: usize) -> SentinelError {
-        let for_people = errors.iter().filter(|error| error.is_for_people()).count();
-        let told = errors.iter().position(SentinelError::is_for_people).unwrap_or_default();
-        let one = if errors.is_empty() { SentinelError::Panicked } else { errors.swap_remove(told) };
-        if asked <= 1 { one } else { SentinelError::None { asked, for_people, one: Box::new(one) } }
+    /// Of what each sentinel met, and what it comes to where there are several.
+    pub(super) fn of_all(
+        errors: Vec<SentinelError>,
+        none: fn(Several<SentinelError>) -> SentinelError,
+    ) -> SentinelError {
+        match Several::of(errors, SentinelError::is_for_people).map(Several::only) {
+            Some(Ok(one)) => one,
+            Some(Err(several)) => none(several),
+            None => SentinelError::TimedOut,
+        }
     }
 }

@@ -124,7 +124,7 @@ impl Sentinels {
             places.insert(0, announced.clone());
         }
         let Some(best) = places.first().cloned() else {
-            return Err(SentinelError::of_all(hearing.errors, hearing.sentinels));
+            return Err(SentinelError::of_all(hearing.errors, SentinelError::NoPrimary));
         };
         let is_move = |standing: &Claim| {
             best.supersedes(standing) || hearing.announced.is_some() && !best.names_the_same(standing)

@@ -22,14 +22,13 @@ impl Sentinels {
     /// Cancel safe.
     pub(crate) async fn replicas(&self, max_age: Duration) -> Result<Vec<(String, u16)>, SentinelError> {
         let (places, mut errors) = self.all_in_turn(max_age).await;
-        let asked = places.len().clamp(1, ASKED_AT_MOST);
         for at in places.into_iter().take(ASKED_AT_MOST) {
             match self.question_of_replicas(at).await {
                 Ok(replicas) => return Ok(replicas),
                 Err(error) => errors.push(error),
             }
         }
-        Err(SentinelError::of_all(errors, asked))
+        Err(SentinelError::of_all(errors, SentinelError::NoReplicas))
     }
 
     async fn question_of_replicas(&self, at: SocketAddr) -> Result<Vec<(String, u16)>, SentinelError> {
