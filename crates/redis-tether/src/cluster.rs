@@ -7,7 +7,6 @@ mod error;
 mod event;
 mod guests;
 mod handle;
-mod hearing;
 mod journey;
 mod layout;
 mod merging;

@@ -1,12 +1,16 @@
 //! Asking servers a few questions beside any link: over connections that one task owns and that carry nothing else. Sentinels are
 //! asked like this, and nodes of a cluster. It decides neither whom to ask nor what to believe.
 
+mod canvass;
 pub(crate) mod failed;
 mod fan;
+mod hearing;
 mod line;
 mod several;
 
+pub(crate) use self::canvass::Canvass;
 pub(crate) use self::fan::Fan;
+pub(crate) use self::hearing::Hearing;
 pub(crate) use self::line::Line;
 pub(crate) use self::several::Several;
 

@@ -29,13 +29,14 @@ impl Testimony {
 
 /// The testimony that is believed, if there is any that assigns slots. The first of equals.
 #[must_use]
-pub fn believed(testimonies: &[Testimony]) -> Option<&Testimony> {
+pub fn believed<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>) -> Option<&'a Testimony> {
+    let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
     let rank = |testimony: &Testimony| {
         let votes = testimonies.iter().filter(|other| other.agrees(testimony)).count();
         (testimony.is_healthy != Some(false), votes * 2 > testimonies.len(), testimony.epoch, votes)
     };
     let mut best: Option<&Testimony> = None;
-    for testimony in testimonies.iter().filter(|testimony| !testimony.groups.is_empty()) {
+    for testimony in testimonies.iter().copied().filter(|testimony| !testimony.groups.is_empty()) {
         if best.is_none_or(|best| rank(testimony) > rank(best)) {
             best = Some(testimony);
         }
@@ -45,8 +46,11 @@ pub fn believed(testimonies: &[Testimony]) -> Option<&Testimony> {
 
 /// Whether what those say who have not been heard, of so many, would change nothing.
 #[must_use]
-pub fn has_majority(testimonies: &[Testimony], of: usize) -> bool {
-    let Some(best) = believed(testimonies).filter(|best| best.is_healthy != Some(false)) else { return false };
+pub fn has_majority<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>, of: usize) -> bool {
+    let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
+    let Some(best) = believed(testimonies.iter().copied()).filter(|best| best.is_healthy != Some(false)) else {
+        return false;
+    };
     testimonies.iter().filter(|other| other.agrees(best)).count() * 2 > of
 }
 

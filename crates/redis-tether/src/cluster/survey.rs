@@ -4,20 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis_tether_core::Lane;
-use redis_tether_core::cluster::{Group, Testimony, is_of_the_past};
+use redis_tether_core::cluster::{Group, Testimony, believed, has_majority, is_of_the_past};
 use redis_tether_core::pacing::{Pacing, PacingSettings};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::error::SurveyError;
 use super::guests::Guests;
-use super::hearing::Hearing;
 use super::layout::Layout;
 use super::notice::ClusterNotice;
 use super::testimony;
@@ -25,12 +25,9 @@ use crate::config::{ClusterEndpoint, Config};
 use crate::control::Brought;
 use crate::credentials::keyring::Keyring;
 use crate::dial::Connector;
-use crate::question::{Fan, Line, failed};
+use crate::question::{Canvass, Hearing, Line, failed};
 use crate::resolve::{Query, Resolve, ResolveError};
 use crate::stats::Counter;
-
-/// After the first answer the others are waited for no longer than this: a node that is frozen is to hold up nobody.
-const GRACE: Duration = Duration::from_millis(50);
 
 /// So many of the known nodes are asked at a time. Most of them are right, and a cluster may have a thousand.
 const NODES_ASKED: usize = 6;
@@ -77,10 +74,8 @@ pub(crate) struct Found {
 /// The connections that are kept from survey to survey.
 type Lines = BTreeMap<SocketAddr, Line>;
 
-enum Report {
-    Located(Result<Vec<SocketAddr>, SurveyError>),
-    Said(SocketAddr, Result<(Testimony, Line), SurveyError>),
-}
+/// What a node says, and the connection over which it said so.
+type Told = (Testimony, Line);
 
 impl Surveyor {
     pub(crate) fn new(
@@ -303,43 +298,22 @@ impl Surveyor {
 
     async fn ask_around(&self, lines: &mut Lines) -> Result<Testimony, SurveyError> {
         let max_age = self.config.resolve.fast_interval;
-        let mut fan = Fan::new();
-        let nodes = self.nodes_to_ask();
-        let mut hearing = Hearing::new(nodes.len() + self.endpoint.seeds.len());
-        for (host, port) in nodes {
+        let mut kept = mem::take(lines);
+        let mut canvass = Canvass::new(|at| self.question(at, kept.remove(&at)));
+        for (host, port) in self.nodes_to_ask() {
             let places = self.locate_node(Query::new(&host, port).with_max_age(max_age));
-            fan.add(async move { Report::Located(self.some_of(places, 1).await) });
+            canvass.look_up(self.some_of(places, 1));
         }
         for seed in &self.endpoint.seeds {
             let places = self.locate_seed(Query::new(&seed.host, seed.port).with_max_age(max_age));
-            fan.add(async move { Report::Located(self.some_of(places, ADDRESSES_ASKED).await) });
+            canvass.look_up(self.some_of(places, ADDRESSES_ASKED));
         }
-        let mut until = None;
-        while !hearing.is_decided() {
-            let report = match until {
-                Some(until) => timeout_at(until, fan.next()).await.unwrap_or_default(),
-                None => fan.next().await,
-            };
-            match report {
-                None => break,
-                Some(Report::Located(Ok(places))) => {
-                    for at in hearing.located(places) {
-                        let line = lines.remove(&at);
-                        fan.add(async move { Report::Said(at, self.question(at, line).await) });
-                    }
-                }
-                Some(Report::Said(at, Ok((testimony, line)))) => {
-                    lines.insert(at, line);
-                    hearing.heard(testimony);
-                    until.get_or_insert_with(|| Instant::now() + GRACE);
-                }
-                Some(Report::Located(Err(error)) | Report::Said(_, Err(error))) => hearing.failed(error),
-            }
-        }
-        drop(fan);
-        lines.retain(|at, _| hearing.has_asked(*at));
-        let is_told_by_most = hearing.is_decided();
-        let best = hearing.verdict()?;
+        let hearing = canvass.until(is_told_by_most).await;
+        let is_told_by_most = is_told_by_most(&hearing);
+        let best = believed(testimonies(&hearing)).cloned();
+        let (told, errors) = hearing.into_parts();
+        *lines = told.into_iter().map(|(at, (_, line))| (at, line)).collect();
+        let best = best.ok_or_else(|| SurveyError::of_all(errors))?;
         if !is_told_by_most && self.is_of_the_past(&best) {
             return Err(SurveyError::Outdated);
         }
@@ -384,7 +358,7 @@ impl Surveyor {
     }
 
     /// Asks the node at this address, over the connection that was kept if that still works.
-    async fn question(&self, at: SocketAddr, kept: Option<Line>) -> Result<(Testimony, Line), SurveyError> {
+    async fn question(&self, at: SocketAddr, kept: Option<Line>) -> Result<Told, SurveyError> {
         let limit = self.config.dial.connect_timeout;
         let answer = async {
             let kept = match kept {
@@ -406,4 +380,13 @@ impl Surveyor {
     async fn open(&self, at: SocketAddr) -> Result<Line, SurveyError> {
         Ok(Line::open_signed_in(&self.connector, at.into(), &self.keyring).await?)
     }
+}
+
+fn testimonies(hearing: &Hearing<Told, SurveyError>) -> impl Iterator<Item = &Testimony> {
+    hearing.answers().map(|(testimony, _)| testimony)
+}
+
+/// Whether what the others say would change nothing.
+fn is_told_by_most(hearing: &Hearing<Told, SurveyError>) -> bool {
+    has_majority(testimonies(hearing), hearing.size())
 }

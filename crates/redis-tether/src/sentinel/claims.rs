@@ -30,7 +30,7 @@ pub(super) struct Ranked {
 }
 
 /// Each place that is claimed once, the best first.
-pub(super) fn ranked(claims: &[Claim]) -> Vec<Ranked> {
+pub(super) fn ranked<'a>(claims: impl IntoIterator<Item = &'a Claim>) -> Vec<Ranked> {
     let mut ranked: Vec<Ranked> = Vec::new();
     for claim in claims {
         match ranked.iter_mut().find(|known| known.claim.names_the_same(claim)) {
@@ -47,7 +47,11 @@ pub(super) fn ranked(claims: &[Claim]) -> Vec<Ranked> {
 }
 
 /// What the claims of so many sentinels come to, given what stood before: the places to try, the best first.
-pub(super) fn verdict(claims: &[Claim], sentinels: usize, standing: Option<&Claim>) -> Vec<Claim> {
+pub(super) fn verdict<'a>(
+    claims: impl IntoIterator<Item = &'a Claim>,
+    sentinels: usize,
+    standing: Option<&Claim>,
+) -> Vec<Claim> {
     let ranked = ranked(claims);
     let Some(best) = ranked.first() else { return Vec::new() };
     // Those who know of a later configuration may just be away; but most of them cannot have forgotten it, unless they were all

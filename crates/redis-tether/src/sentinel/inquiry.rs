@@ -7,18 +7,14 @@ use std::time::Duration;
 
 use redis::{Cmd, ServerError, Value};
 use redis_tether_core::Address;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::timeout;
 
 use super::claims::{Claim, is_majority, ranked, verdict};
 use super::listener::News;
 use super::{SentinelError, Sentinels};
 use crate::lock::lock;
-use crate::question::{Fan, Line, failed, text};
+use crate::question::{Canvass, Hearing, Line, failed, text};
 use crate::resolve::Lifetime;
-
-/// After the first answer the others are waited for no longer than this: most of them are on the same network, and recovery
-/// waits for it where one is frozen and two disagree.
-const GRACE: Duration = Duration::from_millis(50);
 
 /// A question to the sentinels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,23 +38,7 @@ pub(crate) struct Word {
     pub(crate) has_moved: bool,
 }
 
-/// What has come in so far.
-struct Hearing {
-    /// How many sentinels there are, as far as is known.
-    sentinels: usize,
-    asked: Vec<SocketAddr>,
-    claims: Vec<Claim>,
-    errors: Vec<SentinelError>,
-    /// Whose word is waited for.
-    awaited: Option<News>,
-    /// What whoever announced something says, if it would not tell the epoch.
-    announced: Option<Claim>,
-}
-
-enum Report {
-    Found(Result<Vec<SocketAddr>, SentinelError>),
-    Said(SocketAddr, Result<Claim, SentinelError>),
-}
+type Claims = Hearing<Claim, SentinelError>;
 
 impl Sentinels {
     /// Asks. Bounded by the lookups of names and [`Sentinels::limit`]. Cancel safe: dropping the future closes every socket.
@@ -69,7 +49,7 @@ impl Sentinels {
             return Ok(word);
         }
         let hearing = self.ask_all(inquiry).await;
-        self.weigh(hearing, inquiry.max_age).await
+        self.weigh(hearing, inquiry).await
     }
 
     /// The word of one of them, if it is what stands.
@@ -87,48 +67,31 @@ impl Sentinels {
         Some(Word { addresses, has_moved: false })
     }
 
-    async fn ask_all(&self, inquiry: Inquiry) -> Hearing {
-        let mut hearing = Hearing::new(self.nodes().len(), inquiry.news);
-        let mut fan = Fan::new();
-        if let Some(at) = inquiry.news.map(News::by) {
-            fan.add(async move { Report::Said(at, self.question(at).await) });
+    async fn ask_all(&self, inquiry: Inquiry) -> Claims {
+        let mut canvass = Canvass::new(|at| self.question(at));
+        if let Some(news) = inquiry.news {
+            canvass.ask(news.by());
         }
         for node in 0..self.nodes().len() {
-            fan.add(async move { Report::Found(self.find(node, inquiry.max_age, Lifetime::Ignored).await) });
+            canvass.look_up(self.find(node, inquiry.max_age, Lifetime::Ignored));
         }
         let standing = lock(&self.memory).standing.clone();
-        let mut until = None;
-        loop {
-            let report = match until {
-                Some(until) => timeout_at(until, fan.next()).await.unwrap_or_default(),
-                None => fan.next().await,
-            };
-            let Some(report) = report else { return hearing };
-            for at in hearing.note(report) {
-                fan.add(async move { Report::Said(at, self.question(at).await) });
-            }
-            if hearing.is_decided(standing.as_ref()) {
-                return hearing;
-            }
-            if !hearing.claims.is_empty() {
-                until.get_or_insert_with(|| Instant::now() + GRACE);
-            }
-        }
+        canvass.until(|hearing| is_decided(hearing, standing.as_ref(), inquiry.news)).await
     }
 
-    async fn weigh(&self, hearing: Hearing, max_age: Duration) -> Result<Word, SentinelError> {
+    async fn weigh(&self, hearing: Claims, inquiry: Inquiry) -> Result<Word, SentinelError> {
         let standing = lock(&self.memory).standing.clone();
-        let mut places = verdict(&hearing.claims, hearing.sentinels, standing.as_ref());
-        if let Some(announced) = &hearing.announced {
+        let mut places = verdict(hearing.answers(), hearing.size(), standing.as_ref());
+        let announced = announced(&hearing, inquiry.news);
+        if let Some(announced) = announced {
             places.retain(|place| !place.names_the_same(announced));
             places.insert(0, announced.clone());
         }
         let Some(best) = places.first().cloned() else {
-            return Err(SentinelError::of_all(hearing.errors, SentinelError::NoPrimary));
+            return Err(SentinelError::of_all(hearing.into_parts().1, SentinelError::NoPrimary));
         };
-        let is_move = |standing: &Claim| {
-            best.supersedes(standing) || hearing.announced.is_some() && !best.names_the_same(standing)
-        };
+        let is_move =
+            |standing: &Claim| best.supersedes(standing) || announced.is_some() && !best.names_the_same(standing);
         let has_moved = standing.as_ref().is_some_and(is_move);
         if has_moved {
             places.truncate(1);
@@ -136,7 +99,7 @@ impl Sentinels {
         let mut addresses: Vec<Address> = Vec::new();
         let mut error = None;
         for place in &places {
-            match self.locate_within(place, max_age, Lifetime::Ignored).await {
+            match self.locate_within(place, inquiry.max_age, Lifetime::Ignored).await {
                 Ok(located) => addresses.extend(located),
                 Err(cause) => error = Some(cause),
             }
@@ -191,53 +154,19 @@ impl Sentinels {
     }
 }
 
-impl Hearing {
-    fn new(nodes: usize, news: Option<News>) -> Self {
-        Hearing {
-            sentinels: nodes + news.iter().len(),
-            asked: news.map(News::by).into_iter().collect(),
-            claims: Vec::new(),
-            errors: Vec::new(),
-            awaited: news,
-            announced: None,
-        }
-    }
+/// Whether what others may say would change little.
+fn is_decided(hearing: &Claims, standing: Option<&Claim>, news: Option<News>) -> bool {
+    let ranked = ranked(hearing.answers());
+    let Some(best) = ranked.first() else { return false };
+    let knows_better = standing.is_some_and(|standing| best.claim.supersedes(standing));
+    let is_awaited = news.is_some_and(|news| hearing.awaits(news.by()));
+    knows_better || !is_awaited && is_majority(best.votes, hearing.size())
+}
 
-    /// Takes in a report, and says who else is to be asked.
-    fn note(&mut self, report: Report) -> Vec<SocketAddr> {
-        match report {
-            Report::Found(Ok(places)) => {
-                // A name turns out to be so many sentinels, some of which may be known by another name.
-                let news: Vec<_> = places.into_iter().filter(|place| !self.asked.contains(place)).collect();
-                self.sentinels = self.sentinels + news.len() - 1;
-                self.asked.extend(&news);
-                return news;
-            }
-            // It counts as one that does not answer.
-            Report::Found(Err(error)) => self.errors.push(error),
-            Report::Said(at, said) => {
-                let news = self.awaited.take_if(|awaited| awaited.by() == at);
-                match said {
-                    Ok(claim) => {
-                        if matches!(news, Some(News::Announced(_))) && claim.epoch.is_none() {
-                            self.announced = Some(claim.clone());
-                        }
-                        self.claims.push(claim);
-                    }
-                    Err(error) => self.errors.push(error),
-                }
-            }
-        }
-        Vec::new()
-    }
-
-    /// Whether what others may say would change little.
-    fn is_decided(&self, standing: Option<&Claim>) -> bool {
-        let ranked = ranked(&self.claims);
-        let Some(best) = ranked.first() else { return false };
-        let knows_better = standing.is_some_and(|standing| best.claim.supersedes(standing));
-        knows_better || self.awaited.is_none() && is_majority(best.votes, self.sentinels)
-    }
+/// What whoever announced something says, if it would not tell the epoch.
+fn announced(hearing: &Claims, news: Option<News>) -> Option<&Claim> {
+    let Some(News::Announced(by)) = news else { return None };
+    hearing.answer_of(by).filter(|claim| claim.epoch.is_none())
 }
 
 const NO_ADDRESS: &str = "its answer is no address of a primary";
