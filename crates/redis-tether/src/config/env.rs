@@ -103,9 +103,9 @@ impl Config {
             },
         };
         sentinels::add(&mut draft, &vars)?;
-        add_username(&mut draft, given(&vars, USERNAME))?;
-        add_password(&mut draft, vars(PASSWORD).filter(|password| !password.is_empty()))?;
         let own = &mut draft.config;
+        add_field(&mut own.username, USERNAME, given(&vars, USERNAME))?;
+        add_field(&mut own.password, PASSWORD, given_password(&vars, PASSWORD))?;
         let (username, password) = (own.username.as_ref().map(|_| USERNAME), own.password.as_ref().map(|_| PASSWORD));
         add_secret_file(&mut own.username_file, username, USERNAME_FILE, given(&vars, USERNAME_FILE))?;
         add_secret_file(&mut own.password_file, password, PASSWORD_FILE, given(&vars, PASSWORD_FILE))?;
@@ -125,6 +125,11 @@ fn given(vars: impl Fn(&str) -> Option<String>, variable: &str) -> Option<String
     let value = vars(variable)?;
     let value = value.trim();
     (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// Space around it is a part of it.
+fn given_password(vars: impl Fn(&str) -> Option<String>, variable: &str) -> Option<Password> {
+    vars(variable).filter(|password| !password.is_empty()).map(Password::new)
 }
 
 fn read_host_and_port(host: Option<String>, port: Option<String>) -> Result<Draft, ConfigError> {
@@ -210,32 +215,14 @@ fn instead_of_url(error: ConfigError, first: &'static str) -> ConfigError {
     }
 }
 
-fn add_username(draft: &mut Draft, username: Option<String>) -> Result<(), ConfigError> {
-    let own = &mut draft.config.username;
-    match (username, own.as_ref()) {
-        (Some(username), Some(own)) if *own != username => {
-            Err(ConfigError::VariablesDisagree { first: URL, second: USERNAME })
-        }
-        (Some(username), None) => {
-            *own = Some(username);
-            Ok(())
-        }
-        _ => Ok(()),
+/// What the URL leaves out; of what it says, only the same again.
+fn add_field<T: PartialEq>(own: &mut Option<T>, variable: &'static str, given: Option<T>) -> Result<(), ConfigError> {
+    let Some(given) = given else { return Ok(()) };
+    if own.as_ref().is_some_and(|own| *own != given) {
+        return Err(ConfigError::VariablesDisagree { first: URL, second: variable });
     }
-}
-
-fn add_password(draft: &mut Draft, password: Option<String>) -> Result<(), ConfigError> {
-    let own = &mut draft.config.password;
-    match (password.map(Password::new), own.as_ref()) {
-        (Some(password), Some(own)) if *own != password => {
-            Err(ConfigError::VariablesDisagree { first: URL, second: PASSWORD })
-        }
-        (Some(password), None) => {
-            *own = Some(password);
-            Ok(())
-        }
-        _ => Ok(()),
-    }
+    *own = Some(given);
+    Ok(())
 }
 
 /// A secret, which may stand in the URL as well, and a file for it exclude each other, whatever they say. `plain` is the variable

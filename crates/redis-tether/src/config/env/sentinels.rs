@@ -1,9 +1,8 @@
 //! The variables that name sentinels, and those that say how they are spoken to: beside a URL of sentinels, or in place of one.
 
-use super::{URL, add_row, add_secret_file, given};
+use super::{URL, add_field, add_row, add_secret_file, given, given_password};
 use crate::config::draft::{Draft, parse_bool};
 use crate::config::error::ConfigError;
-use crate::config::password::Password;
 use crate::config::sentinel::{SentinelEndpoint, SentinelNode, SentinelTls};
 use crate::config::table::SENTINEL_SETTINGS;
 use crate::config::tls::TlsSettings;
@@ -81,17 +80,8 @@ pub(super) fn add(draft: &mut Draft, vars: impl Fn(&str) -> Option<String>) -> R
 }
 
 fn add_credentials(own: &mut SentinelEndpoint, vars: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-    let username = given(&vars, USERNAME);
-    let password = vars(PASSWORD).filter(|password| !password.is_empty()).map(Password::new);
-    let disagree = |second| Err(ConfigError::VariablesDisagree { first: URL, second });
-    if username.is_some() && own.username.is_some() && own.username != username {
-        return disagree(USERNAME);
-    }
-    if password.is_some() && own.password.is_some() && own.password != password {
-        return disagree(PASSWORD);
-    }
-    own.username = username.or(own.username.take());
-    own.password = password.or(own.password.take());
+    add_field(&mut own.username, USERNAME, given(&vars, USERNAME))?;
+    add_field(&mut own.password, PASSWORD, given_password(&vars, PASSWORD))?;
     let (username, password) = (own.username.as_ref().map(|_| USERNAME), own.password.as_ref().map(|_| PASSWORD));
     add_secret_file(&mut own.username_file, username, USERNAME_FILE, given(&vars, USERNAME_FILE))?;
     add_secret_file(&mut own.password_file, password, PASSWORD_FILE, given(&vars, PASSWORD_FILE))
