@@ -125,6 +125,24 @@ async fn a_map_that_is_older_from_whom_is_found_first() {
     tether.shutdown().await;
 }
 
+/// A resolver of the application's that takes its time, as one that asks a service does.
+#[tokio::test(start_paused = true)]
+async fn a_configuration_endpoint_that_is_slow_to_resolve() {
+    let world = World::new(2);
+    let dns = world.dns.clone();
+    let resolver = resolve_fn(move |host: String, port| {
+        let dns = dns.clone();
+        async move {
+            sleep(ms(900)).await;
+            dns.lookup(&host, port).await
+        }
+    });
+    let builder = ClusterTether::builder(world.config()).resolver(resolver).seed(7);
+    let tether = builder.transport(InMemory(world.net.clone())).start().await.expect("a valid configuration");
+    tether.ready(ms(2_000)).await.expect("the nodes are well");
+    tether.shutdown().await;
+}
+
 /// A node that only people can mend, as long as the others are down: those may be back at any moment.
 #[tokio::test(start_paused = true)]
 async fn nobody_answers_but_one_that_has_nothing_to_say() {

@@ -27,7 +27,8 @@ const NODES_ASKED: usize = 6;
 /// So many addresses of each seed are.
 const ADDRESSES_ASKED: usize = 3;
 
-/// A name that takes longer to resolve is passed over, this time.
+/// A node whose name takes longer to resolve is passed over, this time. Seeds are waited for as long as a node that is asked: without
+/// them nobody may be found.
 const LOOKUP_PATIENCE: Duration = Duration::from_millis(250);
 
 /// See the head of this file.
@@ -80,11 +81,11 @@ impl Nodes {
         let mut canvass = Canvass::new(|at| self.question(at, kept.remove(&at)));
         for (host, port) in self.to_ask(known) {
             let places = self.locate_node(Query::new(&host, port).with_max_age(max_age));
-            canvass.look_up(self.some_of(places, 1));
+            canvass.look_up(self.some_of(places, 1, LOOKUP_PATIENCE));
         }
         for seed in &self.endpoint.seeds {
             let places = self.locate_seed(Query::new(&seed.host, seed.port).with_max_age(max_age));
-            canvass.look_up(self.some_of(places, ADDRESSES_ASKED));
+            canvass.look_up(self.some_of(places, ADDRESSES_ASKED, self.config.dial.connect_timeout));
         }
         let hearing = canvass.until(is_told_by_most).await;
         let is_told_by_most = is_told_by_most(&hearing);
@@ -99,7 +100,8 @@ impl Nodes {
     pub(super) async fn lone_seed(&self) -> Option<(&ClusterSeed, Vec<SocketAddr>)> {
         let [seed] = self.endpoint.seeds.as_slice() else { return None };
         let query = Query::new(&seed.host, seed.port).with_max_age(self.config.resolve.fast_interval);
-        let places = self.some_of(self.locate(query), ADDRESSES_ASKED).await.ok()?;
+        let limit = self.config.dial.connect_timeout;
+        let places = self.some_of(self.locate(query), ADDRESSES_ASKED, limit).await.ok()?;
         Some((seed, places))
     }
 
@@ -148,8 +150,9 @@ impl Nodes {
         &self,
         places: impl Future<Output = Result<Vec<SocketAddr>, SurveyError>>,
         most: usize,
+        limit: Duration,
     ) -> Result<Vec<SocketAddr>, SurveyError> {
-        let mut places = timeout(LOOKUP_PATIENCE, places).await.map_err(|_| SurveyError::TimedOut)??;
+        let mut places = timeout(limit, places).await.map_err(|_| SurveyError::TimedOut)??;
         if places.len() > most {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed) % places.len();
             places.rotate_left(turn);
