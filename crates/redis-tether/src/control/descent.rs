@@ -5,13 +5,14 @@
 use std::sync::Mutex;
 
 use redis::Pipeline;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::Control;
+use super::renewal::BLOCKED_FOR;
 use crate::dial::verify::VerifyLevel;
 use crate::dial::wanted::Wanted;
 use crate::event::Event;
-use crate::ledger::FlightKind;
+use crate::ledger::{FlightKind, Ledger, LinkEnd};
 use crate::lineage::Lineage;
 use crate::link::Link;
 use crate::lock::lock;
@@ -30,16 +31,8 @@ struct Memory {
 }
 
 impl Descent {
-    /// Whether to ask. Whoever may has asked in vain until it [hears](Descent::heard).
     fn may_ask(&self) -> bool {
-        let mut memory = lock(&self.0);
-        let may_ask = memory.unanswered < UNANSWERED;
-        memory.unanswered += u32::from(may_ask);
-        may_ask
-    }
-
-    fn heard(&self) {
-        lock(&self.0).unanswered = 0;
+        lock(&self.0).unanswered < UNANSWERED
     }
 
     /// Takes note of this one, and says whether it does not go on from the one before.
@@ -49,14 +42,43 @@ impl Descent {
     }
 }
 
-/// Asks the server of `link`, if it stands such questions, and tells what follows.
+/// The question, from when it is put until it is answered or the link is no longer of interest.
+struct Question<'a> {
+    descent: &'a Descent,
+    link: &'a Ledger,
+    is_answered: bool,
+}
+
+impl Drop for Question<'_> {
+    /// In vain only where the peer ended the link over it: a link that was replaced, or whose probe ended, may have been answered yet.
+    fn drop(&mut self) {
+        let mut memory = lock(&self.descent.0);
+        if self.is_answered {
+            memory.unanswered = 0;
+        } else if self.link.end().is_some_and(is_of_the_peer) {
+            memory.unanswered = memory.unanswered.saturating_add(1);
+        }
+    }
+}
+
+/// Silence included: a peer that says nothing more after the question would cost one link after the other.
+fn is_of_the_peer(end: &LinkEnd) -> bool {
+    !matches!(end, LinkEnd::Retired | LinkEnd::DriverGone)
+}
+
+/// Asks the server of `link`, if it stands such questions, and tells what follows. Ends with the link at the latest.
 pub(super) async fn look(control: &Control, link: &Link) {
     // The proxies that lower levels are for hang up on what they do not know.
     // A replica takes over the history of whoever it follows, and loses nothing of an application's by that.
     if control.wanted != Wanted::Primary || link.verify_level() <= VerifyLevel::Ping || !control.descent.may_ask() {
         return;
     }
-    if let Some(lineage) = ask(control, link).await
+    let lineage = tokio::select! {
+        biased;
+        () = link.ledger().over() => None,
+        lineage = ask(&control.descent, link) => lineage,
+    };
+    if let Some(lineage) = lineage
         && control.descent.is_broken_by(&lineage)
     {
         let (epoch, address) = (link.epoch(), link.address().clone());
@@ -64,15 +86,22 @@ pub(super) async fn look(control: &Control, link: &Link) {
     }
 }
 
-async fn ask(control: &Control, link: &Link) -> Option<Lineage> {
+async fn ask(descent: &Descent, link: &Link) -> Option<Lineage> {
+    // Commands that were held come before the first question, and one of them may block.
+    while link.ledger().blocked() {
+        sleep(BLOCKED_FOR).await;
+    }
     let mut sections = Pipeline::with_capacity(4);
     for section in ["server", "stats", "replication", "keyspace"] {
         sections.cmd("INFO").arg(section);
     }
+    let mut question = Question { descent, link: link.ledger(), is_answered: false };
     let (mut multiplexer, mut flight) = (link.multiplexer(), link.ledger().begin(FlightKind::Plain));
-    let replies = timeout(control.config.dial.timeout, multiplexer.ask(&sections)).await.ok()??;
+    let replies = multiplexer.ask(&sections).await?;
+    question.is_answered = true;
     flight.answered();
-    drop(flight);
-    control.descent.heard();
     Lineage::read(&replies)
 }
+
+#[cfg(test)]
+mod tests;

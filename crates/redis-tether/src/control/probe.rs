@@ -125,10 +125,13 @@ async fn watch_over(args: ProbeArgs, bells: Arc<Bells>, rng: fastrand::Rng) {
 /// What else is to be done over the link. Boxed, since little of it takes long, and all links would have the room for it.
 async fn beside(args: &ProbeArgs) {
     let ProbeArgs { control, link, .. } = args;
-    Box::pin(descent::look(control, link)).await;
-    if let Some(asked) = control.keyring.asked() {
-        Box::pin(renewal::keep_signed_in(control, link, asked)).await;
-    }
+    let renewal = async {
+        if let Some(asked) = control.keyring.asked() {
+            Box::pin(renewal::keep_signed_in(control, link, asked)).await;
+        }
+    };
+    // Neither waits for the other: the question waits while the link is blocked.
+    tokio::join!(Box::pin(descent::look(control, link)), renewal);
     std::future::pending::<()>().await;
 }
 

@@ -26,7 +26,7 @@ const DUE_AT: std::ops::Range<f64> = 0.7..0.8;
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// How long to wait where a blocking command keeps the link from answering.
-const BLOCKED_FOR: Duration = Duration::from_secs(1);
+pub(super) const BLOCKED_FOR: Duration = Duration::from_secs(1);
 
 /// Runs until the link is dead.
 pub(super) async fn keep_signed_in(control: &Control, link: &Link, asked: &Arc<Asked>) {
