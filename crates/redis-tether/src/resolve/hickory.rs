@@ -131,7 +131,7 @@ impl HickoryResolver {
             while tasks.try_join_next().is_some() {}
             tasks.spawn(look_up(engine.clone(), task));
         });
-        HickoryResolver { settings, lookups }
+        HickoryResolver { settings, lookups: lookups.ending_within(LOOKUP_LIMIT) }
     }
 }
 

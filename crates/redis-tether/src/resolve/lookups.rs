@@ -46,6 +46,8 @@ type Begin = dyn Fn(Task) + Send + Sync;
 #[derive(Clone)]
 pub(super) struct Lookups {
     begin: Arc<Begin>,
+    /// A lookup that takes longer has not been let run. `None`: there is never another one before it ends.
+    limit: Option<Duration>,
     names: Names,
     begun: Arc<AtomicU64>,
 }
@@ -102,7 +104,14 @@ impl Lookups {
 
     /// Lookups that `begin` sees to. It must not block, and may let the task go down: whoever waits hears of that.
     pub(super) fn begun_by(begin: impl Fn(Task) + Send + Sync + 'static) -> Lookups {
-        Lookups { begin: Arc::new(begin), names: Names::default(), begun: Arc::default() }
+        Lookups { begin: Arc::new(begin), limit: None, names: Names::default(), begun: Arc::default() }
+    }
+
+    /// The same, of lookups that end within `limit` wherever their runtime runs: it is that of whoever asked first, and while it
+    /// stands still those of other runtimes have one of their own. Not for threads: there would be one more each time.
+    #[cfg(any(test, feature = "hickory"))]
+    pub(super) fn ending_within(self, limit: Duration) -> Lookups {
+        Lookups { limit: Some(limit), ..self }
     }
 
     pub(super) fn resolve(&self, query: Query) -> BoxFuture<'static, Result<Vec<SocketAddr>, ResolveError>> {
@@ -142,7 +151,7 @@ impl Lookups {
         if let Some(answer) = name.answer.as_ref().filter(|answer| answer.serves(query, asked)) {
             return Look::Answer(Arc::clone(&answer.addresses));
         }
-        if let Some(pending) = name.pending.upgrade() {
+        if let Some(pending) = name.pending.upgrade().filter(|_| !self.is_overdue(name)) {
             return Look::Pending(pending.subscribe());
         }
         if let Some(wait) = name.begun.and_then(|begun| query.spacing.checked_sub(begun.elapsed())) {
@@ -158,6 +167,11 @@ impl Lookups {
         (self.begin)(Task { names: self.names.clone(), host: query.host.clone(), sender });
         Look::Pending(pending)
     }
+
+    fn is_overdue(&self, name: &Name) -> bool {
+        let took = name.begun.map(|begun| begun.elapsed());
+        self.limit.zip(took).is_some_and(|(limit, took)| took > limit)
+    }
 }
 
 enum Look {
@@ -169,10 +183,12 @@ enum Look {
 
 impl Names {
     /// There was an answer, good for so long, or none.
-    fn finish(&self, host: &str, outcome: &Outcome, ttl: Duration) {
+    fn finish(&self, host: &str, sender: &Arc<watch::Sender<Option<Outcome>>>, outcome: &Outcome, ttl: Duration) {
         let mut names = self.lock();
+        // Where another one was begun meanwhile, that one is the name's: nobody knows how old the outcome of this one is.
+        let is_its_own = |name: &&mut Name| Weak::ptr_eq(&name.pending, &Arc::downgrade(sender));
+        let Some(name) = names.get_mut(host).filter(is_its_own) else { return };
         // The name stays without an answer, too: its next lookup must not come too soon.
-        let name = names.entry(host.to_owned()).or_default();
         name.pending = Weak::new();
         if let Ok(addresses) = outcome {
             let since = Instant::now();
@@ -217,7 +233,7 @@ impl Task {
 
     fn tell(&self, outcome: Outcome, ttl: Duration) {
         // The name first: whoever is woken may ask again at once.
-        self.names.finish(&self.host, &outcome, ttl);
+        self.names.finish(&self.host, &self.sender, &outcome, ttl);
         self.sender.send_replace(Some(outcome));
     }
 }

@@ -275,3 +275,29 @@ async fn nothing_is_left_of_a_lookup_that_nobody_waits_for() {
     timeout(LIMIT, ended).await.expect("its tasks to end");
     assert!(dns.lookups(NAME) <= 4, "it went on asking: {} times", dns.lookups(NAME));
 }
+
+/// The runtime of whoever asked first makes the lookup, and may stand still.
+#[tokio::test]
+async fn those_on_another_runtime_wait_for_a_lookup_no_longer_than_it_may_take() {
+    let dns = dns().await;
+    dns.set(NAME, MINUTE, vec![ip(2)]);
+    let resolver = asking(&dns);
+    let parked = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let first = std::thread::spawn({
+        let resolver = resolver.clone();
+        move || {
+            let mut asking = resolver.resolve(anew(NAME));
+            // Its task has not had a turn.
+            let _home = parked.enter();
+            let waker = std::task::Waker::noop();
+            assert!(asking.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending());
+            drop(_home);
+            (parked, asking)
+        }
+    });
+    let kept = first.join().expect("no panic");
+    assert_eq!((resolver.lookups(), dns.lookups(NAME)), (1, 0));
+    tokio::time::sleep(LOOKUP_LIMIT + Duration::from_millis(100)).await;
+    assert_eq!(ask(&resolver, anew(NAME)).await, Ok(vec![at(2, 6379)]));
+    std::thread::spawn(move || drop(kept)).join().expect("no panic");
+}

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
-use super::{CAPACITY, Failure, Lookups, Name, Names};
+use super::{CAPACITY, Failure, Found, Lookups, Name, Names, Task};
+use crate::handle::rig::poll_once;
 use crate::resolve::{Query, ResolveError};
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -181,6 +182,34 @@ fn a_mute_resolver_costs_one_thread_a_name_and_holds_up_no_runtime() {
     assert!(dropped.elapsed() < Duration::from_secs(1), "{:?}", dropped.elapsed());
     assert_eq!(gate.begun(), 2);
     gate.open();
+}
+
+/// A runtime that stands still has begun it, and those of another one ask.
+#[tokio::test]
+async fn a_lookup_that_is_not_let_run_is_nobodys_after_its_limit() {
+    let begun: Arc<Mutex<Vec<Task>>> = Arc::default();
+    let begin = begun.clone();
+    let lookups = Lookups::begun_by(move |task| begin.lock().expect("no panic").push(task));
+    let lookups = lookups.ending_within(LIMIT);
+    let end = |which: usize, port: u16| {
+        let task = begun.lock().expect("no panic").remove(which);
+        task.end(Ok(Found { addresses: vec![address(port)], ttl: Duration::ZERO }));
+    };
+    let ask = || lookups.resolve(query("redis").with_max_age(HOUR));
+    let (mut first, mut second, mut third) = (ask(), ask(), ask());
+    assert!(poll_once(first.as_mut()).await.is_none());
+    if let Some(name) = lookups.names.lock().get_mut("redis") {
+        name.begun = Instant::now().checked_sub(2 * LIMIT);
+    }
+    assert!(poll_once(second.as_mut()).await.is_none());
+    assert_eq!(lookups.begun(), 2, "nobody waits for one that is overdue");
+    end(0, 1);
+    assert_eq!(timeout(LIMIT, first).await.expect("an answer"), Ok(vec![address(1)]), "its own, late as it is");
+    assert!(poll_once(third.as_mut()).await.is_none(), "what came late is no answer to those who ask now");
+    end(0, 2);
+    for asked in [second, third, ask()] {
+        assert_eq!(timeout(LIMIT, asked).await.expect("an answer"), Ok(vec![address(2)]));
+    }
 }
 
 #[tokio::test]
