@@ -159,6 +159,39 @@ fn a_dropped_runtime_ends_the_link() {
     drop(multiplexer);
 }
 
+/// A transport of the application's that panics when it is read.
+struct Panics;
+
+impl AsyncRead for Panics {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        panic!("a test asked for it");
+    }
+}
+
+impl AsyncWrite for Panics {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The runtime goes on, and so does the tether: it is not to be taken for their end.
+#[tokio::test(start_paused = true)]
+async fn a_transport_that_panics_ends_the_link_and_not_the_runtime() {
+    let (ledger, witness) = books();
+    let stream = LedgerStream::new(Box::new(Panics), Arc::clone(&ledger));
+    let (_multiplexer, _driver) = Multiplexer::start(stream, &TaskTracker::new());
+    tokio::time::timeout(std::time::Duration::from_secs(5), ledger.over()).await.expect("waited for its end");
+    assert_eq!(witness.ends(), [LinkEnd::Failed(io::ErrorKind::Other, "its code panicked".to_owned())]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_first_words_of_a_peer_that_complains_are_kept() {
     for (said, kept) in [

@@ -2,6 +2,7 @@
 //! the stream. Its end, however it comes, is the end of the link and of every request on it.
 
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -44,6 +45,8 @@ pub(super) struct Driver {
     writing: Writing,
     reading: Reading,
     first: First,
+    /// One that is dropped meanwhile has panicked.
+    is_polled: bool,
 }
 
 /// Who begins at the next look. Reading, so that replies go out, unless it left writing nothing of the task's turn: under TLS one
@@ -81,16 +84,25 @@ impl Driver {
     pub(super) fn new(stream: LedgerStream, line: Arc<Line>) -> Driver {
         let ledger = Arc::clone(stream.ledger());
         let (writing, reading) = (Writing::default(), Reading::default());
-        Driver { stream: Some(stream), ledger, line, writing, reading, first: First::Reading }
+        Driver { stream: Some(stream), ledger, line, writing, reading, first: First::Reading, is_polled: false }
     }
 }
 
 impl Future for Driver {
     type Output = ();
 
-    /// Reads and writes each as far as they go: a peer that takes no more until its replies are read must not be waited for.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Driver { stream: Some(stream), ledger, line, writing, reading, first } = &mut *self else {
+        self.is_polled = true;
+        let outcome = self.drive(cx);
+        self.is_polled = false;
+        outcome
+    }
+}
+
+impl Driver {
+    /// Reads and writes each as far as they go: a peer that takes no more until its replies are read must not be waited for.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Driver { stream: Some(stream), ledger, line, writing, reading, first, .. } = self else {
             return Poll::Ready(());
         };
         let before = *first;
@@ -213,6 +225,10 @@ fn give_back(bytes: &mut Vec<u8>, need: &Need) {
 
 impl Drop for Driver {
     fn drop(&mut self) {
+        if self.is_polled {
+            let end = LinkEnd::Failed(io::ErrorKind::Other, "its code panicked".to_owned());
+            foreign::run("a waker", || self.ledger.kill(end));
+        }
         // First the link is dead, then its callers hear of it.
         foreign::run("a stream", || drop(self.stream.take()));
         self.line.queue.close(self.ledger.bytes_written());
