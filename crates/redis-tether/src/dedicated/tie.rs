@@ -85,6 +85,8 @@ impl Tie {
             return Some((Loss::Stopped, None));
         }
         match self.link.end() {
+            // The runtime is going, and drops its tasks in any order: the one that stops the gate comes later.
+            Some(LinkEnd::DriverGone) => return Some((Loss::Stopped, None)),
             Some(LinkEnd::Retired) => return Some((Loss::Moved, None)),
             Some(end) => return Some((Loss::LinkLost, Some(end))),
             None if self.link.is_over() => return Some((Loss::Moved, None)),
@@ -93,7 +95,10 @@ impl Tie {
         if self.is_subscribed.load(Ordering::SeqCst) {
             return Some((Loss::Subscribed, None));
         }
-        self.own.end().map(|end| (Loss::Ended, Some(end)))
+        match self.own.end()? {
+            LinkEnd::DriverGone => Some((Loss::Stopped, None)),
+            end => Some((Loss::Ended, Some(end))),
+        }
     }
 
     fn settle(&self, loss: Loss, end: Option<&LinkEnd>) -> &Lost {
@@ -105,11 +110,11 @@ impl Tie {
         })
     }
 
-    /// For one who knows that it is lost: where nothing else shows why, what would have shown it is gone.
+    /// For one who knows that it is lost: where nothing shows why, what would have shown it is gone, with the runtime.
     fn settled(&self) -> &Lost {
         match self.lost() {
             Some(lost) => lost,
-            None => self.settle(Loss::Ended, Some(&LinkEnd::DriverGone)),
+            None => self.settle(Loss::Stopped, None),
         }
     }
 

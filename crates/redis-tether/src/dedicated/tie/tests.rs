@@ -151,7 +151,7 @@ async fn whoever_waits_is_told_when_the_runtime_goes() {
     let tie = Arc::clone(&tied.tie);
     tied.watch.abort();
     let lost = timeout(LIMIT, tie.until_lost()).await.expect("told");
-    assert_eq!((lost.loss(), lost.cause()), (Loss::Ended, Some("its runtime ended")));
+    assert_eq!((lost.loss(), lost.cause()), (Loss::Stopped, None));
 }
 
 /// As when its runtime goes before the task has run.
@@ -171,5 +171,16 @@ async fn a_watch_that_never_runs_tells_and_closes_all_the_same() {
     let announced = Announced { tie, close: Some(Box::new(move || close.cancel())) };
     drop(watch(announced, LIMIT, CancellationToken::new()));
     let lost = timeout(LIMIT, waiting).await.expect("it is told").expect("no panic");
-    assert_eq!((lost.loss(), closed.is_cancelled()), (Loss::Ended, true));
+    assert_eq!((lost.loss(), closed.is_cancelled()), (Loss::Stopped, true));
+}
+
+/// A runtime drops what drives the link, what drives the connection, and what ends the tether, in any order.
+#[tokio::test(start_paused = true)]
+async fn a_runtime_that_goes_is_the_end_of_the_tether_whatever_goes_first() {
+    for first in 0..2 {
+        let tied = Tied::new().await;
+        [&tied.link, &tied.own][first].kill(LinkEnd::DriverGone);
+        let lost = timeout(LIMIT, tied.tie.until_lost()).await.expect("told");
+        assert_eq!((lost.loss(), lost.cause()), (Loss::Stopped, None), "{first}");
+    }
 }
