@@ -72,8 +72,9 @@ impl Actor for ClusterSupervisor {
         myself: ActorRef<ClusterMsg>,
         state: &mut ClusterState,
     ) -> Result<(), ActorProcessingErr> {
-        state.begin_surveys(&myself);
+        // In this order: what the first survey finds is told only to whoever listens by then.
         state.listen(&myself);
+        state.begin_surveys(&myself);
         Ok(())
     }
 
