@@ -17,6 +17,8 @@ mod pace;
 mod pieces;
 mod redirection;
 mod replicas;
+#[cfg(test)]
+mod rig;
 mod roster;
 mod scan;
 mod shard;

@@ -2,7 +2,7 @@
 //! which. Its handlers only note things, start and end tethers; what a shard's own failures lead to, that shard's tether sees to.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
@@ -212,20 +212,25 @@ impl ClusterState {
     async fn start(&self, myself: &ActorRef<ClusterMsg>, number: Number) -> Option<Tether> {
         let (common, shard) = (&self.common, number.value());
         let seed = common.brought.seed.map(|seed| seed.wrapping_add(u64::from(shard)));
+        // That it is there comes before whatever it tells, which may be before this thread goes on.
+        let added = Arc::new(Once::new());
         let part = Part {
             of: Whole::Cluster(Arc::new(ShardSource::new(number, common.surveyor.clone()))),
             name: format!("{} shard {shard}", common.endpoint).into(),
             brought: Brought { seed, ..common.brought.clone() },
+            told: Box::new({
+                let (common, added) = (common.clone(), added.clone());
+                move |event| {
+                    added.call_once_force(|_| common.send(ClusterEvent::ShardAdded { shard }));
+                    common.send(ClusterEvent::Shard { shard, event: event.clone() });
+                    true
+                }
+            }),
         };
         let builder = Tether::builder((*common.config).clone()).part(part).supervisor(myself.get_cell());
         match builder.start().await {
             Ok(tether) => {
-                let events = common.clone();
-                tether.control.board.forward(move |event| {
-                    events.send(ClusterEvent::Shard { shard, event: event.clone() });
-                    true
-                });
-                common.send(ClusterEvent::ShardAdded { shard });
+                added.call_once_force(|_| common.send(ClusterEvent::ShardAdded { shard }));
                 Some(tether)
             }
             Err(error) => {
@@ -266,3 +271,6 @@ impl ClusterState {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

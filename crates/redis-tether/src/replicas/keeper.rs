@@ -133,10 +133,9 @@ impl Keeper {
             }
         };
         ends_with(&self.control, &tether);
-        report_to(&self.control, &tether, &name);
         if set.admit(Member { place, tether }) {
             self.control.board.send(Event::ReplicaAdded { replica: name });
-            // It may have come to serve before anybody listened.
+            // It may have come to serve before it was there to be found.
             set.look();
         }
     }
@@ -148,9 +147,9 @@ fn of_link(status: &Status) -> (Phase, Option<Epoch>) {
 }
 
 async fn start(
-    control: &Control,
+    control: &Arc<Control>,
     place: &Place,
-    name: &str,
+    name: &Arc<str>,
     wanted: Wanted,
 ) -> Result<Tether, crate::tether::StartError> {
     let mut config = Config::clone(&control.config);
@@ -166,6 +165,7 @@ async fn start(
             sentinel_credentials: None,
             seed: control.seed.map(|_| control.fork_rng().u64(..)),
         },
+        told: Box::new(report_to(control, name)),
     };
     Tether::builder(config).part(part).start().await
 }
@@ -183,9 +183,9 @@ fn ends_with(control: &Control, replica: &Tether) {
     });
 }
 
-fn report_to(control: &Arc<Control>, replica: &Tether, name: &Arc<str>) {
+fn report_to(control: &Arc<Control>, name: &Arc<str>) -> impl Fn(&Event) -> bool + Send + Sync + use<> {
     let (control, name) = (Arc::downgrade(control), name.clone());
-    replica.control.board.forward(move |event| {
+    move |event| {
         let Some(control) = control.upgrade() else { return false };
         // Whoever waits may go on before anybody is told.
         if let Some(set) = control.replicas() {
@@ -196,7 +196,7 @@ fn report_to(control: &Arc<Control>, replica: &Tether, name: &Arc<str>) {
         }
         control.board.send(Event::Replica { replica: name.clone(), event: Box::new(event.clone()) });
         true
-    });
+    }
 }
 
 impl ReplicaSet {

@@ -19,6 +19,7 @@ use crate::control::supervisor::TetherSupervisor;
 use crate::control::{Brought, Control, Reports};
 use crate::credentials::CredentialSource;
 use crate::dial::wanted::Wanted;
+use crate::event::Event;
 use crate::gate::Gate;
 use crate::handle::Flags;
 use crate::resolve::Resolve;
@@ -43,6 +44,8 @@ pub(crate) struct Part {
     /// What it is called.
     pub(crate) name: Arc<str>,
     pub(crate) brought: Brought,
+    /// Is told of every event, from the first on.
+    pub(crate) told: Box<dyn Fn(&Event) -> bool + Send + Sync>,
 }
 
 /// What it is a part of.
@@ -147,7 +150,7 @@ impl TetherBuilder {
     pub async fn start(self) -> Result<Tether, StartError> {
         let settings = self.config.recovery_settings()?;
         let (brought, name, whole) = match self.part {
-            Some(Part { of, name, brought }) => (brought, name, Some(of)),
+            Some(Part { of, name, brought, told }) => (brought, name, Some((of, told))),
             None if matches!(self.config.endpoint, Endpoint::Cluster(_)) => {
                 return Err(ConfigError::cluster_for_tether().into());
             }
@@ -167,13 +170,16 @@ impl TetherBuilder {
             flags: Flags::default(),
             is_stale: AtomicBool::new(false),
         });
-        let (wanted, shard) = match whole {
-            Some(Whole::Cluster(shard)) => (Wanted::Primary, Some(shard)),
-            Some(Whole::Replicas(wanted)) => (wanted, None),
-            None => (Wanted::Primary, None),
+        let (wanted, shard, told) = match whole {
+            Some((Whole::Cluster(shard), told)) => (Wanted::Primary, Some(shard), Some(told)),
+            Some((Whole::Replicas(wanted), told)) => (wanted, None, Some(told)),
+            None => (Wanted::Primary, None, None),
         };
         let mut control = Control::new(config, settings, wanted, shared, reports, brought);
         control.shard = shard;
+        if let Some(told) = told {
+            control.board.forward(told);
+        }
         let control = Arc::new(control);
 
         let spawned = match self.supervisor {
