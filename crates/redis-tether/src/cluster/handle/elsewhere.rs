@@ -104,14 +104,23 @@ impl ClusterHandle {
                 self.demoted(from);
             }
             None => {
-                let surveyed = self.common.surveyor.fresh(Instant::now());
                 if let Some(due) = journey.due() {
                     // Whatever comes of it, the command is sent by what is known then.
-                    let _ = timeout_at(due, surveyed).await;
+                    let _ = timeout_at(due, self.surveyed()).await;
                 }
             }
         }
         Some(Onward::Home)
+    }
+
+    /// Waits for the end of a survey that begins from now on. At the cluster's end there is none, and nobody else says so.
+    async fn surveyed(&self) {
+        let mut rosters = self.common.rosters.subscribe();
+        tokio::select! {
+            biased;
+            _ = rosters.wait_for(|roster| roster.has_ended) => {}
+            _ = self.common.surveyor.fresh(Instant::now()) => {}
+        }
     }
 
     /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
@@ -141,3 +150,6 @@ impl ClusterHandle {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

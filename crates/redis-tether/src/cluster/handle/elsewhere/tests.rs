@@ -1,0 +1,30 @@
+//! What a command that was sent elsewhere waits for.
+
+use redis::AsyncCommands;
+use tokio::time::{sleep, timeout};
+
+use crate::cluster::rig::{PATIENCE, World};
+use crate::outcome::{CommandError, OutcomeExt, Reason};
+
+use super::*;
+
+const TAKES: Duration = Duration::from_secs(1);
+
+/// It would wait for a survey, and there is none any more.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_waits_for_a_survey_fails_when_the_cluster_ends() {
+    let world = World::new();
+    let cluster = world.serving().await;
+    world.node.refuse("GET", Some("MOVED 12539 10.0.0.9:6379"));
+    // It answers in a second, and then takes another one to answer the survey.
+    world.node.slow(TAKES);
+    let mut handle = cluster.handle();
+    let command = tokio::spawn(async move { handle.get::<_, Option<u32>>("key").await });
+    sleep(TAKES + TAKES / 2).await;
+    assert!(cluster.stats().redirections == 1 && !command.is_finished());
+    let shutdown = tokio::spawn(async move { cluster.shutdown().await });
+    let answer = timeout(Duration::from_millis(10), command).await.expect("it fails at once").expect("no panic");
+    let error = answer.expect_err("it was sent elsewhere");
+    assert_eq!(error.command_error().map(CommandError::reason), Some(Reason::Stopped), "{error}");
+    timeout(PATIENCE, shutdown).await.expect("waited for the shutdown").expect("no panic");
+}
