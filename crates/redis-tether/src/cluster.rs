@@ -3,6 +3,7 @@
 //! is nothing to the others.
 
 mod builder;
+mod ending;
 mod error;
 mod event;
 mod guests;
@@ -57,6 +58,7 @@ use self::supervisor::ClusterMsg;
 use self::survey::Surveyor;
 use crate::config::Config;
 use crate::control::Brought;
+use crate::foreign;
 use crate::lock::lock;
 use crate::room::Held;
 use crate::status::Phase;
@@ -66,7 +68,7 @@ use crate::tether::{StartError, Tether};
 const EVENT_BACKLOG: usize = 1024;
 
 /// A shutdown that takes longer than all its bounds together, and this for the messages in between, is not waited for.
-const SHUTDOWN_MARGIN: Duration = Duration::from_secs(7);
+const SHUTDOWN_MARGIN: Duration = Duration::from_secs(2);
 
 /// Connections to all primaries of a Redis or Valkey cluster, each of which is kept on its shard's current primary.
 ///
@@ -93,7 +95,6 @@ pub struct ClusterTether {
     common: Arc<Common>,
     supervisor: ActorRef<ClusterMsg>,
     lifeline: Arc<Lifeline>,
-    stopped: CancellationToken,
 }
 
 /// Shared by every clone of a cluster and every handle: when the last of them is dropped, the cluster ends.
@@ -117,6 +118,8 @@ pub(crate) struct Common {
     tasks: TaskTracker,
     /// Cancelled when the tasks are to end.
     ended: CancellationToken,
+    /// Cancelled when nothing of it is left.
+    stopped: CancellationToken,
     rng: Mutex<fastrand::Rng>,
     counts: Counts,
 }
@@ -134,7 +137,19 @@ impl Common {
 
     /// Commands fail from now on.
     fn end_commands(&self) {
-        self.show(Roster::ended());
+        foreign::run("a waker", || self.show(Roster::ended()));
+    }
+
+    /// Ends the rest of what is the cluster's own. Safe to call again.
+    fn end(&self) {
+        self.end_commands();
+        self.tasks.close();
+        foreign::run("a waker", || self.ended.cancel());
+    }
+
+    /// Tells whoever waits for it that nothing is left. Safe to call again.
+    fn announce_end(&self) {
+        foreign::run("a waker", || self.stopped.cancel());
     }
 
     fn send(&self, event: ClusterEvent) {
@@ -278,15 +293,24 @@ impl ClusterTether {
         }
     }
 
-    /// Ends the cluster as [`Tether::shutdown`] ends a tether, all shards at the same time.
+    /// Ends the cluster as [`Tether::shutdown`] ends a tether, all shards at the same time. What code of the application's holds up is
+    /// waited for until 5 s after the last shard has ended, and then left behind.
     ///
     /// Cancel safe: the shutdown goes on when the future is dropped.
     pub async fn shutdown(&self) {
         let _ = self.supervisor.send_message(ClusterMsg::ShutDown);
-        let limit = self.common.config.drain_timeout.saturating_add(SHUTDOWN_MARGIN);
-        if timeout(limit, self.stopped.cancelled()).await.is_err() {
-            tracing::warn!(?limit, "the cluster's tethers do not end by themselves");
+        // Those of the shards, and then its own.
+        let bounds = self.common.config.drain_timeout.saturating_add(ending::LIMIT.saturating_mul(2));
+        let limit = bounds.saturating_add(SHUTDOWN_MARGIN);
+        if timeout(limit, self.common.stopped.cancelled()).await.is_err() {
+            let endpoint = &*self.common.endpoint;
+            tracing::warn!(
+                endpoint,
+                ?limit,
+                "the cluster does not end by itself: its runtime stands still, or its supervisor's thread"
+            );
             self.supervisor.kill();
+            ending::at_once(&self.common);
         }
     }
 

@@ -13,9 +13,9 @@ use tokio_util::task::TaskTracker;
 
 use super::roster::Roster;
 use super::stats::Counts;
-use super::supervisor::{ClusterMsg, ClusterSupervisor};
+use super::supervisor::ClusterSupervisor;
 use super::survey::Surveyor;
-use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
+use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline, ending};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{self, Keyring};
@@ -120,6 +120,7 @@ impl ClusterTetherBuilder {
             events: broadcast::Sender::new(EVENT_BACKLOG),
             tasks,
             ended,
+            stopped: CancellationToken::new(),
             rng: Mutex::new(rng),
             counts: Counts::default(),
         });
@@ -127,39 +128,12 @@ impl ClusterTetherBuilder {
             Some(above) => Actor::spawn_linked(None, ClusterSupervisor, common.clone(), above).await,
             None => Actor::spawn(None, ClusterSupervisor, common.clone()).await,
         };
-        let (supervisor, mut actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
-        let (released, stopped) = (CancellationToken::new(), CancellationToken::new());
+        let (supervisor, actor) = spawned.map_err(|error| StartError::Spawn(error.to_string()))?;
+        let released = CancellationToken::new();
+        let lifeline = Arc::new(Lifeline(released.clone()));
         let cancelled_by = self.cancelled_by.unwrap_or_default();
-        let (lifeline, ending) = (Arc::new(Lifeline(released.clone())), Ending(common.clone(), stopped.clone()));
-        let asked = supervisor.clone();
-        tokio::spawn(async move {
-            let ending = ending;
-            tokio::select! {
-                biased;
-                _ = &mut actor => {}
-                () = async { tokio::select! { () = released.cancelled() => {} () = cancelled_by.cancelled() => {} } } => {
-                    let _ = asked.send_message(ClusterMsg::ShutDown);
-                    // Bounded by the drains of the shards.
-                    let _ = actor.await;
-                }
-            }
-            ending.0.end_commands();
-            ending.0.ended.cancel();
-            ending.0.tasks.close();
-            ending.0.tasks.wait().await;
-            drop(ending);
-        });
-        Ok(ClusterTether { common, supervisor, lifeline, stopped })
-    }
-}
-
-/// Ends commands and says so when it is dropped, with its task or its runtime.
-struct Ending(Arc<Common>, CancellationToken);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.end_commands();
-        self.1.cancel();
+        tokio::spawn(ending::see_to(common.clone(), supervisor.clone(), actor, released, cancelled_by));
+        Ok(ClusterTether { common, supervisor, lifeline })
     }
 }
 

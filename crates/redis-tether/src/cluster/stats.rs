@@ -49,7 +49,8 @@ impl Counts {
     pub(super) fn stats(&self, shards: impl Iterator<Item = Stats>, surveys: u64) -> ClusterStats {
         let mut total = Stats::of(&self.own);
         total.held_now = self.room.held_now();
-        let ending: Vec<Stats> = lock(&self.ending).values().map(Tether::stats).collect();
+        let ending = self.ending();
+        let ending = ending.iter().map(Tether::stats);
         let past = *lock(&self.past);
         for stats in shards.chain(ending).chain(past) {
             total = total.joined_by(&stats, u64::saturating_add);
@@ -57,17 +58,22 @@ impl Counts {
         ClusterStats { total, redirections: self.redirections.value(), surveys }
     }
 
-    /// Sees the tether of a shard that is gone to its end.
-    pub(super) async fn see_off(&self, tether: Tether) {
-        let place = {
-            let mut ending = lock(&self.ending);
-            let place = ending.last_key_value().map_or(0, |(last, _)| last + 1);
-            ending.insert(place, tether.clone());
-            place
-        };
-        tether.shutdown().await;
+    /// Takes note of a tether that is about to end. Its place is for [`has_ended`](Counts::has_ended).
+    pub(super) fn begins_to_end(&self, tether: &Tether) -> u64 {
+        let mut ending = lock(&self.ending);
+        let place = ending.last_key_value().map_or(0, |(last, _)| last + 1);
+        ending.insert(place, tether.clone());
+        place
+    }
+
+    pub(super) fn has_ended(&self, place: u64, tether: &Tether) {
         lock(&self.ending).remove(&place);
-        self.keep(&tether);
+        self.keep(tether);
+    }
+
+    /// Those that are ending.
+    pub(super) fn ending(&self) -> Vec<Tether> {
+        lock(&self.ending).values().cloned().collect()
     }
 
     /// Keeps the counts of a tether that has ended.

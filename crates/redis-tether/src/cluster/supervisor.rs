@@ -203,8 +203,7 @@ impl ClusterState {
         for number in gone {
             if let Some(tether) = self.tethers.remove(&number) {
                 self.common.send(ClusterEvent::ShardRemoved { shard: number.value() });
-                let common = self.common.clone();
-                self.tasks.spawn(async move { common.counts.see_off(tether).await });
+                self.tasks.spawn(see_off(&self.common, tether));
             }
         }
     }
@@ -259,16 +258,25 @@ impl ClusterState {
         self.common.end_commands();
         self.keep_counts();
         (self.surveys, self.news, self.mending) = (None, None, None);
-        let (tethers, myself, common) = (std::mem::take(&mut self.tethers), myself.clone(), self.common.clone());
+        let myself = myself.clone();
         let mut shutdowns = tokio::task::JoinSet::new();
-        for tether in tethers.into_values() {
-            let common = common.clone();
-            shutdowns.spawn(async move { common.counts.see_off(tether).await });
+        for tether in std::mem::take(&mut self.tethers).into_values() {
+            shutdowns.spawn(see_off(&self.common, tether));
         }
         self.tasks.spawn(async move {
             while shutdowns.join_next().await.is_some() {}
             let _ = myself.send_message(ClusterMsg::Drained);
         });
+    }
+}
+
+/// Sees the tether of a shard that is gone to its end. It is known to be ending from now on.
+fn see_off(common: &Arc<Common>, tether: Tether) -> impl Future<Output = ()> + Send + use<> {
+    let place = common.counts.begins_to_end(&tether);
+    let common = common.clone();
+    async move {
+        tether.shutdown().await;
+        common.counts.has_ended(place, &tether);
     }
 }
 
