@@ -41,6 +41,15 @@ pub fn patient(mut config: Config) -> Config {
     config
 }
 
+/// The same, but a link that is late by seconds is still trusted. A link on which a loaded machine keeps an answer back is suspected,
+/// and another connection is made beside it, or a read goes elsewhere. Where that is counted, and nobody falls silent, it is not to be.
+#[must_use]
+pub fn unsuspecting(mut config: Config) -> Config {
+    config.detection.suspect_after = config.detection.dead_after - Duration::from_secs(1);
+    config.detection.probe_timeout = config.detection.probe_interval;
+    config
+}
+
 /// The proxy of this kind, on the same terms.
 ///
 /// # Panics

@@ -23,7 +23,7 @@ use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
 use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::rig::InMemory;
-use redis_tether_tests::servers::{gateway_binary, patient, server_binary};
+use redis_tether_tests::servers::{gateway_binary, patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
 /// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck.
@@ -83,14 +83,6 @@ impl Front {
     async fn ask(&mut self, words: &[&str]) -> RedisResult<Value> {
         ask(&mut self.handle, words).await
     }
-}
-
-/// A link on which a loaded machine keeps an answer back is suspected, and another connection is made beside it. Where connections
-/// are counted, and nobody falls silent, that is not to be.
-fn unsuspecting(mut config: Config) -> Config {
-    config.detection.suspect_after = config.detection.dead_after - Duration::from_secs(1);
-    config.detection.probe_timeout = config.detection.probe_interval;
-    config
 }
 
 /// A tether that serves from this server, over a network in memory.

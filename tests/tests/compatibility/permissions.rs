@@ -7,11 +7,11 @@ use redis_tether::{Handle, Protocol, Role, Tether};
 use redis_tether_testkit::{Proxy, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, unsuspecting};
 use redis_tether_tests::watch::Diary;
 use tokio::time::sleep;
 
-use super::{ask, is_connected, is_off, unsuspecting};
+use super::{ask, is_connected, is_off};
 
 on_each_server!(users_who_may_do_little);
 
