@@ -23,10 +23,11 @@ enum End {
 }
 
 pub(super) async fn run(shared: Arc<Shared>, mut client: TcpStream) {
+    // Read before anybody can know of this connection: whoever has waited for it, and then resets, resets it.
+    let resets = shared.lock().resets;
     let _live = Live::begin(&shared);
     // A proxy that gathers small writes would add delay of its own.
     let _ = client.set_nodelay(true);
-    let resets = shared.lock().resets;
     let reset = shared.changed.until(|| (shared.lock().resets != resets).then_some(()));
     let end = select! {
         biased;
