@@ -14,10 +14,10 @@ use redis_tether_tests::watch::PATIENCE;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// What a loaded machine may add to a recovery: debug builds run beside other tests, on as little as two cores. A release build
-/// (`cargo test --release -p redis-tether-tests --test moves`) is held to the promises as they are. The bounds themselves are
-/// exact in virtual time, in the simulation.
-const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
+/// What a loaded machine may add to a recovery: debug builds run beside other tests, on as little as two cores, which may stand
+/// still for a second. A release build (`cargo test --release -p redis-tether-tests --test moves`) is held to the promises as
+/// they are. The bounds themselves are exact in virtual time, in the simulation.
+const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::ZERO };
 
 /// What shaking hands may add where the link is made over TLS: two round trips, and signatures on both sides.
 const HANDSHAKE: Duration = Duration::from_millis(20);
