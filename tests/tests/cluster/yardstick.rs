@@ -19,7 +19,7 @@ impl Yardstick {
         for (node, prefix) in nodes {
             let client = Client::open(format!("redis://{}", node.addr())).expect("a URL");
             // It is to be kept waiting for as long as it takes.
-            let config = AsyncConnectionConfig::new().set_response_timeout(None);
+            let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
             let connecting = client.get_multiplexed_async_connection_with_config(&config);
             let connection = within(PATIENCE, "a plain connection", connecting).await.expect("the node is well");
             callers.push(OpenLoop::start(Writer::new(connection, prefix), period));

@@ -18,7 +18,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis_tether::redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis_tether::redis::{self, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Value};
+use redis_tether::redis::{
+    self, AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
+};
 use redis_tether::{Config, Detector, Epoch, Event, Handle, Outcome, OutcomeExt, Stats, Tether};
 use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, Reply, Server, ServerKind};
@@ -54,10 +56,12 @@ async fn ask_all<T: FromRedisValue>(connection: &mut impl ConnectionLike, pipeli
     within(PATIENCE, "the answers", pipeline.query_async(connection)).await
 }
 
-/// A connection of redis-rs's own.
+/// A connection of redis-rs's own, with no limits of its own: what is compared are the server's words.
 async fn plain(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).expect("a URL");
-    within(PATIENCE, "a plain connection", client.get_multiplexed_async_connection()).await.expect("the server is well")
+    let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+    let connecting = client.get_multiplexed_async_connection_with_config(&config);
+    within(PATIENCE, "a plain connection", connecting).await.expect("the server is well")
 }
 
 async fn started(kind: ServerKind, lines: &[&str]) -> Server {
