@@ -26,7 +26,7 @@ use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::{patient, server_binary};
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -82,17 +82,16 @@ async fn runs(server: &Server, command: &str) -> u64 {
     calls.map_or(0, |calls| calls.parse().expect("a number"))
 }
 
-/// Often enough that a test sees a few, seldom enough that a busy machine answers in time.
+/// Often enough that a test sees a few. An answer that is late is no matter to who suspects nobody.
 fn often_probed(config: &mut Config) {
     config.detection.probe_interval = Duration::from_millis(200);
-    config.detection.probe_timeout = config.detection.probe_interval;
 }
 
-/// Waits for a few probes: the last begins after those before have told what they found.
+/// Waits for two probes: the second begins after the first has told what it found.
 async fn probed(server: &Server) {
     let probes = runs(server, "hello").await;
-    within(PATIENCE, "some probes", async {
-        while runs(server, "hello").await < probes + 3 {
+    within(PATIENCE, "two probes", async {
+        while runs(server, "hello").await < probes + 2 {
             sleep(ASK_EVERY).await;
         }
     })
@@ -114,8 +113,9 @@ impl Beside {
         Beside::with(config(addr), &format!("redis://{addr}")).await
     }
 
+    /// Here it is all about words: silence is no reason for anything.
     async fn with(config: Config, url: &str) -> Beside {
-        let tether = connected(config).await;
+        let tether = connected(unsuspecting(config)).await;
         let (handle, diary, before) = (tether.handle(), Diary::of(&tether), tether.stats());
         let epoch = tether.status().borrow().epoch;
         Beside { tether, handle, plain: plain(url).await, diary, before, epoch }
