@@ -6,6 +6,7 @@ use redis_tether::{Event, FailureKind, Outcome, OutcomeExt};
 use redis_tether_testkit::{Reply, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::servers::patient;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
 use super::{Beside, Pair, ask, at, is_refused, is_waiting, plain, runs, said, started, until_refused, words};
@@ -44,7 +45,7 @@ async fn loading(kind: ServerKind) {
     at(&server, &["DEBUG", "POPULATE", "1000"]).await;
     at(&server, &["SAVE"]).await;
     let mut plain = plain(&format!("redis://{}", server.addr())).await;
-    let tether = connected(config(server.addr())).await;
+    let tether = connected(patient(config(server.addr()))).await;
     let (mut diary, before) = (Diary::of(&tether), tether.stats());
 
     let reload = async { at(&server, &["DEBUG", "RELOAD", "NOSAVE"]).await };
