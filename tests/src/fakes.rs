@@ -1,11 +1,12 @@
-//! A tether that is connected to a fake server on the loopback: where tests begin that are about the tether and not about
-//! servers.
+//! A tether that is connected to a fake server, on the loopback or in memory: where tests begin that are about the tether and not
+//! about servers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use redis_tether::{Config, Tether};
-use redis_tether_testkit::{FakeListener, FakeServer};
+use redis_tether_testkit::{FakeListener, FakeServer, SimNet};
 
+use crate::rig::InMemory;
 use crate::watch::PATIENCE;
 
 /// A server, listening on a port of its own.
@@ -30,6 +31,19 @@ pub fn config(addr: SocketAddr) -> Config {
 /// Where the configuration is invalid or the server does not let it in.
 pub async fn connected(config: Config) -> Tether {
     let tether = Tether::start(config).await.expect("a valid configuration");
+    tether.ready(PATIENCE).await.expect("the server is well");
+    tether
+}
+
+/// A tether that serves from this server, over a network in memory: where time is virtual, a real socket might not be heard in time.
+///
+/// # Panics
+/// Where the configuration is invalid or the server does not let it in.
+pub async fn connected_in_memory(server: &FakeServer) -> Tether {
+    let (net, addr) = (SimNet::new(), SocketAddr::from(([10, 0, 0, 1], 6379)));
+    net.bind(addr, server.clone());
+    let tether =
+        Tether::builder(config(addr)).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the server is well");
     tether
 }

@@ -7,12 +7,12 @@ use std::time::Duration;
 use redis_tether::redis::{self, Value};
 use redis_tether::{ClusterNode, Config, Event, FailureKind, Outcome, OutcomeExt, Protocol, Status, Tether};
 use redis_tether_testkit::server::allocate_addresses;
-use redis_tether_testkit::{Dns, Reply, Server, ServerKind};
-use redis_tether_tests::fakes::{config, connected, fake};
+use redis_tether_testkit::{Dns, FakeServer, Reply, Server, ServerKind};
+use redis_tether_tests::fakes::{config, connected, connected_in_memory};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
@@ -79,7 +79,7 @@ async fn the_only_shard(kind: ServerKind) {
     let (addresses, nodes) = one_shard(kind).await;
     let dns = Dns::new();
     dns.set(NAME, addresses.iter().map(SocketAddr::ip).collect());
-    let config = Config::new(NAME, addresses[0].port());
+    let config = patient(Config::new(NAME, addresses[0].port()));
     let tether = Tether::builder(config).resolver(resolver(&dns)).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("all slots are its own");
     let load = Load::start(&tether.handle(), 4);
@@ -112,7 +112,7 @@ async fn a_replica_of_the_only_shard(kind: ServerKind) {
 /// It stays a primary then, and most keys are somebody else's.
 #[tokio::test(start_paused = true)]
 async fn the_only_shard_that_is_joined_by_another() {
-    let (server, listener) = fake().await;
+    let server = FakeServer::new();
     let hello = ["server", "redis", "version", "7.4.0", "mode", "cluster", "role", "master"];
     server.answer("HELLO", Some(Reply::Array(hello.map(Reply::bulk).into())));
     let entry = |first, last, host| {
@@ -121,7 +121,7 @@ async fn the_only_shard_that_is_joined_by_another() {
     };
     let alone = || Reply::Array(vec![entry(0, 16383, "10.0.0.1")]);
     server.answer("CLUSTER|SLOTS", Some(alone()));
-    let tether = connected(config(listener.addr())).await;
+    let tether = connected_in_memory(&server).await;
     let mut diary = Diary::of(&tether);
     let joined = Reply::Array(vec![entry(0, 8191, "10.0.0.1"), entry(8192, 16383, "10.0.0.2")]);
     server.answer("CLUSTER|SLOTS", Some(joined));
@@ -154,9 +154,9 @@ async fn until(node: &Server, question: &[&str], told: &str) {
 /// Nobody could say before that it is a node: `HELLO` is denied.
 #[tokio::test(start_paused = true)]
 async fn whoever_could_not_say_what_it_is_says_it_with_moved() {
-    let (server, listener) = fake().await;
+    let server = FakeServer::new();
     server.unknown(&["HELLO"]);
-    let tether = connected(config(listener.addr())).await;
+    let tether = connected_in_memory(&server).await;
     server.refuse("GET", Some("MOVED 15495 10.0.0.2:6379"));
     let mut handle = tether.handle();
     let error = ask(&mut handle, &words(&["GET", "a"])).await.expect_err("it says so");
