@@ -14,7 +14,7 @@ use redis_tether_tests::watch::{PATIENCE, reach, within};
 use tokio::task::JoinSet;
 
 use super::figures::{Spread, say};
-use super::{Call, arrives, on_a_runtime, words};
+use super::{Call, arrives, in_virtual_time, on_a_runtime, words};
 
 /// What one call may take at most, of a hundred.
 const AT_ONCE: Duration = Duration::from_micros(100);
@@ -23,8 +23,12 @@ const AT_ONCE: Duration = Duration::from_micros(100);
 const CALLS: usize = 200_000;
 
 /// The call is over when it was first looked at, and virtual time stands still: there is nothing that it could wait for.
-#[tokio::test(start_paused = true)]
-async fn nobody_is_held_and_nobody_waits() {
+#[test]
+fn nobody_is_held_and_nobody_waits() {
+    in_virtual_time(all_are_told());
+}
+
+async fn all_are_told() {
     let port = free_port([127, 0, 0, 1].into()).expect("a free port");
     let tether = Tether::start(Config::new("127.0.0.1", port)).await.expect("a valid configuration");
     let began = tokio::time::Instant::now();

@@ -15,14 +15,26 @@ use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 
 use redis_tether::redis::{Cmd, RedisResult, Value};
+use tokio::runtime::Builder;
 
-/// One crowd at a time: two would share the processor, and neither would show what it does.
+/// One crowd at a time: two would share the processor and the process's memory, and neither would show what it does.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn on_a_runtime(test: impl Future<Output = ()>) {
+    alone_on(Builder::new_multi_thread().worker_threads(2), test);
+}
+
+fn on_one_thread(test: impl Future<Output = ()>) {
+    alone_on(&mut Builder::new_current_thread(), test);
+}
+
+fn in_virtual_time(test: impl Future<Output = ()>) {
+    alone_on(Builder::new_current_thread().start_paused(true), test);
+}
+
+fn alone_on(runtime: &mut Builder, test: impl Future<Output = ()>) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("a runtime").block_on(test);
+    runtime.enable_all().build().expect("a runtime").block_on(test);
 }
 
 /// The command of these words.

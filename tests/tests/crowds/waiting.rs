@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use redis_tether::redis::{RedisResult, Value};
 use redis_tether::{Event, Handle, Outcome, OutcomeExt, PacingSettings, Reason, Tether};
-use redis_tether_testkit::{Proxy, Reply, Server, ServerKind};
-use redis_tether_tests::fakes::{config, connected, fake};
+use redis_tether_testkit::{FakeServer, Proxy, Reply, Server, ServerKind};
+use redis_tether_tests::fakes::{config, connected_in_memory};
 use redis_tether_tests::servers::{patient, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::figures::{Spread, resident, say};
-use super::{Call, arrives, on_a_runtime, words};
+use super::{Call, arrives, in_virtual_time, on_a_runtime, on_one_thread, words};
 
 /// How long the link is down.
 const DOWN: Duration = Duration::from_secs(2);
@@ -30,11 +30,13 @@ const DIAL: Duration = Duration::from_millis(50);
 
 /// On one thread nothing else can hold a caller up. (On several the order is the same, unless a task is kept waiting for so long
 /// that the others go without it.)
-#[tokio::test]
-async fn callers_are_served_in_the_order_in_which_they_came() {
-    let wait = Wait::of(ServerKind::Redis, 1_000, 1).await;
-    assert_eq!(wait.misplaced(), 0, "{:?}", &wait.executed[..100]);
-    wait.check();
+#[test]
+fn callers_are_served_in_the_order_in_which_they_came() {
+    on_one_thread(async {
+        let wait = Wait::of(ServerKind::Redis, 1_000, 1).await;
+        assert_eq!(wait.misplaced(), 0, "{:?}", &wait.executed[..100]);
+        wait.check();
+    });
 }
 
 #[test]
@@ -53,14 +55,17 @@ fn ten_thousand_callers_wait() {
     on_a_runtime(compare(10_000));
 }
 
+#[test]
+fn ten_thousand_callers_wait_in_vain() {
+    in_virtual_time(wait_in_vain());
+}
+
 /// The link stays down: everybody is told so when the hold window ends, and nothing was sent.
-#[tokio::test(start_paused = true)]
-async fn ten_thousand_callers_wait_in_vain() {
-    let (server, listener) = fake().await;
-    let tether = connected(config(listener.addr())).await;
+async fn wait_in_vain() {
+    let server = FakeServer::new();
+    let tether = connected_in_memory(&server).await;
     let mut diary = Diary::of(&tether);
     server.crash();
-    listener.wait_until_closed().await.expect("nobody listens");
     diary.until("the loss", |event| matches!(event, Event::Lost { .. })).await;
     let began = Instant::now();
     let calling = all_arrive(&tether.handle(), 10_000).await;
