@@ -26,8 +26,8 @@ use redis_tether_tests::rig::InMemory;
 use redis_tether_tests::servers::{gateway_binary, patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
-/// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck.
-const SOON: Duration = Duration::from_millis(1500);
+/// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck, which takes 3 s.
+const SOON: Duration = Duration::from_millis(2800);
 
 /// A primary and its replica, a proxy before them, a door before that, and a tether that goes through all of it.
 struct Front {
