@@ -15,11 +15,12 @@ use redis_tether::{
 use redis_tether_testkit::{FakeListener, FakeServer};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::load::Load;
+use redis_tether_tests::servers::{patient, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 
-/// Far longer than an actor takes to end, on a loaded machine as well, and shorter than anything that is waited out: the hold window is
+/// Far longer than an actor takes to end, on a machine that stands still twice as well, and shorter than anything that is waited out: the hold window is
 /// the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(2800);
 
 /// The control actors below the supervisor, told apart by where they stand in the tree.
 struct Tree {
@@ -64,7 +65,7 @@ impl Tree {
 /// Kills one of the actors again and again under load, and checks that nobody noticed.
 async fn killing(which: fn(&Tree) -> &ActorCell) -> (Tether, FakeServer, FakeListener) {
     let (server, listener) = fake().await;
-    let tether = connected(config(listener.addr())).await;
+    let tether = connected(unsuspecting(patient(config(listener.addr())))).await;
     let (epoch, mut diary) = (tether.status().borrow().epoch, Diary::of(&tether));
     let load = Load::start(&tether.handle(), 16);
     load.go_on_for(100).await;
@@ -143,8 +144,10 @@ async fn a_connection_that_keeps_dying_does_not_make_the_supervisor_spin() {
     let tether = connected(config(listener.addr())).await;
     let epoch = tether.status().borrow().epoch;
     let load = Load::start(&tether.handle(), 4);
-    let stop = Instant::now() + Duration::from_secs(1);
-    while Instant::now() < stop {
+    let begun = Instant::now();
+    // On a machine that stands still there may be one in all that time.
+    while begun.elapsed() < Duration::from_secs(1) || tether.stats().restarts < 3 {
+        assert!(begun.elapsed() < PATIENCE, "{} restarts in {PATIENCE:?}", tether.stats().restarts);
         for child in tether.actor().get_children().into_iter().filter(|child| !child.get_children().is_empty()) {
             child.kill();
         }
@@ -152,7 +155,7 @@ async fn a_connection_that_keeps_dying_does_not_make_the_supervisor_spin() {
     }
     // 0, 10, 20, 40, ... 640 ms between them: some eight in a second.
     let restarts = tether.stats().restarts;
-    assert!((3..=12).contains(&restarts), "{restarts} restarts in a second");
+    assert!(restarts <= 12, "{restarts} restarts in {:?}", begun.elapsed());
     load.go_on_for(20).await;
     load.finish().await.assert_none_failed();
     assert_eq!(tether.status().borrow().epoch, epoch);

@@ -14,9 +14,9 @@ use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Far longer than an actor takes to end, on a loaded machine as well, and shorter than anything that is waited out: the hold window is
+/// Far longer than an actor takes to end, on a machine that stands still twice as well, and shorter than anything that is waited out: the hold window is
 /// the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(2800);
 
 /// An actor of an application that has a tether of its own.
 struct App;

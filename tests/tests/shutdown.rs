@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use redis_tether::redis::AsyncCommands;
+use redis_tether::redis::{AsyncCommands, RedisResult};
 use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Phase, Readiness, Tether};
 use redis_tether_testkit::{FakeServer, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
@@ -18,7 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes that waits for nothing, on a loaded machine as well, and shorter than anything that is waited out: the hold
 /// window is the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(2800);
+
+/// A drain ends after 5 s by default.
+const WELL_BEFORE_THE_DRAIN_ENDS: Duration = Duration::from_millis(4500);
 
 /// Tasks of this runtime that are alive.
 fn tasks() -> usize {
@@ -35,15 +38,24 @@ async fn wait_for_tasks_at_most(most: usize) {
 }
 
 /// A command that the server takes this long to answer, under way.
-async fn in_flight(
+async fn in_flight(server: &FakeServer, handle: Handle, takes: Duration) -> JoinHandle<RedisResult<()>> {
+    in_flight_while(server, handle, |server| server.slow(takes)).await
+}
+
+/// The same, of a server that has no answer until it [resumes](FakeServer::resume).
+async fn in_flight_for_good(server: &FakeServer, handle: Handle) -> JoinHandle<RedisResult<()>> {
+    in_flight_while(server, handle, FakeServer::hang).await
+}
+
+async fn in_flight_while(
     server: &FakeServer,
     mut handle: Handle,
-    takes: Duration,
-) -> JoinHandle<Result<(), redis_tether::redis::RedisError>> {
+    begin: impl FnOnce(&FakeServer),
+) -> JoinHandle<RedisResult<()>> {
     // What the tether asks of each new server is answered before, or the command would wait for that as well.
     server.wait_for_command("INFO", 1).await.expect("it asks who the server is");
     handle.get::<_, Option<String>>("key").await.expect("the server is well");
-    server.slow(takes);
+    begin(server);
     let read = server.bytes_read();
     let command = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
     server.wait_for_bytes(read + 1).await.expect("it arrives");
@@ -55,11 +67,11 @@ async fn what_is_in_flight_is_drained_and_nothing_is_left() {
     let (server, listener) = fake().await;
     let before = tasks();
     let tether = connected(config(listener.addr())).await;
-    let command = in_flight(&server, tether.handle(), Duration::from_millis(200)).await;
     let begun = Instant::now();
+    let command = in_flight(&server, tether.handle(), Duration::from_millis(200)).await;
     within(PATIENCE, "the shutdown", tether.shutdown()).await;
     let took = begun.elapsed();
-    assert!((Duration::from_millis(100)..Duration::from_secs(2)).contains(&took), "took {took:?}");
+    assert!((Duration::from_millis(200)..WELL_BEFORE_THE_DRAIN_ENDS).contains(&took), "took {took:?}");
     assert!(command.is_finished() || tasks() > before, "the shutdown waited for it");
     within(AT_ONCE, "the command", command).await.expect("no panic").expect("it was drained");
     server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
@@ -96,8 +108,10 @@ fn no_task_of_ours_is_alive_when_the_shutdown_returns() {
 #[tokio::test]
 async fn a_tether_that_is_being_drained_is_not_ready() {
     let (server, listener) = fake().await;
-    let tether = connected(config(listener.addr())).await;
-    let command = in_flight(&server, tether.handle(), Duration::from_secs(1)).await;
+    let mut config = unsuspecting(config(listener.addr()));
+    config.drain_timeout = 3 * PATIENCE;
+    let tether = connected(config).await;
+    let command = in_flight_for_good(&server, tether.handle()).await;
     let (stopping, mut status) = (tether.clone(), tether.status());
     let shutdown = tokio::spawn(async move { stopping.shutdown().await });
     let left = within(PATIENCE, "the status to change", status.changed()).await;
@@ -108,6 +122,7 @@ async fn a_tether_that_is_being_drained_is_not_ready() {
     let orders = [tether.reconnect().is_err(), tether.pin().is_err(), tether.unpin().is_err()];
     assert_eq!(orders, [true; 3], "what will not be done is not taken");
     assert!(!command.is_finished(), "it is being drained");
+    server.resume();
     within(PATIENCE, "the shutdown", shutdown).await.expect("no panic");
     command.await.expect("no panic").expect("it was drained");
     assert_eq!(tether.status().borrow().phase, Phase::Stopped);
@@ -124,7 +139,7 @@ async fn the_drain_has_a_limit() {
     let begun = Instant::now();
     within(PATIENCE, "the shutdown", tether.shutdown()).await;
     let took = begun.elapsed();
-    assert!((Duration::from_millis(300)..Duration::from_secs(2)).contains(&took), "took {took:?}");
+    assert!((Duration::from_millis(300)..WELL_BEFORE_THE_DRAIN_ENDS).contains(&took), "took {took:?}");
     let error = within(AT_ONCE, "the command", command).await.expect("no panic").expect_err("its link is gone");
     assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
 }
@@ -158,7 +173,7 @@ async fn a_link_that_was_replaced_does_not_hold_a_shutdown_up() {
     let mut diary = Diary::of(&tether);
     tether.reconnect().expect("the first one");
     diary.until("the new link", |event| matches!(event, Event::Connected { .. })).await;
-    within(Duration::from_secs(2), "the shutdown", tether.shutdown()).await;
+    within(WELL_BEFORE_THE_DRAIN_ENDS, "the shutdown", tether.shutdown()).await;
     let error = within(AT_ONCE, "the pop", blocked).await.expect("no panic").expect_err("its link is gone");
     assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
 }
@@ -183,9 +198,10 @@ async fn a_second_shutdown_and_one_at_the_same_time_return_normally() {
 async fn a_shutdown_goes_on_when_its_future_is_dropped() {
     let (server, listener) = fake().await;
     let tether = connected(config(listener.addr())).await;
-    let command = in_flight(&server, tether.handle(), Duration::from_millis(200)).await;
+    let command = in_flight_for_good(&server, tether.handle()).await;
     let cut_short = tokio::time::timeout(Duration::from_millis(20), tether.shutdown()).await;
     assert!(cut_short.is_err(), "a command is in flight");
+    server.resume();
     reach(&tether, Phase::Stopped).await;
     command.await.expect("no panic").expect("it was drained");
 }
@@ -318,7 +334,7 @@ fn runtime() -> Runtime {
 fn a_handle_works_on_another_runtime_than_the_tethers() {
     let (home, away) = (runtime(), runtime());
     let (server, listener) = home.block_on(fake());
-    let tether = home.block_on(connected(config(listener.addr())));
+    let tether = home.block_on(connected(patient(config(listener.addr()))));
     let mut handle = tether.handle();
     away.block_on(async {
         handle.set::<_, _, ()>("key", "value").await.expect("the server is well");
