@@ -14,12 +14,14 @@ use redis_tether::{Config, Event, FailureKind, Outcome, OutcomeExt, Phase, Polic
 use redis_tether_testkit::server::free_port;
 use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
 use redis_tether_tests::{on_each_server, rig};
 
 const NAME: &str = "redis.test";
-const SOON: Duration = Duration::from_millis(1500);
+/// How soon a server that has become well must be used, on a machine that stands still for two seconds. A dial that is stuck takes
+/// 3 s.
+const SOON: Duration = Duration::from_millis(2800);
 /// Found in no log, error or `Debug` output.
 const SENTINEL: &str = "s3ntinel-p4ssword";
 
@@ -46,9 +48,7 @@ async fn starting_while_the_server_is_down_succeeds() {
     let (server, listener) = fake().await;
     server.crash();
     listener.wait_until_closed().await.expect("nobody listens");
-    let begun = Instant::now();
-    let tether = start(config(listener.addr())).await;
-    assert!(begun.elapsed() < SOON, "starting took {:?}", begun.elapsed());
+    let tether = within(PATIENCE, "the start", start(patient(config(listener.addr())))).await;
     assert_eq!(tether.status().borrow().readiness(), Readiness::Down);
     let mut handle = tether.handle();
     let held = tokio::spawn(async move { handle.set::<_, _, ()>("key", "value").await });
@@ -64,7 +64,9 @@ async fn starting_while_the_server_is_down_succeeds() {
 async fn starting_while_the_name_does_not_exist_succeeds() {
     let (_server, listener) = fake().await;
     let dns = Dns::new();
-    let config = Config::new(NAME, listener.addr().port());
+    let mut config = Config::new(NAME, listener.addr().port());
+    // The pace of one that has a link would be far too slow.
+    config.resolve.interval = 3 * PATIENCE;
     let tether = Tether::builder(config).resolver(rig::resolver(&dns)).start().await.expect("a valid configuration");
     let mut diary = Diary::of(&tether);
     diary.until("a failed lookup", |event| matches!(event, Event::ResolveFailed { .. })).await;
@@ -87,7 +89,9 @@ async fn ready_says_why_not() {
     let (server, listener) = fake().await;
     server.start_loading();
     let tether = start(config(listener.addr())).await;
-    let limit = Duration::from_millis(300);
+    let mut diary = Diary::of(&tether);
+    diary.until("a failed dial", |event| matches!(event, Event::DialFailed { .. })).await;
+    let limit = Duration::from_millis(100);
     let error = tether.ready(limit).await.expect_err("the server is loading");
     assert_eq!(error.status.phase, Phase::Connecting);
     assert!(error.waited >= limit, "{:?}", error.waited);
@@ -99,7 +103,7 @@ async fn ready_says_why_not() {
     let begun = Instant::now();
     let error = tether.ready(PATIENCE).await.expect_err("it has stopped");
     assert_eq!(error.status.phase, Phase::Stopped);
-    assert!(begun.elapsed() < SOON, "nothing is waited for that cannot come");
+    assert!(begun.elapsed() < PATIENCE / 2, "nothing is waited for that cannot come");
 }
 
 #[tokio::test]
@@ -108,7 +112,7 @@ async fn several_tethers_live_in_one_process() {
     let (b, b_listener) = fake().await;
     let one = connected(config(a_listener.addr())).await;
     let other = connected(config(a_listener.addr())).await;
-    let elsewhere = connected(config(b_listener.addr())).await;
+    let elsewhere = connected(unsuspecting(config(b_listener.addr()))).await;
     works(&one).await;
     works(&other).await;
     works(&elsewhere).await;

@@ -10,7 +10,7 @@ use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::log::Log;
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::{bind, server_binary};
+use redis_tether_tests::servers::{bind, server_binary, unsuspecting};
 use redis_tether_tests::watch::Diary;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
@@ -54,7 +54,7 @@ on_each_server!(each_verify_mode);
 async fn a_name_that_is_denied_fails_no_dial() {
     let (server, listener) = fake().await;
     server.deny(&["CLIENT|SETNAME", "CLIENT|SETINFO"]);
-    let tether = connected(config(listener.addr()).with_client_name("denied")).await;
+    let tether = connected(unsuspecting(config(listener.addr())).with_client_name("denied")).await;
     works(&tether).await;
     assert_eq!((tether.stats().dials, server.connections_accepted()), (1, 1));
     tether.shutdown().await;
@@ -67,8 +67,7 @@ async fn a_proxy_that_closes_on(commands: &[&str], role: Role, later: u64) {
     server.close_on(commands);
     let mut config = config(listener.addr());
     config.detection.probe_interval = Duration::from_millis(400);
-    config.detection.probe_timeout = Duration::from_millis(400);
-    let tether = connected(config).await;
+    let tether = connected(unsuspecting(config)).await;
     works(&tether).await;
     assert_eq!(tether.status().borrow().role, Some(role), "{commands:?}");
     let connections = server.connections_accepted();
@@ -119,7 +118,7 @@ async fn a_server_that_does_not_know_hello() {
     ] {
         let (server, listener) = fake().await;
         script(&server);
-        let tether = connected(config(listener.addr())).await;
+        let tether = connected(unsuspecting(config(listener.addr()))).await;
         works(&tether).await;
         assert_eq!(tether.status().borrow().role, Some(Role::Primary));
         assert_eq!(server.connections_accepted(), 1);
