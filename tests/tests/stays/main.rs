@@ -14,7 +14,7 @@ use std::time::Duration;
 use redis_tether::{Config, Epoch, Event, Phase, Tether, TetherBuilder};
 use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, unsuspecting};
 use redis_tether_tests::steady::{Met, Steady};
 use redis_tether_tests::watch::Diary;
 
@@ -47,7 +47,15 @@ struct Cost {
 impl Stay {
     /// At the server under its name, as the DNS has it.
     async fn at(server: &Server, dns: &Dns) -> Stay {
-        let config = Config::new(NAME, server.addr().port());
+        Stay::with(Config::new(NAME, server.addr().port()), server, dns).await
+    }
+
+    /// The same, where it is about names, and not about silence: a loaded machine that keeps an answer back is no matter.
+    async fn trusting(server: &Server, dns: &Dns) -> Stay {
+        Stay::with(unsuspecting(Config::new(NAME, server.addr().port())), server, dns).await
+    }
+
+    async fn with(config: Config, server: &Server, dns: &Dns) -> Stay {
         dns.set(NAME, vec![server.addr().ip()]);
         Stay::begin(Tether::builder(config).resolver(rig::resolver(dns))).await
     }
@@ -90,6 +98,13 @@ impl Stay {
 impl Cost {
     fn suspicions(&self) -> usize {
         self.events.iter().filter(|event| matches!(event, Event::Suspected { .. })).count()
+    }
+
+    /// It was suspected, once; a loaded machine may have given reason to suspect it again. Each time cost so many dials at the most.
+    fn was_suspicion(&self, most_dials_each: u64) {
+        let suspicions = self.suspicions() as u64;
+        assert!(suspicions >= 1, "{:#?}", self.events);
+        assert!(self.dials <= suspicions * most_dials_each, "{} dials: {:#?}", self.dials, self.events);
     }
 }
 
