@@ -15,7 +15,7 @@ use redis_tether_testkit::{Deployment, Dns, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -42,7 +42,7 @@ async fn served_with(kind: ServerKind, change: impl FnOnce(&mut Config)) -> (Dep
     let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip(), nodes.replica_ip()]);
-    let mut config = Config::new(NAME, nodes.port());
+    let mut config = patient(Config::new(NAME, nodes.port()));
     change(&mut config);
     let tether = Tether::builder(config).resolver(rig::resolver(&dns)).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the primary is well");
@@ -51,7 +51,7 @@ async fn served_with(kind: ServerKind, change: impl FnOnce(&mut Config)) -> (Dep
 
 async fn one_server(kind: ServerKind) -> (Server, Tether) {
     let server = Server::start(&server_binary(kind)).await.expect("a server");
-    let tether = connected(config(server.addr())).await;
+    let tether = connected(unsuspecting(config(server.addr()))).await;
     (server, tether)
 }
 

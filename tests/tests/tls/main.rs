@@ -11,7 +11,7 @@ use redis_tether_testkit::server::free_common_port;
 use redis_tether_testkit::tls::ClientCertificates;
 use redis_tether_testkit::{Dns, Server, ServerKind, TlsFiles, server};
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::{protocol_for, server_binary};
+use redis_tether_tests::servers::{patient, protocol_for, server_binary, unsuspecting};
 
 /// What certificates are for, and what clients are told.
 const NAME: &str = "redis.test";
@@ -40,7 +40,7 @@ fn tls_port(server: &Server) -> u16 {
 
 /// A tether that is pointed at this port of whoever has the name.
 async fn tether(kind: ServerKind, dns: &Dns, port: u16, tls: Option<TlsSettings>) -> Tether {
-    let mut config = Config::new(NAME, port);
+    let mut config = unsuspecting(patient(Config::new(NAME, port)));
     config.protocol = protocol_for(kind);
     config.tls = tls;
     Tether::builder(config).resolver(rig::resolver(dns)).start().await.expect("a valid configuration")
