@@ -11,7 +11,7 @@ use redis_tether::{Config, Event, Handle, Tether};
 use redis_tether_testkit::server::Info;
 use redis_tether_testkit::{Deployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::{patient, server_binary};
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -73,7 +73,9 @@ async fn change(kind: ServerKind, change: Change) {
     let nodes = Deployment::start(&server_binary(kind)).await.expect("two servers");
     let dns = Dns::new();
     dns.set(NAME, vec![nodes.primary_ip()]);
-    let config = patient(Config::new(NAME, nodes.port()));
+    // How many wait, and for how long a link may be late, is the machine's affair: callers do not wait for it either.
+    let mut config = unsuspecting(patient(Config::new(NAME, nodes.port())));
+    config.commands.max_held = 1_000_000;
     let tether = Tether::builder(config).resolver(resolver(&dns)).start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the primary is well");
     let mut diary = Diary::of(&tether);
