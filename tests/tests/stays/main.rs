@@ -72,7 +72,7 @@ impl Stay {
 
     /// Waits until the fault has been noticed.
     async fn suspected(&mut self) {
-        self.diary.until("the suspicion", |event| matches!(event, Event::Suspected { .. })).await;
+        self.diary.until("the suspicion", is_suspicion).await;
     }
 
     /// Waits until all is well again.
@@ -97,7 +97,7 @@ impl Stay {
 
 impl Cost {
     fn suspicions(&self) -> usize {
-        self.events.iter().filter(|event| matches!(event, Event::Suspected { .. })).count()
+        self.events.iter().filter(|event| is_suspicion(event)).count()
     }
 
     /// It was suspected, once; a loaded machine may have given reason to suspect it again. Each time cost so many dials at the most.
@@ -106,6 +106,10 @@ impl Cost {
         assert!(suspicions >= 1, "{:#?}", self.events);
         assert!(self.dials <= suspicions * most_dials_each, "{} dials: {:#?}", self.dials, self.events);
     }
+}
+
+fn is_suspicion(event: &Event) -> bool {
+    matches!(event, Event::Suspected { .. })
 }
 
 async fn server(kind: ServerKind) -> Server {

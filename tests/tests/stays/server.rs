@@ -5,11 +5,11 @@ use std::time::Duration;
 use redis_tether::redis::{AsyncCommands, cmd};
 use redis_tether::{Config, Event, Tether};
 use redis_tether_testkit::{Dns, FakeServer, Proxy, ServerKind};
-use redis_tether_tests::watch::{Diary, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use redis_tether_tests::{on_each_server, rig};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{NAME, SOME, SOON, Stay, server};
+use super::{NAME, SOME, SOON, Stay, is_suspicion, server};
 
 /// A side link is dialled for each suspicion, and another when that one has had its time.
 const SIDE_DIALS: u64 = 2;
@@ -52,7 +52,10 @@ async fn a_freeze_of_two_seconds(kind: ServerKind) {
 /// The page tables of a large dataset are copied at once, and its pages as they are written to meanwhile.
 async fn a_fork_under_memory_pressure(kind: ServerKind) {
     let server = server(kind).await;
-    server.command(&["DEBUG", "POPULATE", "400000", "bulk", "512"]).await.expect("it is filled");
+    for keys in [100_000, 200_000, 300_000, 400_000] {
+        // Those that are there already are passed over: no command takes a loaded machine too long.
+        server.command(&["DEBUG", "POPULATE", &keys.to_string(), "bulk", "512"]).await.expect("it is filled");
+    }
     let stay = Stay::at(&server, &Dns::new()).await;
     server.command(&["BGSAVE"]).await.expect("it forks");
     // Written to while the child holds the old pages: each page that is met is copied.
@@ -79,15 +82,17 @@ async fn a_fork_under_memory_pressure(kind: ServerKind) {
 /// deadline of those behind it.
 async fn a_blpop_of_ten_seconds(kind: ServerKind) {
     let server = server(kind).await;
-    let stay = Stay::at(&server, &Dns::new()).await;
+    let mut stay = Stay::at(&server, &Dns::new()).await;
     let mut handle = stay.tether.handle();
-    let began = Instant::now();
-    let popped = within(Duration::from_secs(15), "the end of BLPOP", handle.blpop("nothing", 10.0)).await;
+    let (began, before) = (Instant::now(), stay.diary.count(is_suspicion));
+    let popped = within(PATIENCE, "the end of BLPOP", handle.blpop("nothing", 10.0)).await;
     assert_eq!(popped, Ok(None::<(String, String)>));
     assert!(began.elapsed() >= Duration::from_secs(10), "it did not block: {:?}", began.elapsed());
+    assert_eq!(stay.diary.count(is_suspicion), before, "{:#?}", stay.diary.so_far());
     let cost = stay.end().await;
     assert!(cost.met.longest >= Duration::from_millis(9900), "the load did not wait behind it: {:?}", cost.met);
-    assert_eq!((cost.suspicions(), cost.dials), (0, 0), "{:#?}", cost.events);
+    // Before and after, a loaded machine may give reason to suspect it.
+    assert!(cost.dials <= SIDE_DIALS * cost.suspicions() as u64, "{:#?}", cost.events);
 }
 
 /// First DNS names it, before and after it is in sync; later it is killed while DNS names it still.
@@ -143,8 +148,16 @@ async fn one_lost_probe_under_load() {
     let listener = server.listen(([127, 0, 0, 1], 0).into()).await.expect("a port");
     let config = Config::new(listener.addr().ip().to_string(), listener.addr().port());
     let mut stay = Stay::begin(Tether::builder(config)).await;
-    server.delay_next_ping(Duration::from_millis(500));
-    stay.suspected().await;
+    within(PATIENCE, "the suspicion", async {
+        loop {
+            server.delay_next_ping(Duration::from_millis(500));
+            if timeout(Duration::from_secs(4), stay.suspected()).await.is_ok() {
+                return;
+            }
+            // Our own process stood still meanwhile, and the verdict was void: there is another probe every 3 s.
+        }
+    })
+    .await;
     server.wait_for_connections(2).await.expect("a side link");
     stay.resumed().await;
     let cost = stay.end().await;
