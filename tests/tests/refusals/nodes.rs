@@ -12,7 +12,7 @@ use redis_tether_tests::fakes::{config, connected, connected_in_memory};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::{patient, server_binary};
+use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
@@ -97,7 +97,7 @@ async fn a_replica_of_the_only_shard(kind: ServerKind) {
     let (_, nodes) = one_shard(kind).await;
     at(&nodes[0], &["SET", "key", "value"]).await;
     until(&nodes[1], &["INFO", "keyspace"], "db0:keys=1").await;
-    let tether = connected(config(nodes[0].addr())).await;
+    let tether = connected(unsuspecting(config(nodes[0].addr()))).await;
     let mut diary = Diary::of(&tether);
     let mut replicas = tether.replicas();
     replicas.ready(PATIENCE).await.expect("it has one");
