@@ -6,7 +6,7 @@ use redis_tether::{Event, FailureKind, Outcome, OutcomeExt};
 use redis_tether_testkit::{Reply, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::patient;
+use redis_tether_tests::servers::{patient, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
 use super::{Beside, Pair, ask, at, is_refused, is_waiting, plain, runs, said, started, until_refused, words};
@@ -42,10 +42,13 @@ async fn masterdown(kind: ServerKind) {
 async fn loading(kind: ServerKind) {
     let lines = ["key-load-delay 1000", "loading-process-events-interval-bytes 1024"];
     let server = started(kind, &lines).await;
-    at(&server, &["DEBUG", "POPULATE", "1000"]).await;
+    at(&server, &["DEBUG", "POPULATE", "1500"]).await;
     at(&server, &["SAVE"]).await;
     let mut plain = plain(&format!("redis://{}", server.addr())).await;
-    let tether = connected(patient(config(server.addr()))).await;
+    let mut config = unsuspecting(patient(config(server.addr())));
+    // It is the command that is to be refused first.
+    config.detection.probe_interval = 3 * PATIENCE;
+    let tether = connected(config).await;
     let (mut diary, before) = (Diary::of(&tether), tether.stats());
 
     let reload = async { at(&server, &["DEBUG", "RELOAD", "NOSAVE"]).await };
