@@ -34,7 +34,7 @@ pub(crate) enum ClusterMsg {
     Drained,
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "ractor-cluster")]
 impl ractor::Message for ClusterMsg {}
 
 pub(crate) struct ClusterSupervisor;
@@ -51,7 +51,7 @@ pub(crate) struct ClusterState {
     is_ending: bool,
 }
 
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+#[cfg_attr(feature = "ractor-async-trait", ractor::async_trait)]
 impl Actor for ClusterSupervisor {
     type Msg = ClusterMsg;
     type State = ClusterState;

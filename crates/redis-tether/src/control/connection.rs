@@ -59,7 +59,7 @@ pub(crate) enum ConnectionMsg {
     Panic,
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "ractor-cluster")]
 impl ractor::Message for ConnectionMsg {}
 
 pub(crate) struct Connection;
@@ -93,7 +93,7 @@ struct LinkProbe {
     actor: ActorRef<ProbeMsg>,
 }
 
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+#[cfg_attr(feature = "ractor-async-trait", ractor::async_trait)]
 impl Actor for Connection {
     type Msg = ConnectionMsg;
     type State = ConnectionState;

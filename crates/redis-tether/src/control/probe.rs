@@ -44,7 +44,7 @@ pub(crate) enum ProbeMsg {
     Panic,
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "ractor-cluster")]
 impl ractor::Message for ProbeMsg {}
 
 pub(crate) struct Probe;
@@ -69,7 +69,7 @@ struct Bells {
     answered: Notify,
 }
 
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+#[cfg_attr(feature = "ractor-async-trait", ractor::async_trait)]
 impl Actor for Probe {
     type Msg = ProbeMsg;
     type State = ProbeState;

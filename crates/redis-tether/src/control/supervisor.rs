@@ -53,7 +53,7 @@ pub(crate) enum SupervisorMsg {
     Drained,
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "ractor-cluster")]
 impl ractor::Message for SupervisorMsg {}
 
 pub(crate) struct TetherSupervisor;
@@ -76,7 +76,7 @@ pub(crate) struct SupervisorState {
     drain: Option<AbortOnDropHandle<()>>,
 }
 
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+#[cfg_attr(feature = "ractor-async-trait", ractor::async_trait)]
 impl Actor for TetherSupervisor {
     type Msg = SupervisorMsg;
     type State = SupervisorState;

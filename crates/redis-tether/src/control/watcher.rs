@@ -62,7 +62,7 @@ pub(crate) enum WatcherMsg {
     Listen,
 }
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "ractor-cluster")]
 impl ractor::Message for WatcherMsg {}
 
 pub(crate) struct EndpointWatcher;
@@ -109,7 +109,7 @@ struct Wish {
     max_age: Duration,
 }
 
-#[cfg_attr(feature = "async-trait", ractor::async_trait)]
+#[cfg_attr(feature = "ractor-async-trait", ractor::async_trait)]
 impl Actor for EndpointWatcher {
     type Msg = WatcherMsg;
     type State = WatcherState;
