@@ -66,7 +66,7 @@ impl Counters {
         Counters {
             held: stats.held,
             held_now: stats.held_now,
-            refusals: stats.refusals,
+            refusals: stats.refusal_replies,
             dials: stats.dials,
             links: stats.links,
         }

@@ -134,7 +134,7 @@ async fn reads_come_through(kind: ServerKind) {
         reads.get("key").cmd("STRLEN").arg("key");
         let replies: RedisResult<(String, u64)> = lossy.lose_reply(reads.query_async(&mut handle)).await;
         assert_eq!(replies, Ok(("value".to_owned(), 5)));
-        assert_eq!((lossy.tether.stats().retried, lossy.tether.stats().ambiguous), (5, 0));
+        assert_eq!((lossy.tether.stats().resent_ambiguous, lossy.tether.stats().failed_ambiguous), (5, 0));
         lossy.tether.shutdown().await;
     }
 }
@@ -155,7 +155,7 @@ async fn writes_are_ambiguous(kind: ServerKind) {
     }
     let error = lossy.lose_reply(words(&["NONSENSE"]).query_async::<Value>(&mut handle)).await;
     assert_eq!(error.expect_err("its reply is lost").outcome(), Some(Outcome::Ambiguous), "the server knows it not");
-    assert_eq!(lossy.tether.stats().retried, 0);
+    assert_eq!(lossy.tether.stats().resent_ambiguous, 0);
     lossy.tether.shutdown().await;
 }
 
@@ -170,7 +170,7 @@ async fn all_comes_through_where_it_may(kind: ServerKind) {
     transaction.atomic().set("key", "value").get("key");
     let reply = lossy.lose_reply(transaction.query_async::<(Value, String)>(&mut all)).await;
     assert_eq!(reply, Ok((Value::Okay, "value".to_owned())));
-    assert_eq!(lossy.tether.stats().retried, 2);
+    assert_eq!(lossy.tether.stats().resent_ambiguous, 2);
     lossy.tether.shutdown().await;
 }
 
@@ -182,6 +182,6 @@ async fn without_permission_to_ask_nothing_is_sent_again(kind: ServerKind) {
     let read: RedisResult<Value> = lossy.lose_reply(handle.get("key")).await;
     let error = read.expect_err("its reply is lost");
     assert_eq!(error.outcome(), Some(Outcome::Ambiguous), "{error}");
-    assert_eq!((lossy.tether.stats().retried, lossy.executed("get").await), (0, 1));
+    assert_eq!((lossy.tether.stats().resent_ambiguous, lossy.executed("get").await), (0, 1));
     lossy.tether.shutdown().await;
 }

@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// A server refuses what a primary would take: nobody else is to be sent there, and the control side hears of it once.
     pub(crate) fn report(&self, epoch: Epoch, refusal: Refusal) {
-        self.counters.refusals.increment();
+        self.counters.refusal_replies.increment();
         if self.gate.close_epoch(epoch, ClosedCause::Refused(refusal)) {
             self.refusals.refused(epoch, refusal);
         }
@@ -50,9 +50,9 @@ impl Shared {
     /// The error of a command that failed in the tether, counted.
     pub(crate) fn fail(&self, facts: Facts) -> CommandError {
         match facts.outcome {
-            Outcome::NotSent => &self.counters.not_sent,
-            Outcome::Refused => &self.counters.refused,
-            Outcome::Ambiguous => &self.counters.ambiguous,
+            Outcome::NotSent => &self.counters.failed_not_sent,
+            Outcome::Refused => &self.counters.failed_refused,
+            Outcome::Ambiguous => &self.counters.failed_ambiguous,
         }
         .increment();
         CommandError::new(facts)

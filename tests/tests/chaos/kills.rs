@@ -80,7 +80,7 @@ async fn kill(kind: ServerKind, mut rng: fastrand::Rng) -> Cost {
     tether.shutdown().await;
     Cost {
         // A loading server is not published, so that nothing was refused and sent again for that.
-        resent: usize::try_from(stats.resent - stats.refusals).expect("a few"),
+        resent: usize::try_from(stats.resent_unexecuted - stats.refusal_replies).expect("a few"),
         not_sent: not_sent.len(),
         executed: ambiguous.iter().filter(|value| held.contains(*value)).count(),
         ambiguous: ambiguous.len(),

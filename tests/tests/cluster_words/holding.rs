@@ -16,7 +16,7 @@ async fn a_command_that_comes_before_the_first_survey_is_answered_right_after_it
     tether.handle().set::<_, _, ()>(FIRST, 1).await.expect("it is held until the slots are known");
     assert!(begun.elapsed() < ms(100), "{:?}", begun.elapsed());
     let stats = tether.stats();
-    assert_eq!((stats.total.held_now, stats.total.not_sent), (0, 0), "{stats:?}");
+    assert_eq!((stats.total.held_now, stats.total.failed_not_sent), (0, 0), "{stats:?}");
     assert!(stats.total.held >= 1 && stats.surveys >= 1 && stats.total.links >= 1, "{stats:?}");
     tether.shutdown().await;
     let after = tether.stats();
@@ -76,7 +76,7 @@ async fn a_slot_that_nobody_has_is_waited_for_within_bounds() {
     let error = handle.set::<_, _, ()>(FIRST, "x".repeat(600)).await.expect_err("too many bytes");
     assert_eq!(error.outcome(), Some(Outcome::NotSent), "{error}");
     assert_eq!(error.command_error().map(|error| error.reason()), Some(Reason::HoldFull), "{error}");
-    assert_eq!(tether.stats().total.not_sent, 1);
+    assert_eq!(tether.stats().total.failed_not_sent, 1);
     world.all_say(&HALVES, 2);
     within(PATIENCE, "the first", first).await.expect("no panic").expect("somebody has its slot now");
     assert_eq!(tether.stats().total.held_now, 0);

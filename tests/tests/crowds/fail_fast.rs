@@ -39,7 +39,7 @@ async fn all_are_told() {
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
     let stats = tether.stats();
-    assert_eq!((stats.held, stats.held_now, stats.not_sent), (0, 0, 10_000));
+    assert_eq!((stats.held, stats.held_now, stats.failed_not_sent), (0, 0, 10_000));
     tether.shutdown().await;
 }
 

@@ -94,7 +94,7 @@ async fn keys_on_two_nodes_for_a_moment(kind: ServerKind) {
     let mut handle = beside.handle.clone();
     let transaction = tokio::spawn(async move { ask_all::<Value>(&mut handle, &transaction).await });
     within(PATIENCE, "a few tries", async {
-        while beside.tether.stats().refusals < beside.before.refusals + 6 {
+        while beside.tether.stats().refusal_replies < beside.before.refusal_replies + 6 {
             sleep(ASK_EVERY).await;
         }
     })

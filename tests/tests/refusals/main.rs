@@ -152,7 +152,9 @@ impl Beside {
         assert_eq!(self.diary.count(is_move), 0, "{:#?}", self.diary.so_far());
         assert_eq!(self.tether.status().borrow().epoch, self.epoch);
         let (before, now) = (&self.before, self.tether.stats());
-        let told = |stats: &Stats| (stats.refusals, stats.resent, stats.links, stats.held, stats.ambiguous);
+        let told = |stats: &Stats| {
+            (stats.refusal_replies, stats.resent_unexecuted, stats.links, stats.held, stats.failed_ambiguous)
+        };
         assert_eq!(told(&now), told(before));
     }
 }
@@ -222,7 +224,7 @@ impl Pair {
         let reply = reply.unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(self.diary.count(is_refused), 1, "one refusal is news");
         let now = self.tether.stats();
-        assert_eq!((now.resent - self.before.resent, now.links - self.before.links), (1, 1));
+        assert_eq!((now.resent_unexecuted - self.before.resent_unexecuted, now.links - self.before.links), (1, 1));
         reply
     }
 
@@ -233,7 +235,7 @@ impl Pair {
         }
         self.promote().await;
         self.diary.until("the new primary", |event| matches!(event, Event::Connected { .. })).await;
-        assert_eq!(self.tether.stats().resent, self.before.resent, "nothing was sent again");
+        assert_eq!(self.tether.stats().resent_unexecuted, self.before.resent_unexecuted, "nothing was sent again");
     }
 }
 

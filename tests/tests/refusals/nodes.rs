@@ -167,6 +167,6 @@ async fn whoever_could_not_say_what_it_is_says_it_with_moved() {
     pipeline.set("b", 1).get("a");
     let error = ask_all::<Value>(&mut handle, &pipeline).await.expect_err("one of them");
     assert!(error.to_string().contains("ClusterTether"), "{error}");
-    assert_eq!(tether.stats().refusals, 0, "the link stays");
+    assert_eq!(tether.stats().refusal_replies, 0, "the link stays");
     tether.shutdown().await;
 }

@@ -60,7 +60,7 @@ async fn loading(kind: ServerKind) {
     assert_eq!(diary.count(is_refused), 1);
     let is_loading = |event: &Event| matches!(event, Event::DialFailed { kind: FailureKind::Loading, .. });
     assert!(diary.count(is_loading) > 0, "nobody met it while it loaded: {:#?}", diary.so_far());
-    assert_eq!((tether.stats().resent - before.resent, runs(&server, "incr").await), (1, 1));
+    assert_eq!((tether.stats().resent_unexecuted - before.resent_unexecuted, runs(&server, "incr").await), (1, 1));
     tether.shutdown().await;
 }
 
@@ -83,7 +83,10 @@ async fn unblocked_by_a_demotion(kind: ServerKind) {
     let left = at(&pair.nodes.replica, &["LRANGE", "queue", "0", "-1"]).await;
     assert_eq!(left, Reply::Array(vec![Reply::bulk("second")]), "popped twice");
     let now = pair.tether.stats();
-    assert_eq!((now.refusals - pair.before.refusals, now.resent - pair.before.resent), (1, 1));
+    assert_eq!(
+        (now.refusal_replies - pair.before.refusal_replies, now.resent_unexecuted - pair.before.resent_unexecuted),
+        (1, 1)
+    );
     pair.tether.shutdown().await;
 }
 
@@ -119,7 +122,7 @@ async fn a_wait_that_a_demotion_ends(kind: ServerKind) {
     pair.diary.until("the loss", is_lost).await;
     pair.promote().await;
     pair.diary.until("the new primary", |event| matches!(event, Event::Connected { .. })).await;
-    assert_eq!(pair.tether.stats().resent, pair.before.resent, "it was sent again");
+    assert_eq!(pair.tether.stats().resent_unexecuted, pair.before.resent_unexecuted, "it was sent again");
     pair.tether.shutdown().await;
 }
 

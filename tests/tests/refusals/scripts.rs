@@ -57,7 +57,10 @@ async fn refused_half_way_and_caught_for_good(kind: ServerKind) {
     // Over the same link, which a refusal would have shut at once.
     assert_eq!(ask(&mut pair.handle, &words(&["GET", "n"])).await, Ok(Value::Nil));
     let now = pair.tether.stats();
-    assert_eq!((now.refusals, now.links, now.held), (pair.before.refusals, pair.before.links, pair.before.held));
+    assert_eq!(
+        (now.refusal_replies, now.links, now.held),
+        (pair.before.refusal_replies, pair.before.links, pair.before.held)
+    );
     pair.tether.shutdown().await;
 }
 

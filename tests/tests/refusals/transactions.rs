@@ -96,7 +96,10 @@ async fn exec_refused_for_another_reason(kind: ServerKind) {
         assert_eq!(error.outcome(), Some(Outcome::Refused), "{error}");
         assert_eq!(at(&server, &["GET", "n"]).await, Reply::Nil, "it was executed");
         let after = (tether.stats(), tether.status().borrow().epoch);
-        assert_eq!((after.0.links, after.0.resent, after.1), (before.0.links, before.0.resent, before.1));
+        assert_eq!(
+            (after.0.links, after.0.resent_unexecuted, after.1),
+            (before.0.links, before.0.resent_unexecuted, before.1)
+        );
         tether.shutdown().await;
     }
 }

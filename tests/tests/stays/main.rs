@@ -88,7 +88,7 @@ impl Stay {
         assert_eq!(met.failures, [""; 0], "events: {:#?}", self.diary.so_far());
         assert_eq!((status.phase, status.epoch), (Phase::Connected, Some(self.epoch)), "{status}");
         let stats = self.tether.stats();
-        assert_eq!((stats.links, stats.not_sent, stats.refused, stats.ambiguous), (1, 0, 0, 0));
+        assert_eq!((stats.links, stats.failed_not_sent, stats.failed_refused, stats.failed_ambiguous), (1, 0, 0, 0));
         let cost = Cost { met, dials: stats.dials - self.dials, events: self.diary.so_far().to_vec() };
         self.tether.shutdown().await;
         cost

@@ -85,9 +85,9 @@ impl Counts {
 
     pub(super) fn failed(&self, outcome: Outcome) {
         match outcome {
-            Outcome::NotSent => self.own.not_sent.increment(),
-            Outcome::Refused => self.own.refused.increment(),
-            Outcome::Ambiguous => self.own.ambiguous.increment(),
+            Outcome::NotSent => self.own.failed_not_sent.increment(),
+            Outcome::Refused => self.own.failed_refused.increment(),
+            Outcome::Ambiguous => self.own.failed_ambiguous.increment(),
         }
     }
 

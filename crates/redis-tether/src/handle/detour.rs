@@ -108,7 +108,7 @@ impl Handle {
             drop(link);
             if let Some(facts) = past.unknown.take() {
                 match self.policy.calls_harmless(request, way, &mut clock, &self.shared).await {
-                    Harmless::Yes => self.shared.counters.retried.increment(),
+                    Harmless::Yes => self.shared.counters.resent_ambiguous.increment(),
                     Harmless::No => return Err(self.fail(facts)),
                     Harmless::LinkLost => {
                         past.unknown = Some(facts);
@@ -116,7 +116,7 @@ impl Handle {
                     }
                 }
             } else if past.epoch.is_some() {
-                self.shared.counters.resent.increment();
+                self.shared.counters.resent_unexecuted.increment();
             }
             past.times_sent += 1;
             match way.carry(request, flight, baton, &mut clock, &self.shared.counters).await {
@@ -165,7 +165,7 @@ impl Handle {
                 if demand.is_bound_to_link() { Next::Return(reply) } else { Next::Again }
             }
             What::Shortly(reply) => {
-                self.shared.counters.refusals.increment();
+                self.shared.counters.refusal_replies.increment();
                 let is_too_late = clock.due().is_some_and(|due| due <= Instant::now() + SHORTLY);
                 if is_too_late { Next::Return(reply) } else { Next::AgainShortly }
             }

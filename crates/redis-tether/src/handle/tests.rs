@@ -105,7 +105,7 @@ async fn a_refusal_is_reported_once_and_sent_again_on_the_next_link() {
             assert_eq!(call.expect("no panic").as_deref(), Ok("OK"), "{line}");
         }
         assert_eq!(primary.received().len(), 100);
-        assert_eq!(rig.shared.counters.resent.value(), 100);
+        assert_eq!(rig.shared.counters.resent_unexecuted.value(), 100);
         assert_eq!(rig.recorder.refusals().len(), 1, "{line}");
     }
 }
@@ -144,7 +144,7 @@ async fn what_no_link_takes_ends_as_refused() {
          endpoint redis:6379, epoch 1"
     );
     assert_eq!(error.outcome(), Some(Outcome::Refused));
-    assert_eq!(rig.shared.counters.refused.value(), 1);
+    assert_eq!(rig.shared.counters.failed_refused.value(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,6 +176,7 @@ async fn other_errors_are_handed_out_as_they_came() {
         assert!(error.command_error().is_none());
         assert!(rig.gate().admits(epoch(1)));
         assert_eq!(peer.received().len(), 1);
+        assert_eq!(rig.shared.counters.failed_refused.value(), 0, "it is a reply, and not the tether's error");
     }
 }
 
@@ -242,7 +243,7 @@ async fn a_command_that_never_left_goes_over_the_next_link() {
     let reply = timeout(LIMIT, call).await.expect("the command ends");
     assert_eq!(reply.as_deref(), Ok("OK"));
     assert_eq!((first.received().len(), second.received().len()), (0, 1));
-    assert_eq!(rig.shared.counters.ambiguous.value(), 0);
+    assert_eq!(rig.shared.counters.failed_ambiguous.value(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -391,7 +392,7 @@ async fn no_command_is_lost_by_a_swap_and_a_drain() {
         }
         assert_eq!(senders.len(), 8, "no command failed");
     }
-    assert_eq!(rig.shared.counters.resent.value(), 0);
+    assert_eq!(rig.shared.counters.resent_unexecuted.value(), 0);
 }
 
 #[test]

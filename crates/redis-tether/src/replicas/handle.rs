@@ -236,7 +236,7 @@ impl ReplicaHandle {
                         Some(error) if is_for_the_next(error) => past.failed(error.outcome()),
                         Some(error) if self.tries_again(error, past.retries) => {
                             past.failed(error.outcome());
-                            self.set.of.counters.retried.increment();
+                            self.set.of.counters.resent_ambiguous.increment();
                         }
                         _ => return reply,
                     }

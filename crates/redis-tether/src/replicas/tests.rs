@@ -314,9 +314,13 @@ async fn a_read_that_was_refused_at_last_is_refused() {
     let replica = world.replica(Peer::saying("-LOADING Redis is loading the dataset in memory")).await;
     assert_eq!(fate(read(&mut world.handle()).await), (Outcome::Refused, Reason::HoldWindowPassed));
     assert_eq!(replica.peer.received().len(), 1);
-    assert_eq!(world.primary.shared.counters.refused.value(), 1);
+    assert_eq!(world.primary.shared.counters.failed_refused.value(), 1);
     let told = world.handle().members()[0].stats;
-    assert_eq!((told.refusals, world.primary.shared.counters.refusals.value()), (1, 0), "each counts its own");
+    assert_eq!(
+        (told.refusal_replies, world.primary.shared.counters.refusal_replies.value()),
+        (1, 0),
+        "each counts its own"
+    );
 }
 
 /// Of a replica that has its primary, else of the primary, else of whoever has something.
