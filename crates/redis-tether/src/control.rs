@@ -35,7 +35,7 @@ use self::descent::Descent;
 use crate::cluster::ShardSource;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
-use crate::credentials::keyring::{self, Keyring};
+use crate::credentials::keyring::{Keyring, Report};
 use crate::dial::wanted::Wanted;
 use crate::dial::{Connector, Dialer};
 use crate::event::{Detector, Event};
@@ -125,9 +125,9 @@ impl Control {
         let observer: Arc<dyn LinkObserver> = reports.clone();
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         let board = Arc::new(Board::new(shared.endpoint.clone()));
-        let report = credentials_failed(&board);
+        let report = Report::new(shared.endpoint.clone(), credentials_failed(&board));
         let keyring = Arc::new(Keyring::new(&config, credentials.clone(), tasks.clone(), ended.clone(), report));
-        let report = sentinels_credentials_failed(&board);
+        let report = Report::new(shared.endpoint.clone(), sentinels_credentials_failed(&board));
         let at_sentinels = Keyring::at_sentinels(&config, sentinel_credentials, tasks.clone(), ended.clone(), report);
         let sentinels = Entrance { connector: sentinel_connector, keyring: Arc::new(at_sentinels) };
         let (gate, link_tasks) = (shared.gate.clone(), tasks.clone());
@@ -279,18 +279,18 @@ impl Control {
 }
 
 /// A source of credentials that has none is told of as whatever fails beside a link.
-fn credentials_failed(board: &Arc<Board>) -> keyring::Report {
+fn credentials_failed(board: &Arc<Board>) -> impl Fn(Arc<str>) + use<> {
     let board = board.clone();
-    Arc::new(move |error| {
+    move |error| {
         board.update(|status| status.last_error = Some(error.clone()));
         board.send(Event::CredentialsFailed { error });
-    })
+    }
 }
 
 /// The same of those at the sentinels, which an application's source may take for the others.
-fn sentinels_credentials_failed(board: &Arc<Board>) -> keyring::Report {
-    let report = credentials_failed(board);
-    Arc::new(move |error| report(format!("for the sentinels: {error}").into()))
+fn sentinels_credentials_failed(board: &Arc<Board>) -> impl Fn(Arc<str>) + use<> {
+    let tell = credentials_failed(board);
+    move |error| tell(format!("for the sentinels: {error}").into())
 }
 
 /// Where links and handles report to: the present connection actor. A report while there is none is dropped; a fresh

@@ -225,6 +225,7 @@ impl Tether {
         let limit = self.control.config.drain_timeout.saturating_add(ending::LIMIT).saturating_add(SHUTDOWN_MARGIN);
         if timeout(limit, self.control.stopped.cancelled()).await.is_err() {
             tracing::warn!(
+                endpoint = &*self.control.shared.endpoint,
                 ?limit,
                 "the tether does not end by itself: its runtime stands still, or its supervisor's thread"
             );

@@ -60,23 +60,34 @@ impl TlsStage {
     pub(crate) fn of(config: &Config, parts: TlsParts) -> Result<Option<TlsStage>, TlsError> {
         let Some(settings) = &config.tls else { return Ok(None) };
         let whom = Whom::of(config, settings.server_name.as_deref())?;
-        TlsStage::new(settings, &OF_SERVERS, whom, parts).map(Some)
+        TlsStage::new(config.endpoint.to_string().into(), settings, &OF_SERVERS, whom, parts).map(Some)
     }
 
-    /// The stage for sentinels that have these settings of their own. Reads the files: may block.
-    pub(crate) fn of_sentinels(settings: &TlsSettings, parts: TlsParts) -> Result<TlsStage, TlsError> {
-        TlsStage::new(settings, &OF_SENTINELS, Whom::of_sentinels(settings.server_name.as_deref())?, parts)
+    /// The stage for the sentinels of this endpoint, which have these settings of their own. Reads the files: may block.
+    pub(crate) fn of_sentinels(
+        endpoint: Arc<str>,
+        settings: &TlsSettings,
+        parts: TlsParts,
+    ) -> Result<TlsStage, TlsError> {
+        TlsStage::new(endpoint, settings, &OF_SENTINELS, Whom::of_sentinels(settings.server_name.as_deref())?, parts)
     }
 
-    fn new(settings: &TlsSettings, names: &'static Names, whom: Whom, parts: TlsParts) -> Result<TlsStage, TlsError> {
+    fn new(
+        endpoint: Arc<str>,
+        settings: &TlsSettings,
+        names: &'static Names,
+        whom: Whom,
+        parts: TlsParts,
+    ) -> Result<TlsStage, TlsError> {
         if settings.verify == TlsVerify::Insecure {
             tracing::warn!(
+                endpoint = &*endpoint,
                 "{} is insecure: any certificate is accepted, and nothing protects what is sent",
                 names.verify
             );
         }
         let facts = Arc::new(Facts::new(settings, names, parts.roots.is_some()));
-        let material = Arc::new(Reloaded::load(Sources::new(settings.clone(), names, parts, whom.seeds())?)?);
+        let material = Arc::new(Reloaded::load(endpoint, Sources::new(settings.clone(), names, parts, whom.seeds())?)?);
         Ok(TlsStage { whom: Mutex::new(whom), material, facts })
     }
 

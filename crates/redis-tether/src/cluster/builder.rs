@@ -18,7 +18,7 @@ use super::survey::Surveyor;
 use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline, ending};
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::credentials::CredentialSource;
-use crate::credentials::keyring::{self, Keyring};
+use crate::credentials::keyring::{Keyring, Report};
 use crate::resolve::Resolve;
 use crate::tether::StartError;
 use crate::tether::means::Means;
@@ -107,11 +107,12 @@ impl ClusterTetherBuilder {
         let (config, turn) = (Arc::new(self.config), usize::from(rng.u16(..)));
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         // The shards have keyrings of their own, and tell of the same failure.
-        let report: keyring::Report = Arc::new(|error| tracing::debug!(%error, "no credentials to ask the nodes with"));
+        let name: Arc<str> = config.endpoint.to_string().into();
+        let report = Report::new(name.clone(), |error| tracing::debug!(%error, "no credentials to ask the nodes with"));
         let keyring = Keyring::new(&config, brought.credentials.clone(), tasks.clone(), ended.clone(), report);
         let surveyor = Surveyor::new(config.clone(), endpoint, &brought, keyring, turn);
         let common = Arc::new(Common {
-            endpoint: config.endpoint.to_string().into(),
+            endpoint: name,
             config,
             pacing,
             brought,

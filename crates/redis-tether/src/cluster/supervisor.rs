@@ -87,7 +87,8 @@ impl Actor for ClusterSupervisor {
         match message {
             ClusterMsg::Surveyed => state.follow(&myself).await,
             ClusterMsg::SurveysEnded => {
-                tracing::warn!("surveying the cluster's slots panicked, and is begun again");
+                let endpoint = &*state.common.endpoint;
+                tracing::warn!(endpoint, "surveying the cluster's slots panicked, and is begun again");
                 state.surveys = None;
                 state.mend_later(&myself);
             }
@@ -115,7 +116,8 @@ impl Actor for ClusterSupervisor {
         };
         let ended = state.tethers.iter().find(|(_, tether)| tether.actor().get_id() == who.get_id());
         if let Some(number) = ended.map(|(number, _)| *number).filter(|_| !state.is_ending) {
-            tracing::warn!(shard = number.value(), "the tether of a shard ended, and is started again");
+            let endpoint = &*state.common.endpoint;
+            tracing::warn!(endpoint, shard = number.value(), "the tether of a shard ended, and is started again");
             state.ended.extend(state.tethers.remove(&number));
             state.mend_later(&myself);
         }
@@ -233,7 +235,7 @@ impl ClusterState {
                 Some(tether)
             }
             Err(error) => {
-                tracing::error!(shard, %error, "the tether of a shard did not start, and is started again");
+                tracing::error!(endpoint = &*common.endpoint, shard, %error, "the tether of a shard did not start, and is started again");
                 None
             }
         }

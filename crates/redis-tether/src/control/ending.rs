@@ -51,6 +51,7 @@ async fn end_in_order(
     if timeout(LIMIT, control.tasks.wait()).await.is_err() {
         let left = control.tasks.len();
         tracing::warn!(
+            endpoint = &*control.shared.endpoint,
             left,
             "the tether stops with tasks that do not end: code of the application's blocks their thread"
         );

@@ -126,8 +126,8 @@ impl Renewal<'_> {
     /// Each time to those who watch, and in the log once.
     fn report(&self, error: Arc<str>, before: &Failures) {
         if before.occasion == Occasion::Renewal {
-            let epoch = self.link.epoch();
-            tracing::warn!(%epoch, %error, "fresh credentials were not taken; the link goes on with the old ones");
+            let (endpoint, epoch) = (&*self.control.shared.endpoint, self.link.epoch());
+            tracing::warn!(endpoint, %epoch, %error, "fresh credentials were not taken; the link goes on with the old ones");
         }
         self.control.board.update(|status| status.last_error = Some(error.clone()));
         self.control.board.send(Event::ReauthenticationFailed { epoch: self.link.epoch(), error });

@@ -169,7 +169,8 @@ impl Actor for EndpointWatcher {
             }
             WatcherMsg::Displaced => state.want_now(&myself),
             WatcherMsg::NobodyListens => {
-                tracing::warn!("listening to sentinels panicked, and is begun again");
+                let endpoint = &*state.args.control.shared.endpoint;
+                tracing::warn!(endpoint, "listening to sentinels panicked, and is begun again");
                 let again = myself.clone();
                 state.listener = Some(task::after(&state.args.control.tasks, LISTEN_AGAIN, move || {
                     let _ = again.send_message(WatcherMsg::Listen);

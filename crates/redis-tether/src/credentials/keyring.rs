@@ -64,7 +64,17 @@ enum Older {
 }
 
 /// Who hears that a source has no credentials: each time, in one line.
-pub(crate) type Report = Arc<dyn Fn(Arc<str>) + Send + Sync>;
+pub(crate) struct Report {
+    /// Whose credentials they are, for the log.
+    endpoint: Arc<str>,
+    tell: Box<dyn Fn(Arc<str>) + Send + Sync>,
+}
+
+impl Report {
+    pub(crate) fn new(endpoint: Arc<str>, tell: impl Fn(Arc<str>) + Send + Sync + 'static) -> Report {
+        Report { endpoint, tell: Box::new(tell) }
+    }
+}
 
 /// See the head of this file.
 pub(crate) enum Keyring {
@@ -325,9 +335,10 @@ impl Drop for Open {
         });
         let Some((line, is_new)) = news else { return };
         if is_new {
-            tracing::warn!(error = %line, "no fresh credentials; what was had before is used until it expires");
+            let endpoint = &*asked.report.endpoint;
+            tracing::warn!(endpoint, error = %line, "no fresh credentials; what was had before is used until it expires");
         }
-        foreign::run("a subscriber's waker", || (asked.report)(line));
+        foreign::run("a subscriber's waker", || (asked.report.tell)(line));
     }
 }
 

@@ -128,7 +128,8 @@ impl Keeper {
         let tether = match start(&self.control, &place, &name, self.source.wanted()).await {
             Ok(tether) => tether,
             Err(error) => {
-                tracing::error!(replica = &*name, %error, "the tether of a replica did not start, and is started again");
+                let endpoint = &*self.control.shared.endpoint;
+                tracing::error!(endpoint, replica = &*name, %error, "the tether of a replica did not start, and is started again");
                 return;
             }
         };

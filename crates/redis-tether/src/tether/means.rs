@@ -68,8 +68,8 @@ async fn over_own_tls(connector: Connector, config: &Config, parts: TlsParts) ->
     match &config.endpoint {
         Endpoint::Sentinel(SentinelEndpoint { tls: SentinelTls::Off, .. }) => Ok(connector.with_tls(None)),
         Endpoint::Sentinel(SentinelEndpoint { tls: SentinelTls::Own(settings), .. }) => {
-            let settings = settings.clone();
-            let stage = read(move || TlsStage::of_sentinels(&settings, parts)).await?;
+            let (endpoint, settings) = (config.endpoint.to_string().into(), settings.clone());
+            let stage = read(move || TlsStage::of_sentinels(endpoint, &settings, parts)).await?;
             Ok(connector.with_tls(Some(stage)))
         }
         _ => Ok(connector),

@@ -24,6 +24,8 @@ pub(super) struct Reloaded {
 }
 
 struct Inner {
+    /// Whose they are, for the log.
+    endpoint: Arc<str>,
     sources: Sources,
     in_use: Mutex<Arc<ClientConfig>>,
     // Held by whoever looks: where a file system hangs, one thread hangs with it and not one for each dial.
@@ -40,12 +42,12 @@ struct Seen {
 
 impl Reloaded {
     /// Reads everything for the first time: may block.
-    pub(super) fn load(sources: Sources) -> Result<Reloaded, TlsError> {
+    pub(super) fn load(endpoint: Arc<str>, sources: Sources) -> Result<Reloaded, TlsError> {
         let stamps = stamps(&sources);
         let contents = sources.read()?;
         let in_use = Mutex::new(Arc::new(sources.configure(&contents)?));
         let seen = Arc::new(AsyncMutex::new(Seen { stamps, contents, refused: None }));
-        Ok(Reloaded { inner: Arc::new(Inner { sources, in_use, seen }) })
+        Ok(Reloaded { inner: Arc::new(Inner { endpoint, sources, in_use, seen }) })
     }
 
     /// The configuration for the next handshake. Waits for the file system; who does not want to wait drops it.
@@ -56,7 +58,7 @@ impl Reloaded {
             let inner = Arc::clone(&self.inner);
             let looked = tokio::task::spawn_blocking(move || inner.look(&mut seen)).await;
             if let Err(error) = looked {
-                tracing::debug!(%error, "the files of TLS were not looked at");
+                tracing::debug!(endpoint = &*self.inner.endpoint, %error, "the files of TLS were not looked at");
             }
         }
         Arc::clone(&lock(&self.inner.in_use))
@@ -81,7 +83,8 @@ impl Inner {
             Ok(()) => seen.refused = None,
             Err(error) => {
                 if seen.refused.as_ref() != Some(&error) {
-                    tracing::warn!(%error, "the files of TLS changed and cannot be used; what was in use stays in use");
+                    let endpoint = &*self.endpoint;
+                    tracing::warn!(endpoint, %error, "the files of TLS changed and cannot be used; what was in use stays in use");
                 }
                 seen.refused = Some(error);
                 // A pair that does not match is half of a change: its other half may come with the same stamp.
@@ -98,7 +101,8 @@ impl Inner {
         let config = Arc::new(self.sources.configure(&contents)?);
         seen.contents = contents;
         *lock(&self.in_use) = config;
-        tracing::info!("the files of TLS changed; what they hold now is used for new connections");
+        let endpoint = &*self.endpoint;
+        tracing::info!(endpoint, "the files of TLS changed; what they hold now is used for new connections");
         Ok(())
     }
 }

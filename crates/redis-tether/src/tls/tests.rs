@@ -30,7 +30,7 @@ fn redis() -> Whom {
 }
 
 fn stage(settings: &TlsSettings) -> Result<TlsStage, TlsError> {
-    TlsStage::new(settings, &OF_SERVERS, redis(), TlsParts::default())
+    TlsStage::new("redis:6379".into(), settings, &OF_SERVERS, redis(), TlsParts::default())
 }
 
 fn refusal(settings: &TlsSettings) -> TlsError {
@@ -90,8 +90,8 @@ fn roots_that_are_handed_in_go_before_the_file() {
     let roots = |pem: &str| TlsParts { roots: Some(pem.as_bytes().to_vec()), provider: None };
     let pem = Authority::new().expect("an authority").pem();
     let settings = TlsSettings::new().with_ca_file("/does/not/exist.pem");
-    assert!(TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots(&pem)).is_ok());
-    let error = TlsStage::new(&settings, &OF_SERVERS, Whom::TheAddress, roots("nothing")).err();
+    assert!(TlsStage::new("redis:6379".into(), &settings, &OF_SERVERS, Whom::TheAddress, roots(&pem)).is_ok());
+    let error = TlsStage::new("redis:6379".into(), &settings, &OF_SERVERS, Whom::TheAddress, roots("nothing")).err();
     assert!(matches!(error, Some(TlsError::Roots { .. })), "{error:?}");
 }
 
@@ -103,7 +103,8 @@ fn without_authorities_it_is_told_where_to_name_them() {
         for (names, expected) in
             [(&OF_SERVERS, ", or set tls.ca_file"), (&OF_SENTINELS, ", or set endpoint.tls.ca_file")]
         {
-            let stage = TlsStage::new(&TlsSettings::new(), names, Whom::TheAddress, TlsParts::default());
+            let stage =
+                TlsStage::new("redis:6379".into(), &TlsSettings::new(), names, Whom::TheAddress, TlsParts::default());
             let error = stage.err().expect("there are none");
             assert!(matches!(error, TlsError::NoSystemRoots { .. }), "{error:?}");
             assert!(error.to_string().ends_with(expected), "{error}");

@@ -75,7 +75,7 @@ impl World {
         });
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         let noted = reports.clone();
-        let report: Report = Arc::new(move |line| lock(&noted).push(line));
+        let report = Report::new("redis:6379".into(), move |line| lock(&noted).push(line));
         let keyring = keyring(Arc::new(source), tasks.clone(), ended.clone(), report);
         World { keyring: Arc::new(keyring), tasks, ended, asked, reports }
     }

@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::LIMIT;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
-use crate::credentials::keyring::Keyring;
+use crate::credentials::keyring::{Keyring, Report};
 use crate::dial::wanted::Wanted;
 use crate::dial::{Connector, DialError, Dialer};
 use crate::gate::Gate;
@@ -62,7 +62,8 @@ impl World {
         let connector = connector.with_tls(TlsStage::of(&config, TlsParts::default()).expect("sound files"));
         let config = Arc::new(config);
         let (tasks, gate_of_links) = (TaskTracker::new(), Arc::clone(&gate));
-        let keyring = Keyring::new(&config, source, tasks.clone(), CancellationToken::new(), Arc::new(|_| {}));
+        let report = Report::new(config.endpoint.to_string().into(), |_| {});
+        let keyring = Keyring::new(&config, source, tasks.clone(), CancellationToken::new(), report);
         let dialer =
             Dialer::new(config, Wanted::Primary, connector, Arc::new(keyring), gate_of_links, ends.clone(), tasks);
         World { net, server, address, gate, ends, open_streams, dialer }

@@ -67,7 +67,8 @@ async fn accepted_and_received(limit: usize, room: usize) -> (usize, usize) {
     let stream = Box::new(Limited { inner: ours, left: Arc::clone(&left) });
     let settings = TlsSettings::new().with_ca_file(files.ca_file());
     let redis = Whom::Named(server_name("redis").expect("a name"));
-    let stage = TlsStage::new(&settings, &OF_SERVERS, redis, TlsParts::default()).expect("sound files");
+    let stage =
+        TlsStage::new("redis:6379".into(), &settings, &OF_SERVERS, redis, TlsParts::default()).expect("sound files");
     let address = Address::Tcp(([127, 0, 0, 1], 6379).into());
     let mut stream = stage.shake_hands(stream, &address, "no TLS").await.expect("shaken hands");
     stream.read_exact(&mut [0; 10]).await.expect("a welcome");
