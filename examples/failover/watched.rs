@@ -37,8 +37,8 @@ impl Watched {
                 if let (Some(epoch), Some(address)) = (status.epoch, &status.address) {
                     line = format!("{line}, epoch {epoch} to {address}");
                 }
-                if status.attempt > 0 {
-                    line = format!("{line}, attempt {}", status.attempt);
+                if status.failed_rounds > 0 {
+                    line = format!("{line}, {} rounds failed", status.failed_rounds);
                 }
                 line
             }

@@ -214,11 +214,8 @@ impl Control {
         saved.live = None;
         drop(saved);
         self.gate().clear();
-        self.board.send(Event::Lost {
-            epoch: live.epoch,
-            detector: Detector::Transport,
-            cause: end.to_string().into(),
-        });
+        let (detector, cause) = (Detector::Transport, end.to_string().into());
+        self.board.send(Event::Lost { epoch: live.epoch, address: live.address, detector, cause });
         (memory, None)
     }
 
@@ -282,7 +279,7 @@ impl Control {
 fn credentials_failed(board: &Arc<Board>) -> impl Fn(Arc<str>) + use<> {
     let board = board.clone();
     move |error| {
-        board.update(|status| status.last_error = Some(error.clone()));
+        board.update(|status| status.failed(&error));
         board.send(Event::CredentialsFailed { error });
     }
 }

@@ -48,6 +48,8 @@ pub enum Event {
     Suspected {
         /// The link.
         epoch: Epoch,
+        /// Where it leads.
+        address: Address,
         /// What noticed it.
         detector: Detector,
         /// For how long nothing had been read.
@@ -58,8 +60,12 @@ pub enum Event {
     Demoted {
         /// The link.
         epoch: Epoch,
+        /// Where it leads.
+        address: Address,
         /// What noticed it.
         detector: Detector,
+        /// What showed it: the server's refusal or its answer to the probe, in one line.
+        cause: Arc<str>,
     },
     /// The link that was held takes commands again: nothing was lost.
     #[non_exhaustive]
@@ -74,6 +80,8 @@ pub enum Event {
     Lost {
         /// The link.
         epoch: Epoch,
+        /// Where it led.
+        address: Address,
         /// What noticed it.
         detector: Detector,
         /// Why it ended.
@@ -84,6 +92,8 @@ pub enum Event {
     Retired {
         /// The link.
         epoch: Epoch,
+        /// Where it led.
+        address: Address,
         /// Whether its commands in flight get their replies (within the drain limit) or end at once.
         drained: bool,
     },
@@ -185,23 +195,28 @@ impl fmt::Display for Event {
                 write!(f, "connected to {address} ({role}), epoch {epoch}")?;
                 if down_for.is_zero() { Ok(()) } else { write!(f, ", after {down_for:.1?} without a link") }
             }
-            Event::Suspected { epoch, detector, silent_for } => {
+            Event::Suspected { epoch, address, detector, silent_for } => {
                 write!(
                     f,
-                    "link suspect, epoch {epoch}: {detector}, nothing read for {silent_for:.1?}; commands are held"
+                    "link to {address} suspect, epoch {epoch}: {detector}, nothing read for {silent_for:.1?}; \
+                     commands are held"
                 )
             }
-            Event::Demoted { epoch, detector } => {
-                write!(f, "server not fit to serve, epoch {epoch}: {detector}; commands are held")
+            Event::Demoted { epoch, address, detector, cause } => {
+                write!(f, "{address} not fit to serve, epoch {epoch}: {detector}, {cause}; commands are held")
             }
             Event::Resumed { epoch, held_for } => {
                 write!(f, "link serves again, epoch {epoch}; commands were held for {held_for:.1?}")
             }
-            Event::Lost { epoch, detector, cause } => write!(f, "link lost, epoch {epoch}: {detector}, {cause}"),
-            Event::Retired { epoch, drained: true } => {
-                write!(f, "link retired, epoch {epoch}: what is in flight finishes")
+            Event::Lost { epoch, address, detector, cause } => {
+                write!(f, "link to {address} lost, epoch {epoch}: {detector}, {cause}")
             }
-            Event::Retired { epoch, drained: false } => write!(f, "link given up, epoch {epoch}"),
+            Event::Retired { epoch, address, drained: true } => {
+                write!(f, "link to {address} retired, epoch {epoch}: what is in flight finishes")
+            }
+            Event::Retired { epoch, address, drained: false } => {
+                write!(f, "link to {address} given up, epoch {epoch}: what was in flight is ambiguous")
+            }
             Event::LineageChanged { epoch, address, is_empty } => {
                 write!(f, "{address} does not go on from the primary before, epoch {epoch}")?;
                 if *is_empty { f.write_str(": it holds no keys at all") } else { Ok(()) }

@@ -76,7 +76,7 @@ struct Inner {
     newest: Option<Epoch>,
     hold: Hold<Waiter>,
     batches: u64,
-    attempt: u32,
+    failed_rounds: u32,
     failure: Option<Arc<str>>,
 }
 
@@ -118,7 +118,7 @@ impl Gate {
                 newest: None,
                 hold: Hold::new(settings.max_held, settings.max_held_bytes),
                 batches: 0,
-                attempt: 0,
+                failed_rounds: 0,
                 failure: None,
             }),
         })
@@ -139,7 +139,7 @@ impl Gate {
             return true;
         }
         inner.newest = Some(epoch);
-        inner.attempt = 0;
+        inner.failed_rounds = 0;
         inner.failure = None;
         let replaced_link = inner.link.replace(Arc::clone(&link));
         let replaced_state = std::mem::replace(&mut inner.state, State::Open { link: Arc::clone(&link) });
@@ -219,9 +219,9 @@ impl Gate {
     }
 
     /// What a failed command shows of the attempts to make a link. Opening resets it.
-    pub(crate) fn note(&self, attempt: u32, failure: Option<&Arc<str>>) {
+    pub(crate) fn note(&self, failed_rounds: u32, failure: Option<&Arc<str>>) {
         let mut inner = self.lock();
-        inner.attempt = attempt;
+        inner.failed_rounds = failed_rounds;
         if let Some(failure) = failure {
             inner.failure = Some(Arc::clone(failure));
         }
@@ -267,7 +267,13 @@ impl Inner {
             State::Closed { cause, since } => (Some(since.elapsed()), Some(cause.clone())),
             State::Releasing(_) | State::Open { .. } | State::Stopped => (None, None),
         };
-        Outage { down_for, state, attempt: self.attempt, failure: self.failure.clone(), held: self.hold.len() }
+        Outage {
+            down_for,
+            state,
+            failed_rounds: self.failed_rounds,
+            failure: self.failure.clone(),
+            held: self.hold.len(),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use redis::{ErrorKind, RedisError, ServerError, ServerErrorKind};
 use redis_tether_core::Epoch;
 use redis_tether_core::reply::{self, ErrorClass};
 
+use crate::status::rounds_failed;
+
 /// Whether a failed command can have been executed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
@@ -123,7 +125,7 @@ const WORTH_SAYING: Duration = Duration::from_millis(50);
 
 /// A command that failed in the tether. Its `Display` is one line that says what was known, without any secret:
 ///
-/// `not sent: hold window passed, no link for 3.0s (connecting, attempt 12): connection refused; endpoint redis:6379, held 57`
+/// `not sent: hold window passed, no link for 3.0s (connecting, 12 rounds failed): 10.0.0.1:6379: connection refused; endpoint redis:6379, held 57`
 ///
 /// It travels inside a `redis::RedisError` whose `retry_method()` says not to retry; see [`OutcomeExt::command_error`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -143,7 +145,7 @@ pub(crate) struct Facts {
     pub(crate) in_flight: u64,
     pub(crate) held: usize,
     pub(crate) state: Option<String>,
-    pub(crate) attempt: u32,
+    pub(crate) failed_rounds: u32,
     pub(crate) times_sent: u32,
     pub(crate) cause: Option<String>,
 }
@@ -160,7 +162,7 @@ impl Facts {
             in_flight: 0,
             held: 0,
             state: None,
-            attempt: 0,
+            failed_rounds: 0,
             times_sent: 0,
             cause: None,
         }
@@ -226,10 +228,11 @@ impl CommandError {
         self.facts.held
     }
 
-    /// How many attempts to make a link had failed since the last one. Zero while there was one.
+    /// How many rounds of dials had failed since the last link: in each, every address that the endpoint means was tried. Zero
+    /// while there was a link.
     #[must_use]
-    pub fn attempt(&self) -> u32 {
-        self.facts.attempt
+    pub fn failed_rounds(&self) -> u32 {
+        self.facts.failed_rounds
     }
 
     /// How often the command was sent: not at all, once, or more often where servers refused it, or where sending it again
@@ -254,11 +257,11 @@ impl fmt::Display for CommandError {
         if let Some(down_for) = facts.down_for {
             write!(f, ", no link for {:.1}s", down_for.as_secs_f64())?;
         }
-        match (&facts.state, facts.attempt) {
+        match (&facts.state, facts.failed_rounds) {
             (Some(state), 0) => write!(f, " ({state})")?,
-            (Some(state), attempt) => write!(f, " ({state}, attempt {attempt})")?,
+            (Some(state), failed) => write!(f, " ({state}, {})", rounds_failed(failed))?,
             (None, 0) => {}
-            (None, attempt) => write!(f, " (attempt {attempt})")?,
+            (None, failed) => write!(f, " ({})", rounds_failed(failed))?,
         }
         if let Some(cause) = &facts.cause {
             write!(f, ": {cause}")?;

@@ -55,26 +55,57 @@ pub struct Status {
     pub epoch: Option<Epoch>,
     /// When the phase began.
     pub since: Instant,
-    /// Rounds of attempts that have failed since a link took commands.
-    pub attempt: u32,
-    /// What went wrong last. It stays after a recovery, so that a later look still finds the reason.
+    /// Since when no link takes commands, over all phases of the outage; `None` while one does. A tether that has stopped shows how
+    /// that was when it began to.
+    pub down_since: Option<Instant>,
+    /// Rounds of dials that have failed since a link took commands. In each, every address that the endpoint
+    /// means was tried in vain.
+    pub failed_rounds: u32,
+    /// What went wrong last: with the link, a dial, the name or the credentials. It stays after a recovery, so that a later look still
+    /// finds the reason.
     pub last_error: Option<Arc<str>>,
+    /// When that was.
+    pub last_error_at: Option<Instant>,
     /// Whether automatic moves are frozen.
     pub pinned: bool,
 }
 
 impl Status {
     pub(crate) fn connecting(endpoint: Arc<str>) -> Self {
+        let now = Instant::now();
         Status {
             phase: Phase::Connecting,
             endpoint,
             address: None,
             role: None,
             epoch: None,
-            since: Instant::now(),
-            attempt: 0,
+            since: now,
+            down_since: Some(now),
+            failed_rounds: 0,
             last_error: None,
+            last_error_at: None,
             pinned: false,
+        }
+    }
+
+    /// Something went wrong just now.
+    pub(crate) fn failed(&mut self, error: &Arc<str>) {
+        self.last_error = Some(Arc::clone(error));
+        self.last_error_at = Some(Instant::now());
+    }
+
+    /// The phase begins now.
+    pub(crate) fn enter(&mut self, phase: Phase) {
+        if phase == self.phase {
+            return;
+        }
+        (self.phase, self.since) = (phase, Instant::now());
+        match phase {
+            Phase::Connected => self.down_since = None,
+            Phase::Connecting | Phase::Suspect | Phase::Recovering => {
+                self.down_since.get_or_insert(self.since);
+            }
+            Phase::Stopping | Phase::Stopped => {}
         }
     }
 
@@ -94,30 +125,64 @@ impl Status {
     pub fn elapsed(&self) -> Duration {
         self.since.elapsed()
     }
+
+    /// For how long no link has taken commands. `None` while one does, and once the tether is ending.
+    #[must_use]
+    pub fn down_for(&self) -> Option<Duration> {
+        let is_ending = matches!(self.phase, Phase::Stopping | Phase::Stopped);
+        self.down_since.filter(|_| !is_ending).map(|since| since.elapsed())
+    }
+
+    /// The line without the endpoint, for where that stands beside it.
+    pub(crate) fn without_endpoint(&self) -> impl fmt::Display {
+        WithoutEndpoint(self)
+    }
 }
 
 impl fmt::Display for Status {
-    /// One line for a log or a health endpoint.
+    /// One line for a log or a health endpoint. What went wrong last is in it whatever the phase, with how long ago that was: a link
+    /// may serve while its credentials or its name fail.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} for {:.1?}", self.endpoint, self.phase, self.elapsed())?;
-        if let Some(address) = &self.address {
+        write!(f, "{} {}", self.endpoint, WithoutEndpoint(self))
+    }
+}
+
+struct WithoutEndpoint<'a>(&'a Status);
+
+impl fmt::Display for WithoutEndpoint<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0;
+        write!(f, "{} for {:.1?}", status.phase, status.elapsed())?;
+        if status.down_since != Some(status.since)
+            && let Some(down_for) = status.down_for()
+        {
+            write!(f, ", no commands taken for {down_for:.1?}")?;
+        }
+        if let Some(address) = &status.address {
             write!(f, ", address {address}")?;
         }
-        if let Some(epoch) = self.epoch {
+        if let Some(role) = status.role {
+            write!(f, ", role {role}")?;
+        }
+        if let Some(epoch) = status.epoch {
             write!(f, ", epoch {epoch}")?;
         }
-        if self.attempt > 0 {
-            write!(f, ", attempt {}", self.attempt)?;
+        if status.failed_rounds > 0 {
+            write!(f, ", {}", rounds_failed(status.failed_rounds))?;
         }
-        if self.pinned {
+        if status.pinned {
             f.write_str(", pinned")?;
         }
-        match &self.last_error {
-            // What is over would be taken for what is.
-            Some(error) if self.phase != Phase::Connected => write!(f, ", last error: {error}"),
+        match (&status.last_error, status.last_error_at) {
+            (Some(error), Some(at)) => write!(f, ", last error {:.1?} ago: {error}", at.elapsed()),
             _ => Ok(()),
         }
     }
+}
+
+/// For people to read.
+pub(crate) fn rounds_failed(number: u32) -> String {
+    format!("{number} {} failed", if number == 1 { "round" } else { "rounds" })
 }
 
 /// How ready a tether is, graded.
@@ -129,6 +194,64 @@ pub enum Readiness {
     /// There is a link; it takes no commands now (it is suspect, or not a primary), or reads alone, since it is one to a
     /// [replica](crate::Replica).
     Reachable,
-    /// Commands go through, writes included.
+    /// A link serves, and its server is not known to be a replica: commands go through, writes included. Where the server was not
+    /// asked for its role, or does not tell it ([`Verify::Ping`](crate::Verify::Ping), [`Verify::None`](crate::Verify::None), a proxy such as
+    /// twemproxy; [`Status::role`] is then unknown), that is an assumption: a write that is refused there with `READONLY` corrects it.
     Writable,
+}
+
+#[cfg(test)]
+mod tests {
+    use redis_tether_core::Role;
+    use tokio::time::advance;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn connected() -> Status {
+        let mut status = Status::connecting("redis:6379".into());
+        status.enter(Phase::Connected);
+        (status.address, status.epoch) = (Some(Address::Tcp(([10, 0, 0, 1], 6379).into())), Some(Epoch::FIRST));
+        status.role = Some(Role::Primary);
+        status
+    }
+
+    /// Credentials and names fail while a link serves, and whoever looks at the line must not hear of it in the next outage first.
+    #[tokio::test(start_paused = true)]
+    async fn the_line_has_the_role_and_what_failed_last_while_a_link_serves() {
+        let mut status = connected();
+        advance(2 * SECOND).await;
+        status.failed(&"no fresh credentials".into());
+        advance(SECOND).await;
+        assert_eq!(
+            status.to_string(),
+            "redis:6379 connected for 3.0s, address 10.0.0.1:6379, role primary, epoch 1, \
+             last error 1.0s ago: no fresh credentials"
+        );
+        status.role = Some(Role::Replica);
+        assert!(status.to_string().contains("role replica"), "{status}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_line_has_the_length_of_the_outage_beside_that_of_its_phase() {
+        let mut status = connected();
+        advance(SECOND).await;
+        status.enter(Phase::Suspect);
+        advance(5 * SECOND).await;
+        status.enter(Phase::Recovering);
+        status.failed_rounds = 1;
+        (status.address, status.epoch, status.role) = (None, None, None);
+        advance(SECOND).await;
+        assert_eq!(status.down_for(), Some(6 * SECOND));
+        assert_eq!(
+            status.without_endpoint().to_string(),
+            "recovering for 1.0s, no commands taken for 6.0s, 1 round failed"
+        );
+        status.enter(Phase::Connected);
+        assert_eq!(status.down_for(), None);
+        advance(SECOND).await;
+        status.enter(Phase::Suspect);
+        assert_eq!(status.down_for(), Some(Duration::ZERO), "another outage begins anew");
+    }
 }

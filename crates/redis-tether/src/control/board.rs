@@ -81,9 +81,8 @@ impl Board {
             if before.phase == Phase::Stopping && status.phase != Phase::Stopped {
                 status.phase = Phase::Stopping;
             }
-            if status.phase != before.phase {
-                status.since = tokio::time::Instant::now();
-            }
+            let phase = std::mem::replace(&mut status.phase, before.phase);
+            status.enter(phase);
             *status != before
         });
         self.journal.remind(&self.status.borrow());

@@ -226,21 +226,19 @@ impl ConnectionState {
     }
 
     fn connection_failed(&mut self, myself: &ActorRef<ConnectionMsg>, epoch: Epoch, end: &LinkEnd) {
-        if self.links.remove(&epoch).is_none() {
-            // Retired by us, or never more than an attempt.
-            return;
-        }
+        // Otherwise retired by us, or never more than an attempt.
+        let Some(link) = self.links.remove(&epoch) else { return };
         if self.is_live(epoch) {
-            self.lose(epoch, end);
+            self.lose(&link, end);
         }
         self.link_ended(myself, epoch, end);
     }
 
     /// The published link is gone.
-    fn lose(&self, epoch: Epoch, end: &LinkEnd) {
+    fn lose(&self, link: &Link, end: &LinkEnd) {
         self.control.gate().clear();
-        let cause = end.to_string().into();
-        self.control.board.send(Event::Lost { epoch, detector: Detector::Transport, cause });
+        let (epoch, address, cause) = (link.epoch(), link.address().clone(), end.to_string().into());
+        self.control.board.send(Event::Lost { epoch, address, detector: Detector::Transport, cause });
     }
 
     fn link_ended(&mut self, myself: &ActorRef<ConnectionMsg>, epoch: Epoch, end: &LinkEnd) {
@@ -343,10 +341,10 @@ impl ConnectionState {
             status.address = link.as_ref().map(|link| link.address().clone());
             status.role = link.as_ref().map(|link| link.role());
             status.epoch = link.as_ref().map(|link| link.epoch());
-            status.attempt = self.machine.failed_rounds();
+            status.failed_rounds = self.machine.failed_rounds();
             status.pinned = self.machine.is_pinned();
             if let Some(cause) = &context.cause {
-                status.last_error = Some(cause.clone());
+                status.failed(cause);
             }
         });
         // While a link serves, what goes wrong beside it is no reason for a command to fail.

@@ -5,11 +5,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tracing::Level;
 
 use crate::event::Event;
 use crate::lock::lock;
-use crate::status::{Phase, Status};
+use crate::status::Status;
 
 /// An outage that is shorter is told of by its events alone.
 const FIRST_REMINDER: Duration = Duration::from_secs(1);
@@ -19,77 +19,86 @@ const LAST_INTERVAL: Duration = Duration::from_secs(60);
 
 pub(crate) struct Journal {
     endpoint: Arc<str>,
-    reminder: Mutex<Option<Reminder>>,
-}
-
-/// When to say again that no link takes commands.
-struct Reminder {
-    down_since: Instant,
-    after: Duration,
+    /// How long an outage has lasted when to say again that no link takes commands.
+    due_after: Mutex<Duration>,
 }
 
 impl Journal {
     pub(crate) fn new(endpoint: Arc<str>) -> Self {
-        Journal { endpoint, reminder: Mutex::new(None) }
+        Journal { endpoint, due_after: Mutex::new(FIRST_REMINDER) }
     }
 
     pub(crate) fn enter(&self, event: &Event) {
         let endpoint = &*self.endpoint;
-        match event {
-            Event::Suspected { .. } | Event::Demoted { .. } | Event::Lost { .. } | Event::LineageChanged { .. } => {
-                tracing::warn!(endpoint, "{event}");
-            }
-            // The link's own journal has it.
-            Event::Replica { .. } => {}
-            Event::ReplicasUnknown { .. } => tracing::warn!(endpoint, "{event}"),
-            Event::Connected { .. }
-            | Event::Resumed { .. }
-            | Event::AddressesChanged { .. }
-            | Event::ReplicaAdded { .. }
-            | Event::ReplicaRemoved { .. }
-            | Event::Stopped => {
-                tracing::info!(endpoint, "{event}");
-            }
-            Event::Dialling { .. }
-            | Event::DialFailed { .. }
-            | Event::Retired { .. }
-            | Event::ResolveFailed { .. }
-            | Event::CredentialsFailed { .. }
-            | Event::Reauthenticated { .. }
-            | Event::ReauthenticationFailed { .. }
-            | Event::Restarted { .. } => tracing::debug!(endpoint, "{event}"),
+        match level_of(event) {
+            Some(Level::WARN) => tracing::warn!(endpoint, "{event}"),
+            Some(Level::INFO) => tracing::info!(endpoint, "{event}"),
+            Some(_) => tracing::debug!(endpoint, "{event}"),
+            None => {}
         }
     }
 
     /// Called with every status that is shown, changed or not.
     pub(crate) fn remind(&self, status: &Status) {
         if self.is_due(status) {
-            tracing::warn!("{status}");
+            tracing::warn!(endpoint = &*self.endpoint, "{}", status.without_endpoint());
         }
     }
 
     fn is_due(&self, status: &Status) -> bool {
-        let mut reminder = lock(&self.reminder);
-        if !matches!(status.phase, Phase::Connecting | Phase::Suspect | Phase::Recovering) {
-            *reminder = None;
+        let mut due_after = lock(&self.due_after);
+        let Some(down_for) = status.down_for() else {
+            *due_after = FIRST_REMINDER;
+            return false;
+        };
+        if down_for < *due_after {
             return false;
         }
-        let reminder = reminder.get_or_insert(Reminder { down_since: status.since, after: FIRST_REMINDER });
-        let down_for = reminder.down_since.elapsed();
-        if down_for < reminder.after {
-            return false;
-        }
-        reminder.after = down_for + down_for.min(LAST_INTERVAL);
+        *due_after = down_for + down_for.min(LAST_INTERVAL);
         true
+    }
+}
+
+/// `None` is for what others log.
+fn level_of(event: &Event) -> Option<Level> {
+    match event {
+        Event::Suspected { .. }
+        | Event::Demoted { .. }
+        | Event::Lost { .. }
+        | Event::Retired { drained: false, .. }
+        | Event::LineageChanged { .. }
+        | Event::ReplicasUnknown { .. } => Some(Level::WARN),
+        Event::Connected { .. }
+        | Event::Resumed { .. }
+        | Event::AddressesChanged { .. }
+        | Event::ReplicaAdded { .. }
+        | Event::ReplicaRemoved { .. }
+        | Event::Stopped => Some(Level::INFO),
+        // Whoever sends one of the three that fail again and again says so the first time, at `warn`.
+        Event::ResolveFailed { .. }
+        | Event::CredentialsFailed { .. }
+        | Event::ReauthenticationFailed { .. }
+        | Event::Dialling { .. }
+        | Event::DialFailed { .. }
+        | Event::Retired { drained: true, .. }
+        | Event::Reauthenticated { .. }
+        | Event::Restarted { .. } => Some(Level::DEBUG),
+        // The link's own journal has it.
+        Event::Replica { .. } => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use redis_tether_core::{Address, Epoch};
+
     use super::*;
+    use crate::status::Phase;
 
     fn status(phase: Phase) -> Status {
-        Status { phase, ..Status::connecting("redis:6379".into()) }
+        let mut status = Status::connecting("redis:6379".into());
+        status.enter(phase);
+        status
     }
 
     #[tokio::test(start_paused = true)]
@@ -103,6 +112,15 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(reminded, [1, 2, 4, 8, 16, 32, 64, 124, 184, 244]);
+    }
+
+    /// What was in flight on a link that is given up is lost to its callers, and nobody else says so.
+    #[test]
+    fn a_link_that_is_given_up_is_worth_a_warning_and_one_that_is_drained_is_not() {
+        let address = Address::Tcp(([10, 0, 0, 1], 6379).into());
+        let retired = |drained| Event::Retired { epoch: Epoch::FIRST, address: address.clone(), drained };
+        assert_eq!(level_of(&retired(false)), Some(Level::WARN));
+        assert_eq!(level_of(&retired(true)), Some(Level::DEBUG));
     }
 
     #[tokio::test(start_paused = true)]

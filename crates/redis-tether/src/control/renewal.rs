@@ -129,7 +129,7 @@ impl Renewal<'_> {
             let (endpoint, epoch) = (&*self.control.shared.endpoint, self.link.epoch());
             tracing::warn!(endpoint, %epoch, %error, "fresh credentials were not taken; the link goes on with the old ones");
         }
-        self.control.board.update(|status| status.last_error = Some(error.clone()));
+        self.control.board.update(|status| status.failed(&error));
         self.control.board.send(Event::ReauthenticationFailed { epoch: self.link.epoch(), error });
     }
 

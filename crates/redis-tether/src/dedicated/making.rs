@@ -228,7 +228,7 @@ impl<'a> Making<'a> {
             down_for: outage.down_for,
             held: outage.held,
             state: outage.state.map(|state| state.to_string()),
-            attempt: outage.attempt,
+            failed_rounds: outage.failed_rounds,
             cause: cause.or_else(|| self.failures.last.as_ref().map(ToString::to_string)),
             ..Facts::new(Outcome::NotSent, reason, &self.control.shared.endpoint)
         })

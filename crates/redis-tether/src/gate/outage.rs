@@ -58,8 +58,8 @@ pub(crate) struct Outage {
     pub(crate) down_for: Option<Duration>,
     /// In which state the tether is.
     pub(crate) state: Option<ClosedCause>,
-    /// The attempts made since the last link.
-    pub(crate) attempt: u32,
+    /// The rounds of dials that failed since the last link.
+    pub(crate) failed_rounds: u32,
     /// How the last attempt failed.
     pub(crate) failure: Option<Arc<str>>,
     /// The other commands held at that moment.

@@ -198,7 +198,7 @@ async fn a_failure_shows_what_is_known_of_the_outage() {
     let error = failure(get(&rig, 0)).await;
     assert_eq!(
         error.to_string(),
-        "not sent: hold window passed, no link for 3.0s (connecting, attempt 12): connection refused; \
+        "not sent: hold window passed, no link for 3.0s (connecting, 12 rounds failed): connection refused; \
          endpoint redis:6379"
     );
     let link = rig.open(1, &Peer::mute()).await;

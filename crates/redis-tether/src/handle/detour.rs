@@ -247,7 +247,7 @@ impl Handle {
             down_for: outage.down_for,
             held: outage.held,
             state: outage.state.map(|state| state.to_string()),
-            attempt: outage.attempt,
+            failed_rounds: outage.failed_rounds,
             times_sent: past.times_sent,
             cause: failure.or(refusal).or(turn),
             ..self.facts(past.outcome(), reason)

@@ -1,8 +1,11 @@
 //! The lines that failed commands show, and what redis-rs makes of our error.
 
+use redis_tether_core::{Address, FailureKind};
+
 use redis::{RetryMethod, Value, make_extension_error};
 
 use super::*;
+use crate::dial::DialError;
 
 fn facts(outcome: Outcome, reason: Reason) -> Facts {
     Facts::new(outcome, reason, &Arc::from("redis:6379"))
@@ -14,17 +17,19 @@ fn server_error(code: &str, detail: &str) -> RedisError {
 
 #[test]
 fn one_line_says_it_all() {
+    let address = Address::Tcp(([10, 0, 0, 1], 6379).into());
+    let refused = DialError::new(FailureKind::Refused, &address, "");
     let held = Facts {
         down_for: Some(Duration::from_secs(3)),
         state: Some("connecting".to_owned()),
-        attempt: 12,
-        cause: Some("connection refused".to_owned()),
+        failed_rounds: 12,
+        cause: Some(refused.to_string()),
         held: 57,
         ..facts(Outcome::NotSent, Reason::HoldWindowPassed)
     };
     assert_eq!(
         CommandError::new(held).to_string(),
-        "not sent: hold window passed, no link for 3.0s (connecting, attempt 12): connection refused; \
+        "not sent: hold window passed, no link for 3.0s (connecting, 12 rounds failed): 10.0.0.1:6379: connection refused; \
          endpoint redis:6379, held 57"
     );
     let lost = Facts {

@@ -74,7 +74,7 @@ fn a_forward_may_come_back_to_its_board() {
         if !has_come_back.swap(true, Ordering::Relaxed) {
             board.send(event(2));
             board.forward(late_forward.forward());
-            board.update(|status| status.attempt = 7);
+            board.update(|status| status.failed_rounds = 7);
         }
         true
     });
@@ -90,7 +90,7 @@ fn a_forward_may_come_back_to_its_board() {
     board.send(event(3));
     assert_eq!((before.numbers(), after.numbers()), (vec![1, 2, 3], vec![1, 2, 3]));
     assert_eq!(late.numbers(), [2, 3], "added in the middle of the first");
-    assert_eq!(board.status().borrow().attempt, 7);
+    assert_eq!(board.status().borrow().failed_rounds, 7);
 }
 
 #[test]

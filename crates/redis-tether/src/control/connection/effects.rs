@@ -89,7 +89,7 @@ impl ConnectionState {
         }
         let end = link.ledger().end()?.clone();
         self.links.remove(&epoch);
-        self.lose(epoch, &end);
+        self.lose(&link, &end);
         Some(AlreadyOver { epoch, end })
     }
 
@@ -126,8 +126,8 @@ impl ConnectionState {
     fn hold(&self, epoch: Epoch, reason: HoldReason, context: &Context) {
         let why = context.cause.clone().unwrap_or_else(|| "not fit to serve".into());
         let cause = match reason {
-            HoldReason::Suspect => ClosedCause::suspect(why),
-            HoldReason::Demoted => ClosedCause::demoted(why),
+            HoldReason::Suspect => ClosedCause::suspect(why.clone()),
+            HoldReason::Demoted => ClosedCause::demoted(why.clone()),
         };
         let gate = self.control.gate();
         if !gate.close_epoch(epoch, cause.clone()) {
@@ -140,16 +140,20 @@ impl ConnectionState {
                 gate.close(cause);
             }
         }
+        let known = self.links.get(&epoch).map(|link| link.address());
+        let Some(address) = known.or_else(|| Some(&self.machine.live()?.address)).cloned() else { return };
         let detector = context.detector.unwrap_or(Detector::Silence);
         self.control.board.send(match reason {
-            HoldReason::Suspect => Event::Suspected { epoch, detector, silent_for: context.silent_for },
-            HoldReason::Demoted => Event::Demoted { epoch, detector },
+            HoldReason::Suspect => Event::Suspected { epoch, address, detector, silent_for: context.silent_for },
+            HoldReason::Demoted => Event::Demoted { epoch, address, detector, cause: why },
         });
     }
 
     fn retire(&mut self, epoch: Epoch, teardown: Teardown) {
-        self.control.board.send(Event::Retired { epoch, drained: teardown == Teardown::Drain });
+        // One that has ended by itself was told of as lost.
         let Some(link) = self.links.remove(&epoch) else { return };
+        let (address, drained) = (link.address().clone(), teardown == Teardown::Drain);
+        self.control.board.send(Event::Retired { epoch, address, drained });
         match teardown {
             Teardown::Abort => link.abort(LinkEnd::Mute),
             Teardown::Drain => {

@@ -1,4 +1,4 @@
-//! What people are shown of an outage is what commands meet: the phase, the attempts, how long it took.
+//! What people are shown of an outage is what commands meet: the phase, the failed rounds, how long it took.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -65,19 +65,20 @@ async fn shows_what_commands_meet(world: &World, time: Duration) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_attempts_of_an_outage_are_counted_and_its_length_is_told() {
+async fn the_failed_rounds_of_an_outage_are_counted_and_its_length_is_told() {
     let world = World::connected().await;
     let mut events = world.tether.events();
     for outage in [1..=7, 1..=2] {
-        let attempt_shown = || (world.tether.status().borrow().attempt, world.tether.control.gate().outage().attempt);
-        assert_eq!(attempt_shown(), (0, 0));
+        let shown =
+            || (world.tether.status().borrow().failed_rounds, world.tether.control.gate().outage().failed_rounds);
+        assert_eq!(shown(), (0, 0));
         world.net.refuse(world.addr);
         world.link().abort(LinkEnd::Closed);
         let lost = Instant::now();
         // More than one incarnation makes: the next one goes on counting.
-        for attempt in outage {
+        for failed in outage {
             until(&mut events, "a failed dial", |event| matches!(event, Event::DialFailed { .. })).await;
-            assert_eq!(attempt_shown(), (attempt, attempt));
+            assert_eq!(shown(), (failed, failed));
         }
         world.net.heal(world.addr);
         let connected = until(&mut events, "another link", |event| matches!(event, Event::Connected { .. })).await;
@@ -106,5 +107,31 @@ async fn how_long_the_link_was_silent_and_held_is_told() {
         command.await.expect("it was slow, and nothing was lost");
         handle.set::<_, _, ()>("key", "value").await.expect("it serves");
     }
+    world.tether.shutdown().await;
+}
+
+/// The address tells what an epoch does not: which server it is that fails.
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_with_a_link_is_told_with_where_it_leads_and_why() {
+    let world = World::connected().await;
+    let (mut events, there) = (world.tether.events(), Address::Tcp(world.addr));
+    let epoch = world.link().epoch();
+    world.report(ConnectionMsg::Suspected { epoch, silent_for: ms(300) });
+    let suspected = until(&mut events, "the suspicion", |event| matches!(event, Event::Suspected { .. })).await;
+    assert!(matches!(&suspected, Event::Suspected { address, .. } if *address == there), "{suspected:?}");
+    assert!(suspected.to_string().contains("10.0.0.1:6379"), "{suspected}");
+    let (detector, reason) = (Detector::Refusal, "READONLY".into());
+    world.report(ConnectionMsg::Unfit { epoch, detector, reason });
+    let demoted = until(&mut events, "the demotion", |event| matches!(event, Event::Demoted { .. })).await;
+    assert!(matches!(&demoted, Event::Demoted { address, .. } if *address == there), "{demoted:?}");
+    assert_eq!(
+        demoted.to_string(),
+        format!("10.0.0.1:6379 not fit to serve, epoch {epoch}: refusal, READONLY; commands are held")
+    );
+    let link = world.link();
+    link.abort(LinkEnd::Closed);
+    let lost = until(&mut events, "the loss", |event| matches!(event, Event::Lost { .. })).await;
+    assert!(matches!(&lost, Event::Lost { address, .. } if address == link.address()), "{lost:?}");
+    assert!(lost.to_string().starts_with("link to 10.0.0.1:6379 lost"), "{lost}");
     world.tether.shutdown().await;
 }
