@@ -61,6 +61,8 @@ pub(crate) struct TetherSupervisor;
 pub(crate) struct SupervisorState {
     control: Arc<Control>,
     known: Vec<Address>,
+    /// The last lookup failed.
+    is_unresolved: bool,
     pace: ResolvePace,
     connection: Child<ConnectionMsg>,
     watcher: Child<WatcherMsg>,
@@ -93,6 +95,7 @@ impl Actor for TetherSupervisor {
         };
         Ok(SupervisorState {
             known,
+            is_unresolved: false,
             pace: ResolvePace::Urgent,
             connection: Child::none(),
             watcher: Child::none(),
@@ -149,7 +152,7 @@ impl Actor for TetherSupervisor {
             SupervisorMsg::StartWatcher => state.start_watcher(&myself).await,
             SupervisorMsg::KeepReplicas => state.keep_replicas(&myself),
             SupervisorMsg::ReplicasLeft => {
-                tracing::warn!("keeping replicas panicked, and is begun again");
+                tracing::warn!(endpoint = state.endpoint(), "keeping replicas panicked, and is begun again");
                 state.replicas = Some(state.later(&myself, KEEP_AGAIN, SupervisorMsg::KeepReplicas));
             }
             SupervisorMsg::ShutDown => state.shut_down(&myself),
@@ -172,7 +175,7 @@ impl Actor for TetherSupervisor {
         if state.connection.is(&who) {
             state.connection_ended(&myself, reason);
         } else if state.watcher.is(&who) {
-            tracing::warn!(reason, "the endpoint watcher ended, and is started again");
+            tracing::warn!(endpoint = state.endpoint(), reason, "the endpoint watcher ended, and is started again");
             let delay = state.watcher.crashed();
             state.watcher.restarts_by(state.later(&myself, delay, SupervisorMsg::StartWatcher));
         }
@@ -195,6 +198,10 @@ impl Actor for TetherSupervisor {
 }
 
 impl SupervisorState {
+    fn endpoint(&self) -> &str {
+        &self.control.shared.endpoint
+    }
+
     async fn start_connection(&mut self, myself: &ActorRef<SupervisorMsg>) {
         if self.connection.is_there() || self.drain.is_some() {
             return;
@@ -212,7 +219,7 @@ impl SupervisorState {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the connection actor did not start, and is started again");
+                tracing::error!(endpoint = self.endpoint(), %error, "the connection actor did not start, and is started again");
                 self.ended_because = error.to_string();
                 let delay = self.connection.failed_to_start();
                 self.connection.restarts_by(self.later(myself, delay, SupervisorMsg::StartConnection));
@@ -241,7 +248,7 @@ impl SupervisorState {
         match task::spawn_child(&self.control.tasks, EndpointWatcher, args, myself.get_cell()).await {
             Ok(watcher) => self.watcher.started(watcher),
             Err(error) => {
-                tracing::error!(%error, "the endpoint watcher did not start, and is started again");
+                tracing::error!(endpoint = self.endpoint(), %error, "the endpoint watcher did not start, and is started again");
                 let delay = self.watcher.failed_to_start();
                 self.watcher.restarts_by(self.later(myself, delay, SupervisorMsg::StartWatcher));
             }
@@ -250,6 +257,9 @@ impl SupervisorState {
 
     async fn answered(&mut self, myself: &ActorRef<SupervisorMsg>, Answer { addresses, evidence }: Answer) {
         self.control.shared.counters.lookups.increment();
+        if std::mem::take(&mut self.is_unresolved) && self.control.shard.is_none() {
+            tracing::info!(endpoint = self.endpoint(), "the endpoint is resolved again");
+        }
         if !name_the_same(&self.known, &addresses) {
             self.control.board.send(Event::AddressesChanged { addresses: addresses.clone() });
         }
@@ -265,10 +275,14 @@ impl SupervisorState {
         }
     }
 
-    fn resolve_failed(&self, error: &SourceError) {
+    fn resolve_failed(&mut self, error: &SourceError) {
         self.control.shared.counters.lookups.increment();
         let error: Arc<str> = error.to_string().into();
-        self.control.board.update(|status| status.last_error = Some(error.clone()));
+        // What a cluster's surveys find is told of once for all its shards, by the cluster.
+        if !std::mem::replace(&mut self.is_unresolved, true) && self.control.shard.is_none() {
+            tracing::warn!(endpoint = self.endpoint(), %error, "the endpoint is not resolved; the addresses that are known stay");
+        }
+        self.control.board.update(|status| status.failed(&error));
         self.control.gate().note_failure(&error);
         self.control.board.send(Event::ResolveFailed { error });
     }
@@ -282,7 +296,7 @@ impl SupervisorState {
                 _ => self.control.settings.fresh_answer_wait,
             }
         } else {
-            tracing::warn!(reason, "the connection actor ended, and is started again");
+            tracing::warn!(endpoint = self.endpoint(), reason, "the connection actor ended, and is started again");
             self.connection.crashed()
         };
         self.ended_because = reason;
