@@ -132,8 +132,11 @@ pub enum ConfigError {
         problem: &'static str,
     },
 
-    /// The configuration asks for SRV records.
-    #[error("{asked_by} asks for {topology}, which is not in this version: name one endpoint, as in redis://host:6379")]
+    /// The URL asks for SRV records by its scheme. They are a matter of the resolver, and of the name.
+    #[error(
+        "{asked_by} asks for {topology}, which have no scheme of their own here: write redis://_redis._tcp.example.com, and give \
+         the tether a HickoryResolver (feature hickory)"
+    )]
     #[non_exhaustive]
     TopologyUnsupported {
         /// What asked for it: `redis+srv://`.

@@ -43,8 +43,9 @@ impl Config {
     /// - Of a unix socket, the slashes before the path may be one or three: `unix:/path`.
     ///
     /// # Errors
-    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are those of SRV records, which
-    /// this version does not support, and those of TLS in a build without it. The error never repeats the URL.
+    /// What is malformed, unknown, given twice, contradictory or out of range is refused; so are those of TLS in a build without it,
+    /// and the scheme `redis+srv`: for SRV records, the URL is `redis://_redis._tcp.example.com`, and the resolver a `HickoryResolver` (feature
+    /// `hickory`). The error never repeats the URL.
     pub fn from_url(url: &str) -> Result<Self, ConfigError> {
         read(url)?.finish()
     }

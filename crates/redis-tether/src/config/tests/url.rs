@@ -271,3 +271,12 @@ fn a_scheme_without_its_slashes_is_a_mistyped_url() {
         assert!(message.contains(expected), "{text}: {message}");
     }
 }
+
+/// There is a resolver for them, and no scheme.
+#[test]
+fn who_asks_for_srv_records_by_a_scheme_is_told_how_to() {
+    let error = Config::from_url("redis+srv://redis.example.com").expect_err("no scheme of ours");
+    let line = error.to_string();
+    assert!(line.contains("redis://_redis._tcp.example.com") && line.contains("feature hickory"), "{line}");
+    assert_eq!(read("redis://_redis._tcp.example.com").endpoint, Endpoint::tcp("_redis._tcp.example.com", 6379));
+}
