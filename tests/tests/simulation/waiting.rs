@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis_tether::redis::{RedisError, RedisResult, cmd};
-use redis_tether::{Event, Outcome, OutcomeExt, Policy, Tether};
+use redis_tether::{Event, Outcome, OutcomeExt, Tether};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -84,7 +84,8 @@ async fn a_deadline_is_exact() {
     let sent = write(&tether, "sent");
     sleep(ms(300)).await;
     // The link is suspect by now, so this one is held.
-    let mut handle = tether.handle().with_policy(Policy::default().deadline(ms(400)));
+    let policy = tether.handle().policy().deadline(ms(400));
+    let mut handle = tether.handle().with_policy(policy);
     let start = Instant::now();
     let error = set(&mut handle, "held").await.expect_err("nobody answers");
     assert_eq!((error.outcome(), start.elapsed()), (Some(Outcome::NotSent), ms(400)), "{error}");
@@ -99,7 +100,8 @@ async fn what_fails_fast_waits_for_nothing() {
     world.nodes[0].crash();
     sleep(ms(1)).await;
     let start = Instant::now();
-    let mut handle = tether.handle().with_policy(Policy::default().fail_fast());
+    let policy = tether.handle().policy().fail_fast();
+    let mut handle = tether.handle().with_policy(policy);
     let error = set(&mut handle, "fast").await.expect_err("there is no link");
     assert_eq!((error.outcome(), start.elapsed()), (Some(Outcome::NotSent), Duration::ZERO), "{error}");
 }

@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use redis_tether::redis::{self, AsyncCommands, RedisError};
-use redis_tether::{Config, Event, FailureKind, Outcome, OutcomeExt, Phase, Policy, Protocol, Readiness, Role, Tether};
+use redis_tether::{Config, Event, FailureKind, Outcome, OutcomeExt, Phase, Protocol, Readiness, Role, Tether};
 use redis_tether_testkit::server::free_port;
 use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
@@ -74,7 +74,8 @@ async fn starting_while_the_name_does_not_exist_succeeds() {
     // Lookups that began before that may have another answer.
     let has_failed = |event: &Event| matches!(event, Event::ResolveFailed { error, .. } if error.contains("resolving"));
     diary.until("a lookup that the resolver fails", has_failed).await;
-    let mut handle = tether.handle().with_policy(Policy::default().fail_fast());
+    let policy = tether.handle().policy().fail_fast();
+    let mut handle = tether.handle().with_policy(policy);
     let error = handle.get::<_, String>("key").await.expect_err("there is nobody").to_string();
     assert!(error.contains(&format!("resolving {NAME}")), "a typo in the name is told to whoever sends: {error}");
     dns.set(NAME, vec![listener.addr().ip()]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Credentials, CredentialsError, Event, OutcomeExt, Policy, Protocol, Tether, credentials_fn};
+use redis_tether::{Credentials, CredentialsError, Event, OutcomeExt, Protocol, Tether, credentials_fn};
 use redis_tether_testkit::Reply;
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::log::Log;
@@ -50,12 +50,9 @@ async fn a_password_is_never_shown() {
             diary.until("the refusal", |event| matches!(event, Event::DialFailed { .. })).await;
             let error = tether.ready(Duration::from_millis(50)).await.expect_err("it is not let in");
             shown.push(format!("{error} {error:?}"));
-            let error = tether
-                .handle()
-                .with_policy(Policy::default().fail_fast())
-                .get::<_, String>("key")
-                .await
-                .expect_err("it is not let in");
+            let handle = tether.handle();
+            let policy = handle.policy().fail_fast();
+            let error = handle.with_policy(policy).get::<_, String>("key").await.expect_err("it is not let in");
             shown.push(format!("{error} {error:?} {:?}", error.command_error()));
             server.add_user("app", SENTINEL);
             server.heal();
@@ -118,7 +115,8 @@ async fn what_commands_carry_is_never_logged() {
     handle.set::<_, _, ()>("key", SENTINEL).await.expect("the server is well");
     let _: String = handle.get("key").await.expect("the server is well");
     server.demote();
-    let mut fast = tether.handle().with_policy(Policy::default().fail_fast());
+    let policy = tether.handle().policy().fail_fast();
+    let mut fast = tether.handle().with_policy(policy);
     let error = fast.set::<_, _, ()>("key", SENTINEL).await.expect_err("it is a replica");
     assert!(!format!("{error} {error:?}").contains(SENTINEL));
     tether.shutdown().await;

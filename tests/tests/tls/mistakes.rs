@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Event, FailureKind, Policy, Readiness, Tether, TlsSettings};
+use redis_tether::{Event, FailureKind, Readiness, Tether, TlsSettings};
 use redis_tether_testkit::tls::{Authority, ClientCertificates, Validity};
 use redis_tether_testkit::{Server, ServerKind, TlsFiles};
 use redis_tether_tests::on_each_server;
@@ -39,7 +39,8 @@ async fn told(tether: &Tether, expected: &str) {
     let status = tether.status().borrow().clone();
     assert_eq!(status.readiness(), Readiness::Down);
     assert!(status.to_string().contains(expected), "{status}");
-    let mut handle = tether.handle().with_policy(Policy::default().fail_fast());
+    let policy = tether.handle().policy().fail_fast();
+    let mut handle = tether.handle().with_policy(policy);
     let refused = handle.get::<_, String>("key").await.expect_err("there is no link").to_string();
     assert!(refused.contains(expected), "{refused}");
 }

@@ -10,7 +10,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, epoch, poll_once, settle};
 use crate::ledger::{FlightKind, LinkEnd};
 use crate::outcome::{CommandError, Outcome, OutcomeExt};
@@ -120,7 +119,7 @@ async fn held_commands_are_bounded_in_number_and_in_bytes() {
 async fn failing_fast_never_waits() {
     let rig = Rig::new();
     let start = Instant::now();
-    let mut handle = rig.handle_with(Policy::default().fail_fast());
+    let mut handle = rig.handle_with(rig.policy().fail_fast());
     let error = cmd("PING").exec_async(&mut handle).await.expect_err("there is no link");
     assert_eq!(error.command_error().map(CommandError::reason), Some(Reason::FailFast));
     assert_eq!(error.outcome(), Some(Outcome::NotSent));

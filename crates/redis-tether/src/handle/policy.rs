@@ -7,8 +7,11 @@ use crate::config::{CommandSettings, HoldMode, Retry};
 
 /// How a [`Handle`](crate::Handle) treats its commands.
 ///
+/// A policy is made from that of a handle ([`Handle::policy`](crate::Handle::policy)), so that it keeps what the configuration says of all
+/// that is not changed.
+///
 /// # Defaults
-/// The configuration's; [`Policy::default`] is what that is unless it says otherwise: a deadline of 5 s, commands are held
+/// The configuration's ([`CommandSettings`]). Unless it says otherwise: a deadline of 5 s, commands are held
 /// while there is no link, and none is sent again that may have been executed (and three times at most, where that is asked
 /// for).
 ///
@@ -62,11 +65,5 @@ impl Policy {
     /// How often one of those is sent again, at most.
     pub fn max_retries(self, max_retries: u32) -> Policy {
         Policy { max_retries, ..self }
-    }
-}
-
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy::of(&CommandSettings::default())
     }
 }

@@ -100,6 +100,11 @@ impl Rig {
         Handle::new(Arc::clone(&self.shared), Arc::new(()))
     }
 
+    /// What an application begins with, too.
+    pub(crate) fn policy(&self) -> Policy {
+        self.handle().policy()
+    }
+
     pub(crate) fn handle_with(&self, policy: Policy) -> Handle {
         self.handle().with_policy(policy)
     }

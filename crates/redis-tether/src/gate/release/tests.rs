@@ -10,7 +10,6 @@ use super::*;
 use crate::config::CommandSettings;
 use crate::gate::ClosedCause;
 use crate::gate::tests::{Call, get};
-use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, epoch, poll_once, settle};
 use crate::outcome::{CommandError, Outcome, OutcomeExt, Reason};
 
@@ -248,7 +247,7 @@ async fn whoever_waits_for_the_baton_may_run_out_of_time() {
     let rig = Rig::new();
     let kept = begun_and_left(&rig, 1).await;
     let start = Instant::now();
-    let mut late = rig.handle_with(Policy::default().deadline(STALL / 2));
+    let mut late = rig.handle_with(rig.policy().deadline(STALL / 2));
     let late = tokio::spawn(async move { cmd("GET").arg("late").query_async::<String>(&mut late).await });
     settle().await;
     let peer = Peer::saying("+OK");

@@ -19,7 +19,7 @@ async fn no_reply_by_the_deadline_is_ambiguous() {
     assert_eq!(link.ledger().in_flight(), 0, "it is outstanding no more");
 
     let start = Instant::now();
-    let mut handle = rig.handle_with(Policy::default().deadline(Duration::from_millis(30)));
+    let mut handle = rig.handle_with(rig.policy().deadline(Duration::from_millis(30)));
     assert_eq!(fate(send(&mut handle, &set()).await), (Outcome::Ambiguous, Reason::DeadlinePassed));
     assert_eq!(start.elapsed().as_millis(), 30);
     assert_eq!(peer.received().len(), 2, "nothing was sent twice");

@@ -1,7 +1,7 @@
 //! Sending again what may have been executed, where the caller has opted in.
 
 use super::*;
-use crate::config::Retry;
+use crate::config::{CommandSettings, Retry};
 use crate::dial::verify::VerifyLevel;
 use crate::gate::ClosedCause;
 
@@ -13,7 +13,7 @@ const FLAGS_OF_BOTH: &str =
 const NOPERM: &str = "-NOPERM this user has no permissions to run the 'command|info' command";
 
 fn policy(retry: Retry) -> Policy {
-    Policy::default().retry(retry)
+    Policy::of(&CommandSettings::default()).retry(retry)
 }
 
 fn get() -> Cmd {
