@@ -130,7 +130,7 @@ async fn replicas_that_lost_their_primary(kind: ServerKind) {
     let name = of(orphan);
     let replicas = tether.replicas();
     settled(&tether, "the orphan to be known for one", || {
-        replicas.members().iter().any(|replica| *replica.name == *name && !replica.in_sync)
+        replicas.members().iter().any(|replica| *replica.name == *name && !replica.has_primary)
     })
     .await;
     readers.go_on_for(20).await;
@@ -141,7 +141,10 @@ async fn replicas_that_lost_their_primary(kind: ServerKind) {
 
     // Without the primary, and without anybody who had it, the old is better than nothing.
     world.primary.kill().await.expect("killed");
-    settled(&tether, "both to be out of sync", || replicas.members().iter().all(|replica| !replica.in_sync)).await;
+    settled(&tether, "both to have lost their primary", || {
+        replicas.members().iter().all(|replica| !replica.has_primary)
+    })
+    .await;
     let before = gets_at(orphan).await + gets_at(other).await;
     readers.go_on_for(200).await;
     assert!(gets_at(orphan).await + gets_at(other).await >= before + 200);
@@ -162,7 +165,10 @@ async fn replicas_that_their_primary_does_not_know_yet(kind: ServerKind) {
         replica.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("it obeys");
     }
     let replicas = tether.replicas();
-    settled(&tether, "both to be out of sync", || replicas.members().iter().all(|replica| !replica.in_sync)).await;
+    settled(&tether, "both to have lost their primary", || {
+        replicas.members().iter().all(|replica| !replica.has_primary)
+    })
+    .await;
     world.primary.restart().await.expect("it comes back");
     // A dial by `HELLO` does not ask that.
     let asked = async || world.primary.command(&["INFO", "commandstats"]).await.expect("it answers").text();

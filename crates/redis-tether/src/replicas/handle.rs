@@ -161,7 +161,7 @@ impl ReplicaHandle {
         let member = |seat: &Seat| {
             let status = seat.board.status().borrow().clone();
             let stats = Stats::of(&seat.shared.counters);
-            Replica { name: seat.place.to_string().into(), status, in_sync: !seat.is_stale(), stats }
+            Replica { name: seat.place.to_string().into(), status, has_primary: !seat.is_stale(), stats }
         };
         roster.seats.iter().map(member).collect()
     }

@@ -14,8 +14,9 @@ pub struct Replica {
     pub name: Arc<str>,
     /// How its link is. Reads go to it while the phase is [`Connected`](Phase::Connected).
     pub status: Status,
-    /// Whether it had its primary when it was asked last. Where it would not say, it is taken to have.
-    pub in_sync: bool,
+    /// Whether it was connected to its primary when it was asked last. Where it would not say, it is taken to have been. How far
+    /// behind it is, it is not asked.
+    pub has_primary: bool,
     /// What has been counted of the link to it, and of the reads that were sent there. A read that goes on to the next is counted
     /// at each that failed it.
     pub stats: Stats,
