@@ -154,48 +154,51 @@ pub struct RecoveryBounds {
     pub moved_again_on_dns_evidence: Duration,
 }
 
-impl RecoveryBounds {
-    /// The bounds that these settings promise.
-    #[must_use]
-    pub fn new(settings: &Settings, resolve: &ResolveFigures, dial: &DialFigures, probe: &ProbeFigures) -> Self {
-        let (unreachable, rejected) = (&settings.pacing.unreachable, &settings.pacing.rejected);
-        let (same_address_young, same_address_old) = (young(unreachable), old(unreachable));
-        let moved_young = resolve.urgent_interval.saturating_add(resolve.urgent_answer_age);
-        let moved_old = moved_young.max(resolve.outage_interval.saturating_add(resolve.outage_answer_age));
-        let suspected_under_load = settings.suspect_after;
-        let probed = match dial.met {
-            Met::Answered => probe.interval,
-            Met::Unasked => Duration::MAX,
-        };
-        let suspected_idle = probed.saturating_add(settings.suspect_after);
-        let replaced = replaced(settings, dial.met);
-        let half_open = |suspected: Duration| suspected.saturating_add(replaced);
-        let moved_on_dns_evidence = moved_on_dns_evidence(settings, resolve);
-        RecoveryBounds {
-            same_address_young,
-            same_address_old,
-            same_address_unresolved_young: same_address_young.max(settings.fresh_answer_wait),
-            same_address_unresolved_old: same_address_old.max(settings.fresh_answer_wait),
-            rejected_young: young(rejected),
-            rejected_old: old(rejected),
-            moved_young,
-            moved_old,
-            black_holed_young: dial.connect.saturating_add(same_address_young),
-            black_holed_old: dial.connect.saturating_add(same_address_old),
-            mute_server_young: dial.total.saturating_add(same_address_young),
-            mute_server_old: dial.total.saturating_add(same_address_old),
-            each_hanging_address: settings.stagger,
-            suspected_under_load,
-            suspected_idle,
-            hung_under_load: suspected_under_load.max(moved_young),
-            hung_idle: suspected_idle.max(moved_young),
-            half_open_under_load: half_open(suspected_under_load),
-            half_open_idle: half_open(suspected_idle),
-            demoted_writing: moved_young,
-            demoted_reading: probed.max(moved_young),
-            moved_on_dns_evidence,
-            moved_again_on_dns_evidence: settings.swap_interval.saturating_add(moved_on_dns_evidence),
-        }
+/// The bounds that these settings promise. Not a function of the type, which applications see: to them the figures mean nothing.
+#[must_use]
+pub fn recovery_bounds(
+    settings: &Settings,
+    resolve: &ResolveFigures,
+    dial: &DialFigures,
+    probe: &ProbeFigures,
+) -> RecoveryBounds {
+    let (unreachable, rejected) = (&settings.pacing.unreachable, &settings.pacing.rejected);
+    let (same_address_young, same_address_old) = (young(unreachable), old(unreachable));
+    let moved_young = resolve.urgent_interval.saturating_add(resolve.urgent_answer_age);
+    let moved_old = moved_young.max(resolve.outage_interval.saturating_add(resolve.outage_answer_age));
+    let suspected_under_load = settings.suspect_after;
+    let probed = match dial.met {
+        Met::Answered => probe.interval,
+        Met::Unasked => Duration::MAX,
+    };
+    let suspected_idle = probed.saturating_add(settings.suspect_after);
+    let replaced = replaced(settings, dial.met);
+    let half_open = |suspected: Duration| suspected.saturating_add(replaced);
+    let moved_on_dns_evidence = moved_on_dns_evidence(settings, resolve);
+    RecoveryBounds {
+        same_address_young,
+        same_address_old,
+        same_address_unresolved_young: same_address_young.max(settings.fresh_answer_wait),
+        same_address_unresolved_old: same_address_old.max(settings.fresh_answer_wait),
+        rejected_young: young(rejected),
+        rejected_old: old(rejected),
+        moved_young,
+        moved_old,
+        black_holed_young: dial.connect.saturating_add(same_address_young),
+        black_holed_old: dial.connect.saturating_add(same_address_old),
+        mute_server_young: dial.total.saturating_add(same_address_young),
+        mute_server_old: dial.total.saturating_add(same_address_old),
+        each_hanging_address: settings.stagger,
+        suspected_under_load,
+        suspected_idle,
+        hung_under_load: suspected_under_load.max(moved_young),
+        hung_idle: suspected_idle.max(moved_young),
+        half_open_under_load: half_open(suspected_under_load),
+        half_open_idle: half_open(suspected_idle),
+        demoted_writing: moved_young,
+        demoted_reading: probed.max(moved_young),
+        moved_on_dns_evidence,
+        moved_again_on_dns_evidence: settings.swap_interval.saturating_add(moved_on_dns_evidence),
     }
 }
 
@@ -254,7 +257,7 @@ mod tests {
 
     fn bounds_where(met: Met, settings: &Settings, resolve: &ResolveFigures) -> RecoveryBounds {
         let dial = DialFigures { connect: ms(1_000), total: ms(3_000), met };
-        RecoveryBounds::new(settings, resolve, &dial, &ProbeFigures { interval: ms(3_000) })
+        recovery_bounds(settings, resolve, &dial, &ProbeFigures { interval: ms(3_000) })
     }
 
     #[test]

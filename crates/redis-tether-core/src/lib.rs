@@ -13,7 +13,7 @@ pub mod reply;
 mod role;
 
 pub use address::{Address, name_the_same};
-pub use bounds::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
+pub use bounds::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures, recovery_bounds};
 pub use epoch::Epoch;
 pub use failure::{FailureKind, Lane};
 pub use role::Role;

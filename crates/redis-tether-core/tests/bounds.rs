@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use redis_tether_core::recovery::{Met, Phase, Settings};
-use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
+use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures, recovery_bounds};
 use world::{Server, World, at, ms};
 
 const AGE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ fn bounds_where(met: Met) -> RecoveryBounds {
         outage_interval: ms(1_000),
     };
     let dial = DialFigures { connect: ms(1_000), total: ms(3_000), met };
-    RecoveryBounds::new(&Settings::default(), &resolve, &dial, &ProbeFigures { interval: ms(3_000) })
+    recovery_bounds(&Settings::default(), &resolve, &dial, &ProbeFigures { interval: ms(3_000) })
 }
 
 /// How long a settled link's end, an outage of this kind and length, and the way back took.

@@ -459,7 +459,7 @@ pub use event::{Detector, Event};
 pub use handle::{Handle, Policy};
 pub use outcome::{CommandError, Outcome, OutcomeExt, Reason};
 pub use redis;
-pub use redis_tether_core::{Address, Epoch, FailureKind, RecoveryBounds, Role};
+pub use redis_tether_core::{Address, Epoch, FailureKind, Lane, RecoveryBounds, Role};
 pub use replicas::{NoReplica, Replica, ReplicaHandle};
 #[cfg(feature = "hickory")]
 pub use resolve::HickoryResolver;

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use redis_tether_core::pacing::{LanePace, PacingSettings};
 use redis_tether_core::recovery::{Met, Settings};
-use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures};
+use redis_tether_core::{DialFigures, ProbeFigures, RecoveryBounds, ResolveFigures, recovery_bounds};
 
 use super::error::ConfigError;
 use super::{Config, LaneSettings, Verify};
@@ -39,7 +39,7 @@ impl Config {
         let met = if self.verify == Verify::None { Met::Unasked } else { Met::Answered };
         let dial = DialFigures { connect: self.dial.connect_timeout, total: self.dial.timeout, met };
         let probe = ProbeFigures { interval: self.detection.probe_interval };
-        Ok(RecoveryBounds::new(&self.recovery_settings()?, &resolve, &dial, &probe))
+        Ok(recovery_bounds(&self.recovery_settings()?, &resolve, &dial, &probe))
     }
 
     /// The machine's settings, from a configuration that has been found valid.
