@@ -301,7 +301,7 @@ impl From<CommandError> for RedisError {
 /// ```
 /// use redis_tether::{Outcome, OutcomeExt, redis};
 ///
-/// // It changed nothing, whether it was a command, a pipeline or a transaction.
+/// // It changed nothing, whether it was a command, a pipeline or a transaction (where the handle's policy is not `Retry::All`).
 /// fn may_be_sent_again(error: &redis::RedisError) -> bool {
 ///     matches!(error.outcome(), Some(Outcome::NotSent | Outcome::Refused))
 /// }
@@ -313,6 +313,10 @@ pub trait OutcomeExt {
     /// that answers with an error has changed nothing, or [`Outcome::Ambiguous`] where a script failed on its way, or a proxy lost
     /// the server. (An error that a script makes up, with a code that no server uses, cannot be told from a server's: it counts
     /// as `Refused`, whatever the script did before.)
+    ///
+    /// Of an error reply it speaks of the last sending alone. That is all there was, or those before it were refused as well or changed
+    /// nothing, unless the handle's policy has [`Retry::All`](crate::Retry::All): then an earlier sending, whose reply was lost, may have
+    /// been executed. A [`CommandError`] speaks of all sendings.
     ///
     /// A transaction that was aborted (`EXECABORT`) ran not at all, and is `Refused`. A pipeline some of whose commands failed is `Ambiguous`,
     /// and so is a transaction that ran with failures: those that `into_server_errors()` does not list were executed. `None` for

@@ -84,8 +84,8 @@ pub enum Retry {
     /// It is, whatever it does: for callers whose writes may be done twice (`SET`, `HSET`, `SADD`, or a script that looks
     /// first). `INCR` counts twice then, and `BLPOP` loses an element.
     ///
-    /// An error with which a server answers the second time is handed out as it is. Its outcome is that of the last
-    /// sending: `Refused` does not say that an earlier one did nothing.
+    /// An error with which a server answers the second time is handed out as it is. Its [outcome](crate::OutcomeExt::outcome) is that
+    /// of the last sending: here, and with no other policy, `Refused` does not say that an earlier one did nothing.
     All,
 }
 
