@@ -97,7 +97,8 @@ pub enum Event {
         /// Whether its commands in flight get their replies (within the drain limit) or end at once.
         drained: bool,
     },
-    /// The primary does not hold all of the history of writes that the one before had: it was restarted without its data, or from what
+    /// The primary does not hold all of the replication history (told by its replication id and offset) that the one before
+    /// had: it was restarted without its data, or from what
     /// was on its disk, or a replica was promoted that was behind, or somebody put another one in its place. Told where the server
     /// allows `INFO`, which it is asked when a link is made.
     ///

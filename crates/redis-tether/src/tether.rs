@@ -122,6 +122,10 @@ impl Tether {
     }
 
     /// The status, now and whenever it changes.
+    ///
+    /// What [`borrow`](watch::Receiver::borrow) returns is a lock, for as long as it is kept: the tether's control actor, which
+    /// changes the status, blocks its thread until it is dropped, and no link is made or replaced meanwhile. Clone what is to be kept
+    /// (`status().borrow().clone()`), above all across an `.await` or a slow write.
     #[must_use]
     pub fn status(&self) -> watch::Receiver<Status> {
         self.control.board.status()

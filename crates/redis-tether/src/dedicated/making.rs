@@ -30,7 +30,9 @@ impl Tether {
     /// that link: see [`Dedicated`].
     ///
     /// While there is no link this waits for one as a command does (`commands.hold`), within the hold window (3 s from the start
-    /// of the outage) and the deadline of the configuration (5 s), which covers the dial as well. A dial that fails in a way
+    /// of the outage) and the deadline of the configuration (5 s), which covers the dial as well; then it **fails**. In an outage that is
+    /// longer it fails at once: who needs a connection for as long as the application runs asks again a moment later, as in the
+    /// examples. A dial that fails in a way
     /// that passes (refused, timed out, closed, loading, not a primary any more) is tried again within the deadline, at the
     /// pace of the tether's own dials, and makes the tether look at its link. With `commands.hold` set to fail fast it is
     /// not tried again.
@@ -52,20 +54,30 @@ impl Tether {
     /// # }
     /// ```
     ///
-    /// A queue. The connection is over when the primary changes, and then another one is made.
+    /// A queue. The connection is over when the primary changes, and then another one is made; in an outage that outlasts the hold
+    /// window, and where the server refuses the command (`WRONGTYPE`, `NOPERM`), it is tried again a moment later.
     /// ```no_run
-    /// # use redis_tether::{Outcome, OutcomeExt, Tether, redis::{self, AsyncCommands}};
-    /// # async fn example(tether: Tether) -> redis::RedisResult<()> {
+    /// # use redis_tether::{Outcome, OutcomeExt, Phase, Tether, redis::{RedisResult, AsyncCommands}};
+    /// # use std::convert::Infallible;
+    /// # async fn example(tether: Tether) {
     /// loop {
-    ///     let mut connection = tether.dedicated().await?;
-    ///     while !connection.is_lost() {
-    ///         match connection.blpop::<_, (String, String)>("jobs", 0.0).await {
-    ///             Ok((_, job)) => println!("{job}"),
-    ///             // It may have taken a job that nobody got: `BLMOVE` into a list of one's own is safe against that.
-    ///             Err(error) if error.outcome() == Some(Outcome::Ambiguous) => println!("{error}"),
-    ///             Err(error) => println!("took nothing: {error}"),
+    ///     let worked = async {
+    ///         let mut connection = tether.dedicated().await?;
+    ///         loop {
+    ///             let (_, job): (String, String) = connection.blpop("jobs", 0.0).await?;
+    ///             println!("{job}");
     ///         }
+    ///     };
+    ///     let Err(error): RedisResult<Infallible> = worked.await;
+    ///     match error.outcome() {
+    ///         // It may have taken a job that nobody got: `BLMOVE` into a list of one's own is safe against that.
+    ///         Some(Outcome::Ambiguous) => println!("a job may be lost: {error}"),
+    ///         _ => println!("took nothing: {error}"),
     ///     }
+    ///     if tether.status().borrow().phase == Phase::Stopped {
+    ///         return;
+    ///     }
+    ///     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     /// }
     /// # }
     /// ```
