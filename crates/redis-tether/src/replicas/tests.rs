@@ -11,7 +11,6 @@ use super::*;
 use crate::config::{Fallback, Retry};
 use crate::control::board::Board;
 use crate::gate::ClosedCause;
-use crate::handle::Policy;
 use crate::handle::rig::{Peer, Rig, settle};
 use crate::ledger::LinkEnd;
 use crate::link::Link;
@@ -262,7 +261,7 @@ async fn a_read_that_never_waits_does_not_wait_for_a_turn_either() {
     let replica = world.replica(Peer::mute()).await;
     settle().await;
     assert_eq!((replica.peer.received().len(), world.set.held_now()), (64, 1), "one waits for its turn");
-    let mut handle = world.handle().with_policy(Policy::default().fail_fast());
+    let mut handle = world.handle().with_policy(world.handle().policy().fail_fast());
     let impatient =
         tokio::spawn(async move { redis::cmd("EXISTS").arg("key").query_async::<Value>(&mut handle).await });
     settle().await;
