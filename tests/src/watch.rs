@@ -1,15 +1,20 @@
-//! Waiting for what a tether does. Every wait has a limit and says what it waited for; none of them polls.
+//! Waiting for what a tether does. Every wait has a limit and says what it waited for; none of them polls, but for what no signal
+//! tells of.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
 use redis_tether::{Event, Phase, Status, Tether};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Longer than anything takes that these tests wait for without measuring it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at what no signal tells of.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for `future`.
 ///
@@ -33,6 +38,40 @@ pub async fn reach(tether: &Tether, phase: Phase) -> Status {
         Ok(Ok(status)) => status.clone(),
         _ => panic!("waited {PATIENCE:?} for the tether to be {phase}; it is {}", *tether.status().borrow()),
     }
+}
+
+/// Waits until whoever cannot get `ready` within the limit that it is given says so in these words; returns all that it says.
+///
+/// # Panics
+/// When that takes longer than [`PATIENCE`], with what is said instead, or if it does get ready.
+pub async fn reason<T, E: Display>(words: &str, ready: impl AsyncFn(Duration) -> Result<T, E>) -> String {
+    let begun = Instant::now();
+    loop {
+        let Err(error) = ready(Duration::ZERO).await else { panic!("it is ready, and was to say {words:?}") };
+        let said = error.to_string();
+        if said.contains(words) {
+            return said;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited {PATIENCE:?} for {words:?}; it says {said}");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until what is counted has come to so many, of which no signal tells; says how many there are then.
+///
+/// # Panics
+/// When that takes longer than [`PATIENCE`], with what was waited for.
+pub async fn counted(what: &str, least: u64, count: impl AsyncFn() -> u64) -> u64 {
+    within(PATIENCE, what, async {
+        loop {
+            let counted = count().await;
+            if counted >= least {
+                return counted;
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    })
+    .await
 }
 
 /// Everything that happened to a tether since this was made.

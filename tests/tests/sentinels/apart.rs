@@ -4,6 +4,7 @@
 use redis_tether::{Endpoint, Protocol, Readiness, SentinelTls};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::watch::reason;
 
 use crate::primary;
 use crate::world::{TURN, World, assert_only_in_flight_failed};
@@ -16,23 +17,21 @@ async fn assert_followed(world: &World) {
     world.assert_kept(&seen).await;
 }
 
-/// What is said to one who speaks with the sentinels as with the servers.
-async fn said_to_who_speaks_alike(world: &World) -> String {
+/// One who speaks with the sentinels as with the servers is told so.
+async fn assert_not_spoken_to_alike(world: &World, words: &str) {
     let mut config = world.config(Protocol::Resp2);
     let Endpoint::Sentinel(sentinels) = &mut config.endpoint else { panic!("sentinels") };
     sentinels.tls = SentinelTls::AsServers;
     let tether = world.tether(config).await;
-    let not_ready = tether.ready(std::time::Duration::from_secs(2)).await.expect_err("it cannot work").to_string();
+    reason(words, async |limit| tether.ready(limit).await).await;
     assert_eq!(tether.status().borrow().readiness(), Readiness::Down);
     tether.shutdown().await;
-    not_ready
 }
 
 async fn sentinels_over_tls_before_plain_servers(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::with_tls_sentinels(kind).await;
-    let said = said_to_who_speaks_alike(&world).await;
-    assert!(said.contains("sentinel_tls=true where servers speak plainly"), "{said}");
+    assert_not_spoken_to_alike(&world, "sentinel_tls=true where servers speak plainly").await;
     assert_followed(&world).await;
 }
 
@@ -41,7 +40,6 @@ async fn sentinels_over_tls_before_plain_servers(kind: ServerKind) {
 async fn plain_sentinels_before_servers_over_tls() {
     let _turn = TURN.lock().await;
     let world = World::with_plain_sentinels(ServerKind::Redis).await;
-    let said = said_to_who_speaks_alike(&world).await;
-    assert!(said.contains("sentinel_tls=false where servers speak TLS"), "{said}");
+    assert_not_spoken_to_alike(&world, "sentinel_tls=false where servers speak TLS").await;
     assert_followed(&world).await;
 }
