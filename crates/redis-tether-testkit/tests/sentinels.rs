@@ -10,6 +10,7 @@ async fn sentinels_fail_over_and_so_do_their_successors() {
         let mut deployment = SentinelDeployment::start(&binary).await.expect("servers and sentinels");
         assert_eq!(deployment.primary().await.expect("an answer"), 0);
         let mut announcements = deployment.announcements().await.expect("subscriptions");
+        deployment.take_for_down_after(SentinelDeployment::QUICKLY).await.expect("told");
         deployment.nodes[0].kill().await.expect("killed");
         let (_, to) = announcements.next().await.expect("announced");
         let promoted = deployment.node(to).expect("one of the nodes");

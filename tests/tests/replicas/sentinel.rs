@@ -45,9 +45,11 @@ async fn replicas_come_and_go(kind: ServerKind) {
     readers.go_on_for(100).await;
     assert_eq!(tether.stats().fallbacks, 0);
 
-    // One dies, the sentinels notice, and when it is back they say so.
+    // One dies, the sentinels notice, and when it is back they say so. The primary, which may be late, is to stay.
+    deployment.take_for_down_after(Duration::from_secs(2)).await.expect("told");
     deployment.nodes[1].kill().await.expect("killed");
     settled(&tether, "the dead one to be left out", || replicas.members().len() == 1).await;
+    deployment.take_for_down_after(PATIENCE).await.expect("told");
     readers.go_on_for(100).await;
     deployment.nodes[1].restart().await.expect("it comes back");
     deployment.nodes[1].replicate(&deployment.nodes[0]).await.expect("a replica");

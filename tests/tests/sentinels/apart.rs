@@ -6,13 +6,13 @@ use redis_tether_testkit::ServerKind;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::reason;
 
-use crate::primary;
+use crate::kill;
 use crate::world::{TURN, World, assert_only_in_flight_failed};
 
 on_each_server!(sentinels_over_tls_before_plain_servers);
 
 async fn assert_followed(world: &World) {
-    let seen = world.fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
+    let seen = world.fail_over(kill).await;
     assert_only_in_flight_failed(&seen);
     world.assert_kept(&seen).await;
 }

@@ -73,10 +73,7 @@ async fn a_password_file_at_the_sentinels_is_read_anew(kind: ServerKind) {
 /// The link is signed in anew and stays, and the one to the next primary is let in with what the source gives then.
 async fn tokens_rotate_under_load(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::new(kind).await;
-    // A loaded machine that keeps the primary from answering is no reason to appoint another one.
-    world.take_for_down_after("60000").await;
-    let world = Arc::new(world);
+    let world = Arc::new(World::new(kind).await);
     let issuer = Issuer::new(&world, |world| world.deployment.nodes.iter().collect(), "holder");
     let config = world.config(Protocol::Resp2).with_client_name("holder");
     let tether = world.tether_with(config, issuer.source(LIFETIME)).await;

@@ -1,12 +1,13 @@
 //! An election that takes longer than commands are held by default: what is told meanwhile, and that nobody need do anything.
 
+use std::time::Duration;
+
 use redis_tether::{CommandError, CommandSettings, Outcome, OutcomeExt, Protocol, Reason};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::load::Load;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::PATIENCE;
 
-use crate::primary;
 use crate::world::{TURN, World};
 
 on_each_server!(an_election_beyond_the_hold_window);
@@ -14,12 +15,12 @@ on_each_server!(an_election_beyond_the_hold_window);
 const CALLERS: usize = 4;
 
 /// Longer than the hold window, and shorter than the 30 s that sentinels have by default.
-const DOWN_AFTER_MS: &str = "5000";
+const DOWN_AFTER: Duration = Duration::from_secs(5);
 
 async fn an_election_beyond_the_hold_window(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    world.take_for_down_after(DOWN_AFTER_MS).await;
+    world.deployment.take_for_down_after(DOWN_AFTER).await.expect("told");
     let mut config = world.config(Protocol::Resp2);
     config.commands = CommandSettings::default();
     let window = config.commands.hold_window;
@@ -29,7 +30,7 @@ async fn an_election_beyond_the_hold_window(kind: ServerKind) {
     load.go_on_for(50).await;
 
     let mut announcements = world.deployment.announcements().await.expect("subscriptions");
-    primary(&world.deployment).await.kill().await.expect("killed");
+    world.deployment.nodes[0].kill().await.expect("killed");
     let (_, to) = announcements.next().await.expect("announced");
     // Again and again, as callers do; nothing else is done.
     load.go_on_for(50).await;

@@ -12,7 +12,7 @@ mod world;
 use std::net::SocketAddr;
 
 use redis_tether::{Config, Protocol, SentinelNode, Tether};
-use redis_tether_testkit::{SentinelDeployment, Server, ServerKind};
+use redis_tether_testkit::{SentinelDeployment, ServerKind};
 use redis_tether_tests::fakes::config;
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::reason;
@@ -28,15 +28,21 @@ on_each_server!(
     the_wrong_ends
 );
 
-/// Whom the sentinels take for it, which is another one than at first where they were too busy to wait for its answers.
-pub(crate) async fn primary(all: &SentinelDeployment) -> &Server {
-    &all.nodes[all.primary().await.expect("a primary")]
+/// The primary, and the sentinels notice.
+pub(crate) async fn kill(all: &SentinelDeployment) {
+    all.take_for_down_after(SentinelDeployment::QUICKLY).await.expect("told");
+    all.nodes[0].kill().await.expect("killed");
+}
+
+pub(crate) async fn freeze(all: &SentinelDeployment) {
+    all.take_for_down_after(SentinelDeployment::QUICKLY).await.expect("told");
+    all.nodes[0].freeze().await.expect("frozen");
 }
 
 async fn a_killed_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    let seen = world.fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
+    let seen = world.fail_over(kill).await;
     assert_only_in_flight_failed(&seen);
     world.assert_kept(&seen).await;
 }
@@ -44,7 +50,7 @@ async fn a_killed_primary(kind: ServerKind) {
 async fn a_frozen_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    let seen = world.fail_over(async |all| primary(all).await.freeze().await.expect("frozen")).await;
+    let seen = world.fail_over(freeze).await;
     assert_only_in_flight_failed(&seen);
     world.assert_kept(&seen).await;
 }
@@ -63,7 +69,7 @@ async fn sentinels_that_moved(kind: ServerKind) {
     let before = world.witness("before", Protocol::Resp2).await;
     world.deployment.replace_sentinels().await.expect("other sentinels");
     world.name_sentinels();
-    let seen = world.fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
+    let seen = world.fail_over(kill).await;
     assert_only_in_flight_failed(&seen);
     world.assert_kept(&seen).await;
     // One that was there before they moved has followed as well.

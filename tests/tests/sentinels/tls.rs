@@ -8,8 +8,8 @@ use redis_tether_testkit::{SentinelDeployment, ServerKind};
 use redis_tether_tests::watch::{counted, reason};
 use tokio::time::{Instant, sleep_until};
 
-use crate::primary;
 use crate::world::{CERTIFIED, TURN, World, assert_only_in_flight_failed};
+use crate::{freeze, kill};
 
 async fn fail_over(fault: impl AsyncFnOnce(&SentinelDeployment)) {
     let _turn = TURN.lock().await;
@@ -21,12 +21,12 @@ async fn fail_over(fault: impl AsyncFnOnce(&SentinelDeployment)) {
 
 #[tokio::test]
 async fn a_killed_primary() {
-    fail_over(async |all| primary(all).await.kill().await.expect("killed")).await;
+    fail_over(kill).await;
 }
 
 #[tokio::test]
 async fn a_frozen_primary() {
-    fail_over(async |all| primary(all).await.freeze().await.expect("frozen")).await;
+    fail_over(freeze).await;
 }
 
 #[tokio::test]

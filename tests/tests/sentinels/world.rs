@@ -118,14 +118,6 @@ impl World {
         }
     }
 
-    /// So long, in milliseconds, must a server have said nothing.
-    pub(crate) async fn take_for_down_after(&self, ms: &str) {
-        for sentinel in &self.deployment.sentinels {
-            let words = ["SENTINEL", "SET", SentinelDeployment::MASTER, "down-after-milliseconds", ms];
-            sentinel.command(&words).await.expect("taken");
-        }
-    }
-
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
         let addrs = match &self.sentinels {
             Sentinels::AsServers | Sentinels::Plainly => self.deployment.sentinel_addrs(),
@@ -185,7 +177,10 @@ impl World {
         fault(&self.deployment).await;
         let (announced, to) = announcements.next().await.expect("announced");
         let [one, other] = witnesses;
-        let (one, other) = tokio::join!(one.see(announced, to), other.see(announced, to));
+        // Nothing is to be wrong with the new primary.
+        let settled = self.deployment.take_for_down_after(PATIENCE);
+        let (one, other, settled) = tokio::join!(one.see(announced, to), other.see(announced, to), settled);
+        settled.expect("told");
         for seen in [&one, &other] {
             self.assert_told_the_truth(seen).await;
         }

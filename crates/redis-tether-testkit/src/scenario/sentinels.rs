@@ -77,8 +77,6 @@ pub struct SentinelStage {
     dns: Dns,
     deployment: SentinelDeployment,
     tls: Option<TlsFiles>,
-    /// Which of the nodes the fault is for: on a busy machine the sentinels may have appointed another one than the first already.
-    primary: usize,
     /// Whom the sentinels have appointed.
     appointed: Option<SocketAddr>,
 }
@@ -89,7 +87,7 @@ impl SentinelStage {
     /// # Errors
     /// Where a server does not start or the machine has no address for it.
     pub async fn set(binary: &ServerBinary, scenario: SentinelScenario) -> Result<Self, ScenarioError> {
-        Self::on(SentinelDeployment::start(binary).await?, scenario, None).await
+        Ok(Self::on(SentinelDeployment::start(binary).await?, scenario, None))
     }
 
     /// The same over TLS and nothing else, as [`tls`](Self::tls) says; everybody wants a certificate of their clients.
@@ -99,18 +97,13 @@ impl SentinelStage {
     pub async fn set_over_tls(binary: &ServerBinary, scenario: SentinelScenario) -> Result<Self, ScenarioError> {
         let files = TlsFiles::create(&[CERTIFIED]).map_err(ScenarioError::machine("make certificates"))?;
         let deployment = SentinelDeployment::start_over_tls(binary, &files, None).await?;
-        Self::on(deployment, scenario, Some(files)).await
+        Ok(Self::on(deployment, scenario, Some(files)))
     }
 
-    async fn on(
-        deployment: SentinelDeployment,
-        scenario: SentinelScenario,
-        tls: Option<TlsFiles>,
-    ) -> Result<Self, ScenarioError> {
-        let primary = deployment.primary().await?;
-        let stage = Self { scenario, dns: Dns::new(), deployment, tls, primary, appointed: None };
+    fn on(deployment: SentinelDeployment, scenario: SentinelScenario, tls: Option<TlsFiles>) -> Self {
+        let stage = Self { scenario, dns: Dns::new(), deployment, tls, appointed: None };
         stage.name_sentinels();
-        Ok(stage)
+        stage
     }
 
     fn name_sentinels(&self) {
@@ -158,7 +151,7 @@ impl SentinelStage {
     }
 
     fn first_primary(&self) -> &Server {
-        &self.deployment.nodes[self.primary]
+        &self.deployment.nodes[0]
     }
 }
 
@@ -176,15 +169,16 @@ impl Drama for SentinelStage {
             self.deployment.replace_sentinels().await?;
             self.name_sentinels();
         }
-        self.primary = self.deployment.primary().await?;
         let announcements = self.deployment.announcements().await?;
         let fault = match self.scenario {
             SentinelScenario::Crash | SentinelScenario::Relocate => {
+                self.deployment.take_for_down_after(SentinelDeployment::QUICKLY).await?;
                 let fault = fault(observer, "killed", self.primary());
                 self.first_primary().kill().await?;
                 fault
             }
             SentinelScenario::Hang => {
+                self.deployment.take_for_down_after(SentinelDeployment::QUICKLY).await?;
                 let fault = fault(observer, "frozen", self.primary());
                 self.first_primary().freeze().await?;
                 fault

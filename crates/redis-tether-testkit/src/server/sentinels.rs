@@ -1,7 +1,8 @@
 //! A primary with two replicas, and three sentinels that watch them: what takes over by itself when the primary fails.
 //!
-//! The times of the sentinels are far below what anybody would run them with, so that a failover takes a second or two. What
-//! they announce, and when, is heard at a subscription of the test's own.
+//! A server that a busy machine keeps from answering stays what it is: before one is to be taken for down, the sentinels are
+//! [told](SentinelDeployment::take_for_down_after) to be quick about it, and then a failover takes a second or two. What they
+//! announce, and when, is heard at a subscription of the test's own.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,8 +21,8 @@ use crate::wait::{TimedOut, WAIT_LIMIT};
 const NODES: usize = 3;
 const SENTINELS: usize = 3;
 
-/// After so long without an answer a sentinel takes a server for down.
-const DOWN_AFTER_MS: u32 = 300;
+/// After so long without an answer a sentinel takes a server for down, until it is told otherwise.
+const DOWN_AFTER_MS: u32 = 60_000;
 /// How long a failover may take before another is tried.
 const FAILOVER_TIMEOUT_MS: u32 = 3000;
 
@@ -62,7 +63,12 @@ impl SentinelDeployment {
     /// What the sentinels call the primary.
     pub const MASTER: &str = "mymaster";
 
-    /// Starts everything with the [defaults](ServerBuilder) and waits until the sentinels know all of it.
+    /// For [`take_for_down_after`](Self::take_for_down_after) just before a server is killed or frozen: far below what anybody would
+    /// run sentinels with.
+    pub const QUICKLY: Duration = Duration::from_millis(300);
+
+    /// Starts everything with the [defaults](ServerBuilder) and waits until the sentinels know all of it. They take a server for down
+    /// that has said nothing for a minute.
     ///
     /// # Errors
     /// As [`ServerBuilder::start`]; [`ServerError::TimedOut`] when they do not come to know each other.
@@ -149,8 +155,8 @@ impl SentinelDeployment {
         self.wait_until_known().await
     }
 
-    /// The primary, once all others follow it. On a machine that is busy with other things the sentinels may appoint another one
-    /// meanwhile, and bring everybody round in their own time.
+    /// The primary, once all others follow it. The sentinels may have appointed it just now, and bring everybody round in their own
+    /// time.
     async fn settled_primary(&self) -> Result<usize, ServerError> {
         let begun = Instant::now();
         let followers = i64::try_from(NODES - 1).unwrap_or(i64::MAX);
@@ -166,6 +172,19 @@ impl SentinelDeployment {
             }
             sleep(ASK_EVERY).await;
         }
+    }
+
+    /// So long must a server have said nothing from now on before the sentinels take it for down. Those of
+    /// [`replace_sentinels`](Self::replace_sentinels) have to be told anew.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn take_for_down_after(&self, silence: Duration) -> Result<(), ServerError> {
+        let ms = silence.as_millis().to_string();
+        for sentinel in &self.sentinels {
+            sentinel.command(&["SENTINEL", "SET", Self::MASTER, "down-after-milliseconds", &ms]).await?;
+        }
+        Ok(())
     }
 
     /// Which of the nodes the first sentinel takes for the primary.
