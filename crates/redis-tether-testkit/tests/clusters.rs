@@ -12,6 +12,7 @@ async fn a_replica_takes_over_and_slots_move() {
             let key = cluster.key_in(shard, "k");
             cluster.primary(shard).command(&["SET", &key, "v"]).await.expect("its own key");
         }
+        cluster.elect_after(ClusterDeployment::QUICKLY).await.expect("taken");
         cluster.primary(0).kill().await.expect("killed");
         cluster.taken_over(cluster.replica(0)).await.expect("taken over");
         cluster.failover(1).await.expect("begun");

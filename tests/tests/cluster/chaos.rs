@@ -58,7 +58,7 @@ on_each_server!(nothing_is_executed_twice);
 
 async fn nothing_is_executed_twice(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let seed = Seed::chosen();
     let mut crowds = Vec::new();
     for protocol in [Protocol::Resp2, Protocol::Resp3] {

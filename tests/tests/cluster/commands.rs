@@ -14,7 +14,7 @@ on_each_server!(commands_of_several_shards);
 
 async fn commands_of_several_shards(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
         let tether = world.tether(protocol).await;
         let mut handle = tether.handle();

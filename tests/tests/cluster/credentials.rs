@@ -27,7 +27,7 @@ on_each_server!(
 
 async fn every_node_is_signed_in_at_with_what_the_source_gives(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     command(&world, &["ACL", "SETUSER", "app", "on", ">first", "~*", "+@all"]).await;
     command(&world, &["ACL", "SETUSER", "default", "resetpass", ">nobody's"]).await;
     let source = credentials_fn(|_| async { Ok(Credentials::new("first").with_username("app")) });
@@ -45,7 +45,7 @@ async fn every_node_is_signed_in_at_with_what_the_source_gives(kind: ServerKind)
 /// `ASKING` is a command of its own. What is in its way is said; what the docs name is enough.
 async fn slots_that_move_from_under_a_user_who_may_do_little(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let documented = ["-@all", "+get", "+rpush", "+lrange", "+cluster|slots"];
     command(&world, &[&["ACL", "SETUSER", "app", "on", ">first", "~*"][..], &documented].concat()).await;
     let source = credentials_fn(|_| async { Ok(Credentials::new("first").with_username("app")) });
@@ -98,7 +98,7 @@ async fn command(world: &World, words: &[&str]) {
 /// use for long either.
 async fn tokens_rotate_under_load(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = Arc::new(World::without_elections(kind).await);
+    let world = Arc::new(World::new(kind).await);
     let (resp2, resp3) = (rotate(&world, Protocol::Resp2, "resp2"), rotate(&world, Protocol::Resp3, "resp3"));
     tokio::join!(resp2, resp3);
 }

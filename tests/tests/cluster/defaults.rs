@@ -1,6 +1,8 @@
 //! An election that takes longer than commands are held by default: what callers of that shard are told meanwhile, and that nobody need
 //! do anything.
 
+use std::time::Duration;
+
 use redis_tether::{ClusterTether, CommandError, CommandSettings, Outcome, OutcomeExt, Protocol, Reason};
 use redis_tether_testkit::ServerKind;
 use redis_tether_tests::watch::PATIENCE;
@@ -11,14 +13,12 @@ use super::world::{Load, TURN, World, assert_once, held};
 on_each_server!(an_election_beyond_the_hold_window);
 
 /// Longer than the hold window, and shorter than the 15 s that nodes have by default.
-const NODE_TIMEOUT_MS: &str = "5000";
+const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 
 async fn an_election_beyond_the_hold_window(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    for node in &world.cluster.nodes {
-        node.command(&["CONFIG", "SET", "cluster-node-timeout", NODE_TIMEOUT_MS]).await.expect("taken");
-    }
+    world.cluster.elect_after(NODE_TIMEOUT).await.expect("taken");
     let mut config = world.config(Protocol::Resp2);
     config.commands = CommandSettings::default();
     let window = config.commands.hold_window;

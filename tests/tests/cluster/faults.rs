@@ -10,7 +10,7 @@ use redis_tether_tests::watch::{PATIENCE, within};
 use redis_tether_tests::writer::Writer;
 use tokio::time::Instant;
 
-use super::world::{Load, Successes, TURN, Tally, World, allowance, assert_once, held};
+use super::world::{Load, Successes, TURN, Tally, World, allowance, assert_once, forbid_elections, held};
 use super::yardstick::Yardstick;
 
 /// The shard that things happen to.
@@ -134,6 +134,10 @@ pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDep
     }
     fault(&world.cluster).await;
     let taken_over = world.cluster.taken_over(world.cluster.replica(STRUCK)).await.expect("taken over");
+    // That was the one election.
+    for node in world.cluster.nodes.iter().filter(|node| node.addr() != world.cluster.primary(STRUCK).addr()) {
+        forbid_elections(node).await;
+    }
     for witness in &witnesses {
         witness.go_on().await;
     }
@@ -144,6 +148,17 @@ pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDep
     let waited = yardstick.finish().await;
     seen.iter().for_each(|one| one.assert_in_time(taken_over, waited));
     seen
+}
+
+/// The primary, and its replica is elected.
+pub(crate) async fn kill(all: &ClusterDeployment) {
+    all.elect_after(ClusterDeployment::QUICKLY).await.expect("taken");
+    all.primary(STRUCK).kill().await.expect("killed");
+}
+
+pub(crate) async fn freeze(all: &ClusterDeployment) {
+    all.elect_after(ClusterDeployment::QUICKLY).await.expect("taken");
+    all.primary(STRUCK).freeze().await.expect("frozen");
 }
 
 /// Errors are no sign of it: those whose commands were on their way to the primary that failed get one whoever serves.
@@ -178,14 +193,14 @@ pub(crate) fn assert_only_in_flight_failed(seen: &[Seen]) {
 async fn a_killed_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    let seen = fail_over(&world, async |all| all.primary(0).kill().await.expect("killed")).await;
+    let seen = fail_over(&world, kill).await;
     assert_only_in_flight_failed(&seen);
 }
 
 async fn a_frozen_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::new(kind).await;
-    let seen = fail_over(&world, async |all| all.primary(0).freeze().await.expect("frozen")).await;
+    let seen = fail_over(&world, freeze).await;
     assert_only_in_flight_failed(&seen);
 }
 

@@ -27,7 +27,7 @@ on_each_server!(nothing_is_executed_twice_though_primaries_die);
 
 async fn nothing_is_executed_twice_though_primaries_die(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let detours = Detours::to(&world.cluster).await;
     let seed = Seed::chosen();
     let mut crowds = Vec::new();

@@ -22,13 +22,13 @@ on_each_server!(half_of_the_slots, some_of_the_slots_over_tls, what_stays_is_see
 
 async fn half_of_the_slots(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    move_on(&World::without_elections(kind).await, SHARD / 2).await;
+    move_on(&World::new(kind).await, SHARD / 2).await;
 }
 
 /// Each node that a redirection names has a certificate of its own.
 async fn some_of_the_slots_over_tls(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::over_tls(kind, Announced::Names).await.forbidding_elections().await;
+    let world = World::over_tls(kind, Announced::Names).await;
     move_on(&world, SHARD / 16).await;
 }
 
@@ -108,7 +108,7 @@ async fn what_stays_is_seen_by_a_scan(kind: ServerKind) {
     const KEYS: usize = 100;
     const MOVES: u16 = 2;
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let tether = world.tether(Protocol::Resp3).await;
     let mut handle = tether.handle();
     let of_shard = |shard| (0..KEYS).map(move |number| (shard, format!("s{number}")));
@@ -156,7 +156,7 @@ async fn until_known(tether: &ClusterTether, slot: u16) {
 async fn every_node_replaced(kind: ServerKind) {
     const BOUND: Duration = Duration::from_secs(1);
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let successor =
         ClusterDeployment::start_beside(&server_binary(kind), &world.cluster).await.expect("another cluster");
     let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];

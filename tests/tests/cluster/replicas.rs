@@ -6,7 +6,7 @@ use redis_tether_testkit::{Server, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
 
-use crate::world::{TURN, World};
+use crate::world::{TURN, World, forbid_elections};
 
 on_each_server!(reads_go_to_the_replicas_of_each_shard, a_replica_that_takes_over, a_command_before_the_first_survey);
 
@@ -49,9 +49,9 @@ pub(super) async fn written(world: &World, tether: &redis_tether::ClusterTether)
 
 async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
-        let tether = world.tether(protocol).await;
+        let tether = world.reader(protocol).await;
         let keys = written(&world, &tether).await;
         let mut replicas = tether.replicas();
         replicas.ready(PATIENCE).await.expect("each shard has a replica");
@@ -95,8 +95,8 @@ async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
 /// Its shard is left without one, and reads go to the primary that it has become, until the old one comes back and follows it.
 async fn a_replica_that_takes_over(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
-    let tether = world.tether(Protocol::Resp2).await;
+    let world = World::new(kind).await;
+    let tether = world.reader(Protocol::Resp2).await;
     let keys = written(&world, &tether).await;
     let mut replicas = tether.replicas();
     replicas.ready(PATIENCE).await.expect("each shard has a replica");
@@ -119,6 +119,7 @@ async fn a_replica_that_takes_over(kind: ServerKind) {
     assert_eq!(reads_at(new).await, before + 10, "the new primary stands in");
 
     old.restart().await.expect("it comes back");
+    forbid_elections(old).await;
     let mut old_reads = async || {
         assert_eq!(read().await.expect("somebody answers"), keys[0]);
         reads_at(old).await
@@ -136,7 +137,7 @@ async fn a_replica_that_takes_over(kind: ServerKind) {
 /// It waits for whoever has its slot, and for no longer.
 async fn a_command_before_the_first_survey(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::without_elections(kind).await;
+    let world = World::new(kind).await;
     let resolver = redis_tether_tests::rig::resolver(&world.dns);
     let tether = redis_tether::ClusterTether::builder(world.config(Protocol::Resp2)).resolver(resolver).start().await;
     let tether = tether.expect("a valid configuration");

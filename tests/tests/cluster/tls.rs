@@ -8,7 +8,7 @@ use redis_tether_tests::servers::{protocol_for, server_binary};
 use redis_tether_tests::watch::{Diary, PATIENCE, reason};
 use redis_tether_tests::{on_each_server, rig};
 
-use super::faults::{Seen, assert_only_in_flight_failed, fail_over};
+use super::faults::{Seen, assert_only_in_flight_failed, fail_over, freeze, kill};
 use super::replicas::{reads, written};
 use super::world::{TURN, World};
 
@@ -23,14 +23,14 @@ on_each_server!(
 async fn a_killed_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::over_tls(kind, Announced::Names).await;
-    let seen = fail_over(&world, async |all| all.primary(0).kill().await.expect("killed")).await;
+    let seen = fail_over(&world, kill).await;
     assert_only_in_flight_failed(&seen);
 }
 
 async fn a_frozen_primary(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let world = World::over_tls(kind, Announced::Names).await;
-    let seen = fail_over(&world, async |all| all.primary(0).freeze().await.expect("frozen")).await;
+    let seen = fail_over(&world, freeze).await;
     assert_only_in_flight_failed(&seen);
 }
 
@@ -73,8 +73,8 @@ async fn a_certificate_for_another_name(kind: ServerKind) {
 /// Each has a certificate for the name that it announces, as the primaries have.
 async fn reads_go_to_the_replicas_of_each_shard(kind: ServerKind) {
     let _turn = TURN.lock().await;
-    let world = World::over_tls(kind, Announced::Names).await.forbidding_elections().await;
-    let tether = world.tether(protocol_for(kind)).await;
+    let world = World::over_tls(kind, Announced::Names).await;
+    let tether = world.reader(protocol_for(kind)).await;
     let keys = written(&world, &tether).await;
     let mut replicas = tether.replicas();
     replicas.ready(PATIENCE).await.expect("each shard has a replica");

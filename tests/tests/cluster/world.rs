@@ -10,7 +10,7 @@ use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, ClusterTetherBuild
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, Dns, Reply, Server, ServerKind};
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, unsuspecting};
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -37,27 +37,16 @@ pub(crate) struct World {
     seeds: Vec<ClusterSeed>,
 }
 
-/// Until it is restarted.
+/// It takes nobody for down from now on, until it is restarted.
 pub(crate) async fn forbid_elections(node: &Server) {
     node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
 }
 
 impl World {
+    /// Nobody takes over who was not told to, however long a loaded machine keeps a node from answering: an election loses what only the
+    /// old primary had. Where one is wanted, the cluster is told just before.
     pub(crate) async fn new(kind: ServerKind) -> World {
         World::of(ClusterDeployment::start(&server_binary(kind)).await.expect("a cluster"))
-    }
-
-    /// One where nobody takes over who was not told to, however long a loaded machine keeps a node from answering: an election loses
-    /// what only the old primary had.
-    pub(crate) async fn without_elections(kind: ServerKind) -> World {
-        World::new(kind).await.forbidding_elections().await
-    }
-
-    pub(crate) async fn forbidding_elections(self) -> World {
-        for node in &self.cluster.nodes {
-            forbid_elections(node).await;
-        }
-        self
     }
 
     /// One whose nodes speak TLS, each with a certificate of its own.
@@ -107,6 +96,15 @@ impl World {
 
     pub(crate) fn builder(&self, protocol: Protocol) -> ClusterTetherBuilder {
         ClusterTether::builder(self.config(protocol)).resolver(rig::resolver(&self.dns))
+    }
+
+    /// One that reads from a replica that is late by seconds all the same.
+    pub(crate) async fn reader(&self, protocol: Protocol) -> ClusterTether {
+        let config = unsuspecting(self.config(protocol));
+        let tether = ClusterTether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
+        let tether = tether.expect("a valid configuration");
+        tether.ready(PATIENCE).await.expect("the cluster is well");
+        tether
     }
 
     pub(crate) async fn tether(&self, protocol: Protocol) -> ClusterTether {

@@ -245,11 +245,13 @@ impl Drama for ClusterStage {
         let primary = self.cluster.primary(STRUCK);
         match &self.plot {
             Plot::Kill => {
+                self.cluster.elect_after(ClusterDeployment::QUICKLY).await?;
                 let fault = fault(observer, "killed", primary.addr());
                 primary.kill().await?;
                 self.takeover(fault, observer).await
             }
             Plot::Freeze => {
+                self.cluster.elect_after(ClusterDeployment::QUICKLY).await?;
                 let fault = fault(observer, "frozen", primary.addr());
                 primary.freeze().await?;
                 self.takeover(fault, observer).await

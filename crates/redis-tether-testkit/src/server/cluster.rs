@@ -1,6 +1,7 @@
 //! A cluster of real servers: three shards of a primary and a replica each, made by the commands that cluster tools send.
 //!
-//! The node timeout is far below what anybody would run it with, so that a failover takes a second or two.
+//! Nodes that a busy machine keeps from answering stay what they are: nobody is elected until
+//! [that is asked for](ClusterDeployment::elect_after), and then a failover takes a second or two.
 
 mod plan;
 
@@ -22,7 +23,16 @@ const SHARDS: usize = 3;
 const SLOTS: usize = 16384;
 
 /// After so long without an answer a node takes another one for down.
-const NODE_TIMEOUT_MS: u32 = 700;
+const NODE_TIMEOUT: &str = "cluster-node-timeout";
+
+/// While a cluster comes together, and of a node that was restarted: the shorter it is, the more they tell each other.
+const TALKATIVE_MS: &str = "700";
+
+/// Until another one is asked for.
+const PATIENT_MS: &str = "60000";
+
+/// Whether a replica takes over only where it is told to.
+const NO_ELECTIONS: &str = "cluster-replica-no-failover";
 
 /// Longer than a handshake lasts: the node timeout, and a second at least.
 const HANDSHAKE: Duration = Duration::from_secs(2);
@@ -49,7 +59,11 @@ impl ClusterDeployment {
     /// How many slots there are.
     pub const SLOTS: usize = SLOTS;
 
-    /// Starts all nodes, at addresses that have a port in common, and waits until they agree on who has what.
+    /// For [`elect_after`](Self::elect_after) just before a node is killed or frozen: far below what anybody would run nodes with.
+    pub const QUICKLY: Duration = Duration::from_millis(700);
+
+    /// Starts all nodes, at addresses that have a port in common, and waits until they agree on who has what. Replicas take over only
+    /// where they are told to.
     ///
     /// # Errors
     /// As [`ServerBuilder::start`](super::ServerBuilder::start); [`ServerError::TimedOut`] when they do not come together.
@@ -116,6 +130,9 @@ impl ClusterDeployment {
         }
         let cluster = Self { nodes, ids, tls };
         cluster.assign().await?;
+        for node in &cluster.nodes {
+            node.command(&["CONFIG", "SET", NODE_TIMEOUT, PATIENT_MS]).await?;
+        }
         Ok(cluster)
     }
 
@@ -170,7 +187,7 @@ impl ClusterDeployment {
         }
         for node in &self.nodes {
             let is_whole = |told: &str| {
-                let ok = told.lines().filter(|line| line.contains("connected") && !line.contains("fail"));
+                let ok = told.lines().filter(|line| line.contains("connected") && !is_down(line));
                 let replicas = ok.clone().filter(|line| line.contains("slave")).count();
                 let primaries = ok.filter(|line| line.contains("master") && line.contains('-')).count();
                 (replicas, primaries) == (SHARDS, SHARDS)
@@ -182,6 +199,19 @@ impl ClusterDeployment {
         for replica in &self.nodes[SHARDS..] {
             let is_up = |info: &super::Info| info.field("master_link_status") == Some("up");
             replica.wait_for("the replica to be in sync", WAIT_LIMIT, is_up).await?;
+        }
+        Ok(())
+    }
+
+    /// Nodes that have said nothing for so long are taken for down from now on, and the replica of one that was a primary is elected.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn elect_after(&self, silence: Duration) -> Result<(), ServerError> {
+        let ms = silence.as_millis().to_string();
+        for node in &self.nodes {
+            node.command(&["CONFIG", "SET", NODE_TIMEOUT, &ms]).await?;
+            node.command(&["CONFIG", "SET", NO_ELECTIONS, "no"]).await?;
         }
         Ok(())
     }
@@ -283,6 +313,12 @@ impl ClusterDeployment {
         source.command(&migrate).await?;
         Ok(true)
     }
+}
+
+/// Whether a line of `CLUSTER NODES` says so, or thinks so. (`nofailover` is none of that.)
+fn is_down(line: &str) -> bool {
+    let mut flags = line.split(' ').nth(2).unwrap_or_default().split(',');
+    flags.any(|flag| matches!(flag, "fail" | "fail?"))
 }
 
 /// Valkey has its replicas confirm this, and refuses where one is late. To say it twice does no harm.

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use super::super::address::{allocate_at_port, free_common_port};
 use super::super::process::ServerBuilder;
 use super::super::{Server, ServerBinary};
-use super::{ClusterDeployment, NODE_TIMEOUT_MS};
+use super::{ClusterDeployment, NO_ELECTIONS, NODE_TIMEOUT, TALKATIVE_MS};
 use crate::tls::TlsFiles;
 
 /// What nodes that speak TLS announce themselves as, and have certificates for: each for itself and nobody else.
@@ -96,6 +96,7 @@ pub(super) fn plan(binary: &ServerBinary, addr: SocketAddr) -> ServerBuilder {
         .config_line("cluster-require-full-coverage no")
         .config_line("cluster-replica-validity-factor 0")
         .config_line("cluster-allow-replica-migration no")
-        .config_line(&format!("cluster-node-timeout {NODE_TIMEOUT_MS}"))
+        .config_line(&format!("{NO_ELECTIONS} yes"))
+        .config_line(&format!("{NODE_TIMEOUT} {TALKATIVE_MS}"))
         .config_line(&format!("cluster-announce-ip {}", addr.ip()))
 }
