@@ -6,6 +6,7 @@ use redis_tether::redis::{AsyncCommands, RedisResult};
 use redis_tether::{Config, Event, Fallback, Outcome, OutcomeExt, Protocol, Replica, Retry, Tether};
 use redis_tether_testkit::{Server, ServerKind};
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::servers::unsuspecting;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::time::sleep;
 
@@ -24,14 +25,22 @@ on_each_server!(
 
 const CALLERS: usize = 8;
 
-fn quick(mut config: Config) -> Config {
+/// Asks each replica often what it is.
+fn asking(mut config: Config) -> Config {
     config.detection.probe_interval = Duration::from_millis(500);
-    config.detection.dead_after = Duration::from_secs(1);
+    unsuspecting(config)
+}
+
+/// Gives up a replica that falls silent, but not for what a loaded machine may keep back.
+fn hasty(config: Config) -> Config {
+    let mut config = asking(config);
+    config.detection.suspect_after = Duration::from_secs(1);
+    config.detection.dead_after = Duration::from_millis(1500);
     config
 }
 
 async fn reading(world: &World, config: Config) -> (Tether, Readers) {
-    let tether = world.tether(quick(config)).await;
+    let tether = world.tether(config).await;
     let replicas = tether.replicas();
     serving(&replicas, &tether, 2).await;
     let readers = Readers::start(&replicas, CALLERS);
@@ -46,7 +55,7 @@ fn of(server: &Server) -> String {
 async fn a_killed_replica(kind: ServerKind) {
     let world = World::new(kind).await;
     for (protocol, dying) in [(Protocol::Resp2, 0), (Protocol::Resp3, 1)] {
-        let (tether, readers) = reading(&world, world.config(protocol)).await;
+        let (tether, readers) = reading(&world, asking(world.config(protocol))).await;
         world.replicas[dying].kill().await.expect("killed");
         readers.go_on_for(200).await;
         settled(&tether, "the dead one to leave the set", || tether.replicas().members().len() == 1).await;
@@ -62,7 +71,7 @@ async fn a_killed_replica_costs_nothing_where_reads_are_sent_again(kind: ServerK
     let world = World::new(kind).await;
     let mut config = world.config(Protocol::Resp2);
     config.commands.retry = Retry::ReadOnly;
-    let (tether, readers) = reading(&world, config).await;
+    let (tether, readers) = reading(&world, hasty(config)).await;
     let before = gets_at(&world.replicas[1]).await;
     // Suspected, for the reads that it was sent and does not answer.
     let (name, mut diary) = (of(&world.replicas[0]), diary(&tether));
@@ -79,7 +88,7 @@ async fn a_killed_replica_costs_nothing_where_reads_are_sent_again(kind: ServerK
 
 async fn a_frozen_replica(kind: ServerKind) {
     let world = World::new(kind).await;
-    let (tether, readers) = reading(&world, world.config(Protocol::Resp3)).await;
+    let (tether, readers) = reading(&world, hasty(world.config(Protocol::Resp3))).await;
     world.replicas[0].freeze().await.expect("frozen");
     readers.go_on_for(200).await;
     let frozen = of(&world.replicas[0]);
@@ -98,7 +107,7 @@ async fn a_frozen_replica(kind: ServerKind) {
 /// It is a primary beside the primary, and gets no reads any more.
 async fn a_promoted_replica(kind: ServerKind) {
     let world = World::new(kind).await;
-    let (tether, readers) = reading(&world, world.config(Protocol::Resp2)).await;
+    let (tether, readers) = reading(&world, asking(world.config(Protocol::Resp2))).await;
     let promoted = of(&world.replicas[0]);
     let mut diary = diary(&tether);
     world.replicas[0].promote().await.expect("promoted");
@@ -123,7 +132,7 @@ async fn a_promoted_replica(kind: ServerKind) {
 /// What it answers grows older and older, so that it is asked no more; but the last who answer at all are asked on.
 async fn replicas_that_lost_their_primary(kind: ServerKind) {
     let world = World::new(kind).await;
-    let (tether, readers) = reading(&world, world.at_reader(Protocol::Resp2)).await;
+    let (tether, readers) = reading(&world, asking(world.at_reader(Protocol::Resp2))).await;
     let [orphan, other] = &world.replicas[..] else { panic!("two replicas") };
     // Where nobody listens, as after a partition.
     orphan.command(&["REPLICAOF", "127.0.0.1", "1"]).await.expect("it obeys");
@@ -158,7 +167,7 @@ async fn replicas_that_their_primary_does_not_know_yet(kind: ServerKind) {
     let world = World::new(kind).await;
     let mut config = world.config(Protocol::Resp2);
     config.replicas.fallback = Fallback::None;
-    let (tether, readers) = reading(&world, config).await;
+    let (tether, readers) = reading(&world, asking(config)).await;
     world.primary.kill().await.expect("killed");
     for replica in &world.replicas {
         // Where nobody listens, so that they do not come back to it.
@@ -192,7 +201,7 @@ async fn replicas_that_their_primary_does_not_know_yet(kind: ServerKind) {
 
 async fn all_replicas_dead(kind: ServerKind) {
     let world = World::new(kind).await;
-    let (tether, readers) = reading(&world, world.config(Protocol::Resp2)).await;
+    let (tether, readers) = reading(&world, asking(world.config(Protocol::Resp2))).await;
     let before = gets_at(&world.primary).await;
     for replica in &world.replicas {
         replica.kill().await.expect("killed");
@@ -206,7 +215,7 @@ async fn all_replicas_dead(kind: ServerKind) {
 
 async fn reads_wait_for_a_replica_where_the_primary_is_not_to_be_asked(kind: ServerKind) {
     let world = World::new(kind).await;
-    let mut config = quick(world.config(Protocol::Resp2));
+    let mut config = asking(world.config(Protocol::Resp2));
     config.replicas.fallback = Fallback::None;
     config.commands.hold_window = PATIENCE;
     config.commands.deadline = PATIENCE;

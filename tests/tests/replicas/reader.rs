@@ -7,6 +7,7 @@ use redis_tether::{Event, Protocol, ReplicaHandle};
 use redis_tether_testkit::ServerKind;
 use redis_tether_testkit::server::Info;
 use redis_tether_tests::on_each_server;
+use redis_tether_tests::servers::unsuspecting;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::task::JoinHandle;
 
@@ -89,7 +90,7 @@ async fn whom_it_names_must_be_a_replica_that_serves(kind: ServerKind) {
     config.detection.probe_interval = Duration::from_millis(500);
     let one = &world.replicas[0];
     one.promote().await.expect("promoted");
-    let tether = world.tether(config).await;
+    let tether = world.tether(unsuspecting(config)).await;
     let mut diary = Diary::of(&tether);
     let replicas = tether.replicas();
     let name = one.addr().to_string();

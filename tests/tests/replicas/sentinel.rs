@@ -6,7 +6,7 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Protocol, SentinelNode, Tether};
 use redis_tether_testkit::{SentinelDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::{protocol_for, server_binary};
+use redis_tether_tests::servers::{protocol_for, server_binary, unsuspecting};
 use redis_tether_tests::watch::PATIENCE;
 
 use crate::world::{KEY, Readers, assert_only_in_flight_failed, gets_at, serving, settled};
@@ -22,7 +22,7 @@ async fn started(deployment: &SentinelDeployment, protocol: Protocol) -> Tether 
     config.protocol = protocol;
     config.resolve.interval = Duration::from_millis(500);
     config.detection.probe_interval = Duration::from_millis(500);
-    let tether = Tether::start(config).await.expect("a valid configuration");
+    let tether = Tether::start(unsuspecting(config)).await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the primary is well");
     tether
 }

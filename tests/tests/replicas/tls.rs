@@ -6,7 +6,7 @@ use redis_tether_testkit::server::{Info, allocate_addresses, free_common_port};
 use redis_tether_testkit::tls::ClientCertificates;
 use redis_tether_testkit::{ServerKind, TlsFiles};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::protocol_for;
+use redis_tether_tests::servers::{protocol_for, unsuspecting};
 use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::{Diary, PATIENCE};
 
@@ -61,7 +61,7 @@ impl Secure {
         let mut config = Config::new(NAMES[0], self.port);
         config.protocol = protocol;
         config.tls = Some(settings(&self.files[0]));
-        config
+        unsuspecting(config)
     }
 
     fn name(&self, replica: usize) -> String {

@@ -12,7 +12,7 @@ use redis_tether_testkit::server::{ServerBuilder, allocate_addresses};
 use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::fakes::config;
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, unsuspecting};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,9 +51,7 @@ impl World {
     ) -> World {
         let (binary, mut servers) = (server_binary(kind), Vec::new());
         for (number, addr) in addresses.into_iter().enumerate() {
-            // A replica that nobody feeds says so soon.
-            let builder = Server::builder(&binary).on(addr).config_line("repl-timeout 2");
-            let builder = settings(number, builder.config_line("repl-ping-replica-period 1"));
+            let builder = settings(number, Server::builder(&binary).on(addr));
             servers.push(builder.start().await.expect("a server"));
         }
         let primary = servers.remove(0);
@@ -62,8 +60,9 @@ impl World {
         world
     }
 
+    /// A replica that is late by seconds is read from all the same.
     pub(crate) fn config(&self, protocol: Protocol) -> Config {
-        let mut config = config(self.primary.addr());
+        let mut config = unsuspecting(config(self.primary.addr()));
         config.protocol = protocol;
         config
     }
