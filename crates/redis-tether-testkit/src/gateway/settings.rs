@@ -2,8 +2,13 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::GatewayKind;
+
+/// How long twemproxy and Envoy wait for a server's answer: longer than a busy machine keeps one back, and shorter than anybody waits
+/// who looks at what they say then.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What HAProxy does with the sessions of a server that is no longer the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +39,11 @@ impl Settings {
 
     /// `timeout` is off by default, and recommended.
     fn twemproxy(&self) -> String {
-        let mut text = format!("redis:\n  listen: {}\n  redis: true\n  timeout: 400\n  servers:\n", self.addr);
+        let mut text = format!(
+            "redis:\n  listen: {}\n  redis: true\n  timeout: {}\n  servers:\n",
+            self.addr,
+            PATIENCE.as_millis()
+        );
         self.for_each_server(&mut text, |_, server| format!("   - {server}:1\n"));
         text
     }
@@ -74,7 +83,7 @@ impl Settings {
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.redis_proxy.v3.RedisProxy
           stat_prefix: redis
-          settings: {{op_timeout: 0.4s}}
+          settings: {{op_timeout: {}s}}
           prefix_routes: {{catch_all_route: {{cluster: redis}}}}
   clusters:
   - name: redis
@@ -86,7 +95,8 @@ impl Settings {
       endpoints:
       - lb_endpoints:
 "#,
-            socket_address(self.addr)
+            socket_address(self.addr),
+            PATIENCE.as_secs()
         );
         self.for_each_server(&mut text, |_, server| {
             format!("        - endpoint: {{address: {}}}\n", socket_address(server))
