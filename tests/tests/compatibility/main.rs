@@ -87,13 +87,18 @@ impl Front {
 
 /// A tether that serves from this server, over a network in memory.
 async fn in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
+    let tether = started_in_memory(server, change).await;
+    tether.ready(PATIENCE).await.expect("the server is well");
+    tether
+}
+
+/// The same, whether it is let in or not.
+async fn started_in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
     let net = SimNet::new();
     net.bind(SocketAddr::from(([10, 0, 0, 1], 6379)), server.clone());
     let mut config = Config::new("10.0.0.1", 6379);
     change(&mut config);
-    let tether = Tether::builder(config).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration");
-    tether.ready(PATIENCE).await.expect("the server is well");
-    tether
+    Tether::builder(config).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration")
 }
 
 async fn pair() -> Deployment {

@@ -5,9 +5,10 @@ use redis_tether::{Event, FailureKind, Outcome, OutcomeExt, Protocol, Role, Teth
 use redis_tether_testkit::{FakeServer, Reply};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::log::Log;
+use redis_tether_tests::servers::unsuspecting;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
-use super::{ask, in_memory, is_connected, is_off};
+use super::{ask, in_memory, is_connected, is_off, started_in_memory};
 
 /// One who is asked with the defaults: over one connection, whatever it says, and the same again by the probes and at the next dial.
 async fn it_is_well(name: &str, script: impl Fn(&FakeServer), protocol: Protocol, role: Role) {
@@ -79,7 +80,7 @@ async fn keydb_that_replicates_actively() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_replica_of_keydb_is_a_replica() {
     let (server, tether) = refused(keydb("replica"), FailureKind::NotPrimary).await;
     assert_eq!(server.connections_accepted(), 1);
@@ -96,9 +97,9 @@ async fn a_replica_of_keydb_is_a_replica() {
 
 /// The first failed dial of a tether to such a server.
 async fn refused(script: impl Fn(&FakeServer), expected: FailureKind) -> (FakeServer, Tether) {
-    let (server, listener) = fake().await;
+    let server = FakeServer::new();
     script(&server);
-    let tether = Tether::start(config(listener.addr())).await.expect("a valid configuration");
+    let tether = started_in_memory(&server, |_| {}).await;
     let mut diary = Diary::of(&tether);
     let of_this_kind = |event: &Event| matches!(event, Event::DialFailed { kind, .. } if *kind == expected);
     diary.until("the refusal", of_this_kind).await;
@@ -143,7 +144,7 @@ async fn dragonfly_by_hello_and_by_role() {
     it_is_well("a Dragonfly by ROLE", by_role, Protocol::Resp2, Role::Primary).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_replica_of_dragonfly_is_a_replica() {
     for hides in [&[][..], &["HELLO"]] {
         let replica = |server: &FakeServer| {
@@ -244,7 +245,7 @@ async fn an_envoy_that_has_lost_its_server_is_asked_again() {
 #[tokio::test]
 async fn a_proxy_without_its_server_is_no_reason_to_leave() {
     let (server, listener) = fake().await;
-    let tether = connected(config(listener.addr())).await;
+    let tether = connected(unsuspecting(config(listener.addr()))).await;
     let (mut handle, mut diary) = (tether.handle(), Diary::of(&tether));
     for (said, outcome) in [
         ("no upstream host", Outcome::Refused),
