@@ -178,7 +178,7 @@ async fn every_node_replaced(kind: ServerKind) {
         answer.expect("it was held until the successor was found");
     }
     let took = named.elapsed();
-    assert!(took <= BOUND + allowance(Duration::from_millis(500)), "{took:?} after the name led there");
+    assert!(took <= BOUND + allowance(Duration::from_secs(2)), "{took:?} after the name led there");
     for tether in tethers {
         tether.shutdown().await;
     }

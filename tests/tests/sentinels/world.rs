@@ -20,7 +20,7 @@ pub(crate) const BOUND: Duration = Duration::from_millis(150);
 
 /// What a loaded machine may add: debug builds run beside other tests, and seven servers beside them, on as little as two cores.
 /// A release build is held to the bound as it is.
-pub(crate) const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_millis(350) } else { Duration::ZERO };
+pub(crate) const ALLOWANCE: Duration = if cfg!(debug_assertions) { Duration::from_secs(2) } else { Duration::ZERO };
 
 const CALLERS: usize = 4;
 
