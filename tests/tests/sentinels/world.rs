@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use redis_tether::redis::AsyncCommands;
-use redis_tether::{Config, CredentialSource, Endpoint, Event, Outcome, Protocol, SentinelNode, SentinelTls, Tether};
+use redis_tether::{
+    Config, CredentialSource, Endpoint, Outcome, Phase, Protocol, SentinelNode, SentinelTls, Status, Tether,
+};
 use redis_tether_testkit::{Dns, SentinelDeployment, ServerKind, TlsFiles};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::{Load, Tally};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::server_binary;
 use redis_tether_tests::tls::settings;
-use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -167,7 +169,7 @@ impl World {
         tether.ready(PATIENCE).await.expect("the primary is well");
         let load = Load::at(&tether.handle(), name, CALLERS);
         load.go_on_for(50).await;
-        Witness { name, diary: Diary::of(&tether), tether, load }
+        Witness { name, tether, load }
     }
 
     /// Has `fault` bring about a failover, and looks how two tethers come through it.
@@ -225,7 +227,6 @@ impl World {
 pub(crate) struct Witness {
     name: &'static str,
     pub(crate) tether: Tether,
-    diary: Diary,
     pub(crate) load: Load,
 }
 
@@ -240,11 +241,14 @@ pub(crate) struct Seen {
 
 impl Witness {
     /// Goes on until the tether is where the primary was announced to be, within the bound, and serves there.
-    async fn see(mut self, announced: Instant, to: SocketAddr) -> Seen {
-        let wanted = to.to_string();
-        let is_there =
-            |event: &Event| matches!(event, Event::Connected { address, .. } if address.to_string() == wanted);
-        self.diary.until("the new primary", is_there).await;
+    async fn see(self, announced: Instant, to: SocketAddr) -> Seen {
+        let (wanted, mut status) = (to.to_string(), self.tether.status());
+        // Where the sentinels needed several tries, more has happened since than is kept of the events.
+        let is_there = |status: &Status| {
+            let address = status.address.as_ref().map(ToString::to_string);
+            status.phase == Phase::Connected && address.as_ref() == Some(&wanted)
+        };
+        within(PATIENCE, "the new primary", status.wait_for(is_there)).await.expect("it goes on");
         let took = announced.elapsed();
         assert!(took <= BOUND + ALLOWANCE, "{:?}: {took:?} after the announcement", self.name);
         self.load.go_on_for(50).await;
