@@ -74,6 +74,8 @@ async fn replicas_come_and_go(kind: ServerKind) {
             }
         }
     };
+    // The sentinels would have it do so eight seconds later.
+    deployment.nodes[0].replicate(&deployment.nodes[promoted]).await.expect("a replica");
     let name = deployment.nodes[promoted].addr().to_string();
     let others = || replicas.members().iter().filter(|one| one.serves() && *one.name != *name).count();
     settled(&tether, "both others to serve as replicas", || others() == 2 && replicas.members().len() == 2).await;
