@@ -60,7 +60,7 @@ impl ClusterDeployment {
     pub const SLOTS: usize = SLOTS;
 
     /// For [`elect_after`](Self::elect_after) just before a node is killed or frozen: far below what anybody would run nodes with.
-    pub const QUICKLY: Duration = Duration::from_millis(700);
+    pub const QUICKLY: Duration = Duration::from_secs(1);
 
     /// Starts all nodes, at addresses that have a port in common, and waits until they agree on who has what. Replicas take over only
     /// where they are told to.

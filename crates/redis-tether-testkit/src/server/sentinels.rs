@@ -24,7 +24,10 @@ const SENTINELS: usize = 3;
 /// After so long without an answer a sentinel takes a server for down, until it is told otherwise.
 const DOWN_AFTER_MS: u32 = 60_000;
 /// How long a failover may take before another is tried.
-const FAILOVER_TIMEOUT_MS: u32 = 3000;
+const FAILOVER_TIMEOUT_MS: &str = "3000";
+
+/// The same for one that an operator asks for: after that it is given up for good.
+const PLANNED_TIMEOUT_MS: &str = "20000";
 
 /// How often sentinels are asked while something is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(20);
@@ -64,8 +67,8 @@ impl SentinelDeployment {
     pub const MASTER: &str = "mymaster";
 
     /// For [`take_for_down_after`](Self::take_for_down_after) just before a server is killed or frozen: far below what anybody would
-    /// run sentinels with.
-    pub const QUICKLY: Duration = Duration::from_millis(300);
+    /// run sentinels with, and long enough for the others to be heard on a busy machine, or nobody would be good enough.
+    pub const QUICKLY: Duration = Duration::from_secs(1);
 
     /// Starts everything with the [defaults](ServerBuilder) and waits until the sentinels know all of it. They take a server for down
     /// that has said nothing for a minute.
@@ -182,7 +185,8 @@ impl SentinelDeployment {
     pub async fn take_for_down_after(&self, silence: Duration) -> Result<(), ServerError> {
         let ms = silence.as_millis().to_string();
         for sentinel in &self.sentinels {
-            sentinel.command(&["SENTINEL", "SET", Self::MASTER, "down-after-milliseconds", &ms]).await?;
+            set(sentinel, "down-after-milliseconds", &ms).await?;
+            set(sentinel, "failover-timeout", FAILOVER_TIMEOUT_MS).await?;
         }
         Ok(())
     }
@@ -225,6 +229,7 @@ impl SentinelDeployment {
     /// # Errors
     /// [`ServerError::Refused`] where no replica is good enough, or another failover is under way.
     pub async fn failover(&self) -> Result<(), ServerError> {
+        set(&self.sentinels[0], "failover-timeout", PLANNED_TIMEOUT_MS).await?;
         self.sentinels[0].command(&["SENTINEL", "FAILOVER", Self::MASTER]).await.map(drop)
     }
 
@@ -319,6 +324,10 @@ impl Announcements {
             Err(_) => Err(failed("")),
         }
     }
+}
+
+async fn set(sentinel: &Server, option: &str, value: &str) -> Result<(), ServerError> {
+    sentinel.command(&["SENTINEL", "SET", SentinelDeployment::MASTER, option, value]).await.map(drop)
 }
 
 /// On any address, at the time of the call.
