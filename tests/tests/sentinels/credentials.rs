@@ -94,7 +94,9 @@ async fn tokens_rotate_under_load(kind: ServerKind) {
     let now = issuer.signed_in().await;
     assert!(!at_first.is_empty() && now.is_disjoint(&at_first), "signed in as {now:?}, at first as {at_first:?}");
 
+    let mut announcements = world.deployment.announcements().await.expect("subscriptions");
     world.deployment.failover().await.expect("begun");
+    announcements.next().await.expect("announced");
     diary.until("the new primary", |event| matches!(event, Event::Connected { .. })).await;
     load.go_on_for(50).await;
     load.finish().await.assert_none_failed();

@@ -26,8 +26,9 @@ const DOWN_AFTER_MS: u32 = 60_000;
 /// How long a failover may take before another is tried.
 const FAILOVER_TIMEOUT_MS: &str = "3000";
 
-/// The same for one that an operator asks for: after that it is given up for good.
-const PLANNED_TIMEOUT_MS: &str = "20000";
+/// The same for one that an operator asks for: after that it is given up for good. A sentinel that was kept from its work for two
+/// seconds does nothing for thirty.
+const PLANNED_TIMEOUT_MS: &str = "45000";
 
 /// How often sentinels are asked while something is waited for.
 const ASK_EVERY: Duration = Duration::from_millis(20);
