@@ -219,7 +219,7 @@ impl ClusterTether {
     }
 
     /// The shards as they are now, each with its tether: for the status, the events and the counters of one shard, for a
-    /// [connection of its own](Tether::dedicated) to its primary, or for what an operator wants of it.
+    /// [dedicated connection](Tether::dedicated) to its primary, or for what an operator wants of it.
     #[must_use]
     pub fn shards(&self) -> Vec<Shard> {
         let roster = self.common.rosters.borrow().clone();

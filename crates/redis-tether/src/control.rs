@@ -83,7 +83,7 @@ pub(crate) struct Control {
     pub(crate) tasks: TaskTracker,
     /// Where the tether lives, and its tasks run: callers may be elsewhere.
     pub(crate) runtime: Handle,
-    /// Those that drain links which were replaced, and those that see to connections of their own. No actor owns them.
+    /// Those that drain links which were replaced, and those that see to dedicated connections. No actor owns them.
     pub(crate) drains: TaskTracker,
     /// Which history the server of the last link held.
     descent: Descent,

@@ -1,4 +1,4 @@
-//! A connection of its own for what a shared link cannot carry: made beside the published link (`dedicated/making.rs`), tied to
+//! A dedicated connection for what a shared link cannot carry: made beside the published link (`dedicated/making.rs`), tied to
 //! it (`dedicated/tie.rs`), and over when it is. Nothing sent over it is held or sent again. It can be made one for
 //! subscriptions (`dedicated/subscription.rs`).
 
@@ -31,7 +31,7 @@ use crate::ledger::LinkEnd;
 use crate::link::Link;
 use crate::outcome::{CommandError, Facts, Outcome, Reason};
 
-/// A connection of its own on the current primary, made by [`Tether::dedicated`](crate::Tether::dedicated): for `WATCH`,
+/// A dedicated connection on the current primary, made by [`Tether::dedicated`](crate::Tether::dedicated): for `WATCH`,
 /// blocking commands, `SELECT` and whatever else speaks of the connection. Clones are the same connection; it is closed when
 /// the last of them is dropped.
 ///

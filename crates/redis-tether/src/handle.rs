@@ -54,7 +54,7 @@ use redis_tether_core::reply::Refusal;
 ///   always, and they fail.) While one blocks, a server that hangs cannot be told from one that waits: the link is neither
 ///   suspected nor probed until half a second after its timeout. Under `BLPOP key 0` it never is: a dead host shows only by
 ///   the transport's own limits (`tcp_user_timeout`, keepalive), a frozen one not at all. Ask with a timeout of a few
-///   seconds, again and again, or give who blocks a connection of its own ([`Tether::dedicated`](crate::Tether::dedicated)), where
+///   seconds, again and again, or give who blocks a dedicated connection ([`Tether::dedicated`](crate::Tether::dedicated)), where
 ///   the tether notices such a host all the same; both also keep the others quick.
 /// - `WAIT` and `WAITAOF` speak of the writes over one connection: they fail if this handle's writes went over another link
 ///   than the live one.
@@ -62,7 +62,7 @@ use redis_tether_core::reply::Refusal;
 /// # Errors
 /// What fails here is a [`CommandError`](crate::CommandError) inside the `redis::RedisError`; see
 /// [`OutcomeExt`](crate::OutcomeExt). Commands that would change the shared link for everybody are refused (most of them have their
-/// place on a [connection of their own](crate::Tether::dedicated)):
+/// place on a [dedicated connection](crate::Tether::dedicated)):
 /// - `WATCH`, and a lone `MULTI`, `EXEC` or `DISCARD`; `SELECT`; `AUTH`, and `HELLO` with a version; `RESET`, `QUIT`;
 /// - `SUBSCRIBE` and its kin, `MONITOR`, `SYNC`, `PSYNC`, `REPLCONF`, `SCRIPT DEBUG`, and commands set to no response;
 /// - `CLIENT` with `REPLY`, `TRACKING`, `CACHING`, `SETNAME`, `SETINFO`, `NO-EVICT`, `NO-TOUCH`, `CAPA` or `IMPORT-SOURCE`;

@@ -70,11 +70,11 @@ pub enum Reason {
     /// The command speaks of one node of a cluster, and does not say which: its shard's own tether is the place for it
     /// ([`ClusterTether::shards`](crate::ClusterTether::shards)).
     OfOneNode,
-    /// No [connection of its own](crate::Tether::dedicated) could be made.
+    /// No [dedicated connection](crate::Tether::dedicated) could be made.
     NotDialled,
-    /// The [connection of its own](crate::Dedicated) is over; see [`Lost`](crate::Lost).
+    /// The [dedicated connection](crate::Dedicated) is over; see [`Lost`](crate::Lost).
     ConnectionOver,
-    /// The command has no place on a [connection of its own](crate::Dedicated) either.
+    /// The command has no place on a [dedicated connection](crate::Dedicated) either.
     NotOnDedicated {
         /// The command.
         command: &'static str,
@@ -110,8 +110,8 @@ impl fmt::Display for Reason {
             Reason::OfOneNode => {
                 f.write_str("it speaks of one node: use the tether of its shard, from ClusterTether::shards()")
             }
-            Reason::NotDialled => f.write_str("no connection of its own could be made"),
-            Reason::ConnectionOver => f.write_str("connection of its own is over"),
+            Reason::NotDialled => f.write_str("no dedicated connection could be made"),
+            Reason::ConnectionOver => f.write_str("dedicated connection is over"),
             Reason::NotOnDedicated { command, hint } => write!(f, "{command} cannot be sent like this: {hint}"),
             Reason::NotOnSharedLink { command, hint } => {
                 write!(f, "{command} has no place on a shared link: {hint}")

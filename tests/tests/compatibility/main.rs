@@ -123,7 +123,7 @@ async fn held_by(server: &Server) -> Vec<String> {
     }
 }
 
-/// Sends over a connection of its own until what comes back `is_it`.
+/// Sends over a dedicated connection until what comes back `is_it`.
 async fn until_answered(addr: SocketAddr, words: &[&str], is_it: impl Fn(&Value) -> bool) {
     let url = format!("redis://{addr}");
     let client = redis_tether::redis::Client::open(url).expect("a URL");

@@ -1,4 +1,4 @@
-//! What is in flight on a connection of its own when something ends, in virtual time.
+//! What is in flight on a dedicated connection when something ends, in virtual time.
 
 use std::pin::pin;
 
@@ -93,7 +93,7 @@ async fn a_reconnect_waits_for_what_is_in_flight() {
     assert_eq!(error.outcome(), Some(Outcome::NotSent), "{error}");
     assert_eq!(
         error.command_error().expect("the tether's").to_string(),
-        "not sent: connection of its own is over: the tether moved to another link; endpoint redis.test:6379, epoch 1"
+        "not sent: dedicated connection is over: the tether moved to another link; endpoint redis.test:6379, epoch 1"
     );
     assert_eq!(within(2 * PATIENCE, "the reply", pinging).await.expect("no panic").expect("it may finish"), "PONG");
     sleep(ms(300)).await;

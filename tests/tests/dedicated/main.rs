@@ -1,4 +1,4 @@
-//! Connections of their own on real servers: watched keys under failovers, blocking commands, subscriptions, and what is left
+//! Dedicated connections on real servers: watched keys under failovers, blocking commands, subscriptions, and what is left
 //! of them. What happens between their steps is in `making.rs` and `endings.rs`, in virtual time.
 
 mod endings;
@@ -56,7 +56,7 @@ async fn one_server(kind: ServerKind) -> (Server, Tether) {
 }
 
 async fn dedicated(tether: &Tether) -> Dedicated {
-    within(PATIENCE, "a connection of its own", tether.dedicated()).await.expect("there is a primary, or soon will be")
+    within(PATIENCE, "a dedicated connection", tether.dedicated()).await.expect("there is a primary, or soon will be")
 }
 
 async fn loss(connection: &Dedicated) -> Lost {

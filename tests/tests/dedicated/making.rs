@@ -1,4 +1,4 @@
-//! Making a connection of its own while something else happens, in virtual time.
+//! Making a dedicated connection while something else happens, in virtual time.
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Subscriptions on connections of their own, on real servers: the messages end with the epoch, and the next connection leads
+//! Subscriptions on dedicated connections, on real servers: the messages end with the epoch, and the next connection leads
 //! to the new primary.
 
 use futures_util::StreamExt;

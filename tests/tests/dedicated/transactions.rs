@@ -69,7 +69,7 @@ async fn a_contended_key_under_a_move(kind: ServerKind) {
     tether.shutdown().await;
 }
 
-/// Callers that increment one watched key and append to a list beside it, each over a connection of its own.
+/// Callers that increment one watched key and append to a list beside it, each over a dedicated connection.
 struct Contention {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! Two fake servers in a network in memory, for what happens between the steps of making a connection of its own and using it:
+//! Two fake servers in a network in memory, for what happens between the steps of making a dedicated connection and using it:
 //! in virtual time, where that is exact.
 
 use std::net::SocketAddr;

@@ -249,7 +249,7 @@ fn judge_lateness(lateness: &[Duration], clients: u64) {
     assert!(*latest <= bound + allowance, "the last of {clients} came {latest:?} after the server");
 }
 
-/// How long the server takes for one command after another on a connection of its own.
+/// How long the server takes for one command after another on a dedicated connection.
 fn latencies_of(server: SocketAddr, time: Duration) -> Vec<Duration> {
     let mut stream = TcpStream::connect(server).expect("it accepts");
     stream.set_nodelay(true).expect("a socket option");

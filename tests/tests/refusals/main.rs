@@ -244,7 +244,7 @@ fn is_waiting(info: &Info) -> bool {
     info.number("blocked_clients") == Some(1)
 }
 
-/// Waits until a command on a connection of its own is answered with an error of this code.
+/// Waits until a command on a dedicated connection is answered with an error of this code.
 async fn until_refused(connection: &mut MultiplexedConnection, cmd: &Cmd, code: &str) {
     within(PATIENCE, &format!("the server to say {code}"), async {
         while !matches!(cmd.query_async::<Value>(connection).await, Err(error) if error.code() == Some(code)) {

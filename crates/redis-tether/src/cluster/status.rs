@@ -22,7 +22,7 @@ pub struct Shard {
     /// What keeps its link. It is the cluster's: where somebody shuts it down, or stops its actor, another one is started 100 ms after
     /// its end. What it held waits for that, and so do commands that come meanwhile, as for a link: within their deadline and the hold
     /// window, or not at all where they are to [fail fast](crate::HoldMode::FailFast). What hangs on this very tether (its handles,
-    /// connections of their own, subscribers of its events) ends with it. [`ClusterTether::shutdown`](crate::ClusterTether::shutdown) ends
+    /// dedicated connections, subscribers of its events) ends with it. [`ClusterTether::shutdown`](crate::ClusterTether::shutdown) ends
     /// all of them for good.
     pub tether: Tether,
 }

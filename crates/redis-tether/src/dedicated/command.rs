@@ -1,4 +1,4 @@
-//! What a connection of its own carries: everything to which the server gives one answer for each command. What it does not
+//! What a dedicated connection carries: everything to which the server gives one answer for each command. What it does not
 //! carry would shift the answers of all commands behind it, or begin a conversation of another kind.
 
 use redis::Cmd;

@@ -1,4 +1,4 @@
-//! How a connection of its own is lost: what [`Dedicated::lost`](crate::Dedicated::lost) tells, and failed commands repeat.
+//! How a dedicated connection is lost: what [`Dedicated::lost`](crate::Dedicated::lost) tells, and failed commands repeat.
 //! Pure data.
 
 use std::fmt;
@@ -34,9 +34,9 @@ impl fmt::Display for Loss {
     }
 }
 
-/// A connection of its own that was lost. Its `Display` is one line:
+/// A dedicated connection that was lost. Its `Display` is one line:
 ///
-/// `connection of its own to 10.0.0.1:6379 lost: it ended, closed by the peer; epoch 3`
+/// `dedicated connection to 10.0.0.1:6379 lost: it ended, closed by the peer; epoch 3`
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lost {
     pub(super) epoch: Epoch,
@@ -86,7 +86,7 @@ impl Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "connection of its own to {} lost: {}; epoch {}", self.address, self.brief(), self.epoch)
+        write!(f, "dedicated connection to {} lost: {}; epoch {}", self.address, self.brief(), self.epoch)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Making a connection of its own. It waits for a link as a command does, dials where that leads to, and hands the connection
+//! Making a dedicated connection. It waits for a link as a command does, dials where that leads to, and hands the connection
 //! out if the link is still the published one then. The dial runs on the tether's runtime, and the connection is tied to the
 //! link before it is anybody's, so that a caller who does not look keeps nothing open.
 
@@ -25,7 +25,7 @@ use crate::patience::Patience;
 use crate::tether::Tether;
 
 impl Tether {
-    /// Makes a connection of its own on the current primary: for `WATCH`, blocking commands, `SELECT`, subscriptions, and
+    /// Makes a dedicated connection on the current primary: for `WATCH`, blocking commands, `SELECT`, subscriptions, and
     /// whatever else a shared link cannot carry. It is signed in, set up and verified as the link is, and tied to the epoch of
     /// that link: see [`Dedicated`].
     ///

@@ -1,4 +1,4 @@
-//! A connection of its own becomes one for subscriptions: the multiplexer, which set it up, lets go of the stream while
+//! A dedicated connection becomes one for subscriptions: the multiplexer, which set it up, lets go of the stream while
 //! nothing is outstanding, and redis-rs's `PubSub` takes it. That one runs where its owner lives; so that the socket is
 //! closed when the epoch is over, wherever that is, the stream can be taken away from it.
 

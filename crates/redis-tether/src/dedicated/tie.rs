@@ -1,4 +1,4 @@
-//! What ties a connection of its own to the published link of its epoch: one task for each, on the tether's runtime. It takes
+//! What ties a dedicated connection to the published link of its epoch: one task for each, on the tether's runtime. It takes
 //! no commands from the moment at which that link is over; what is in flight may finish within the drain limit, unless the
 //! server is gone; then it is closed. Nobody needs to look for that. Commands look for themselves, at three words.
 

@@ -53,7 +53,7 @@ impl Unshareable {
 const OWN_CONNECTION: &str =
     "it changes the connection for all who share it; use one of its own, from Tether::dedicated()";
 const SUBSCRIPTION: &str =
-    "subscriptions need a connection of their own, from Tether::dedicated() and Dedicated::into_pub_sub()";
+    "subscriptions need a dedicated connection, from Tether::dedicated() and Dedicated::into_pub_sub()";
 const TRANSACTION: &str =
     "other callers' commands would get into it; use redis::pipe().atomic(), or Tether::dedicated()";
 const CREDENTIALS: &str = "credentials belong into the configuration; for others use Tether::dedicated()";

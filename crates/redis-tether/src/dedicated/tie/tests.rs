@@ -128,7 +128,7 @@ async fn its_own_end_is_its_loss() {
     settle().await;
     tied.own.kill(LinkEnd::Closed);
     let lost = timeout(LIMIT, waiting).await.expect("whoever waits is told").expect("no panic");
-    assert_eq!(lost.to_string(), "connection of its own to 127.0.0.1:6379 lost: it ended, closed by the peer; epoch 1");
+    assert_eq!(lost.to_string(), "dedicated connection to 127.0.0.1:6379 lost: it ended, closed by the peer; epoch 1");
     assert!(tied.open_for().await <= AT_ONCE);
 }
 
