@@ -259,8 +259,7 @@
 //! `sentinel_tls_server_name`.
 //!
 //! An election may last longer than commands are held: see [Elections](#elections). Sentinels promote a new primary before they demote
-//! the old one, which goes on taking writes for seconds, and those are lost. The sooner a client moves, the fewer; `min-replicas-to-write`
-//! bounds them for all clients.
+//! the old one: what it is sent meanwhile is lost (`min-replicas-to-write` bounds that, for all clients).
 //!
 //! The user at the sentinels needs `+subscribe +ping +sentinel|get-master-addr-by-name +sentinel|master allchannels`; without
 //! `sentinel|master` the configuration epoch is not known, and the answer that most sentinels give is taken.

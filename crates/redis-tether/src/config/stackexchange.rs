@@ -34,7 +34,7 @@ impl Config {
     /// | `abortConnect`, `allowAdmin`, `checkCertificateRevocation`, `configChannel`, `configCheckSeconds`, `connectRetry`, `defaults`, `highIntegrity`, `highPriorityThreads`, `maintNotifications`, `maintPostEventRelaxed`, `maintRelaxedTimeout`, `maintRelaxedWindowMax`, `preserveAsyncOrder`, `proxy`, `resolveDns`, `responseTimeout`, `setlib`, `sslProtocols`, `tcpKeepAlive`, `tiebreaker`, `topologyRefreshSeconds`, `version`, `writeBuffer` | ignored: a tether starts while the server is down, never stops trying, finds the role of its peer and what a proxy takes by asking it; TLS is 1.2 or 1.3, and nothing is checked for revocation |
     /// | `serviceName`, and then one or several endpoints | the master's name, and the sentinels; their port defaults to 26379 |
     /// | `sentinelUser`, `sentinelPassword` | those of the sentinels; without either, `user` and `password` go for the sentinels, too |
-    /// | several endpoints without `serviceName` | refused: not in this version |
+    /// | several endpoints without `serviceName` | refused: name the primary endpoint, or use `redis+cluster://` |
     /// | `channelPrefix`, `tunnel`, `$COMMAND=...` | refused: ignoring them would send other commands, or elsewhere |
     ///
     /// An endpoint that begins with `!` is the path of a unix socket.
