@@ -185,14 +185,16 @@ impl ClusterDeployment {
             until(replica, "the primary to be known", &["CLUSTER", "NODES"], known).await?;
             replica.command(&["CLUSTER", "REPLICATE", &self.ids[shard]]).await?;
         }
+        // Who has not heard the name of a node shows clients a `?` for it.
+        let names = self.tls.as_ref().map_or_else(Vec::new, Tls::names);
         for node in &self.nodes {
             let is_whole = |told: &str| {
                 let ok = told.lines().filter(|line| line.contains("connected") && !is_down(line));
                 let replicas = ok.clone().filter(|line| line.contains("slave")).count();
                 let primaries = ok.filter(|line| line.contains("master") && line.contains('-')).count();
-                (replicas, primaries) == (SHARDS, SHARDS)
+                (replicas, primaries) == (SHARDS, SHARDS) && names.iter().all(|name| told.contains(name))
             };
-            until(node, "all roles to be known", &["CLUSTER", "NODES"], is_whole).await?;
+            until(node, "all roles and names to be known", &["CLUSTER", "NODES"], is_whole).await?;
             let is_ok = |info: &str| info.contains("cluster_state:ok");
             until(node, "the cluster to be healthy", &["CLUSTER", "INFO"], is_ok).await?;
         }

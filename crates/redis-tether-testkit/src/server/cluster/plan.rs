@@ -73,6 +73,14 @@ impl Tls {
         Ok(Tls { files, fronts, endpoint: self.endpoint.clone(), ..*self })
     }
 
+    /// What the nodes announce themselves as, where those are names.
+    pub(super) fn names(&self) -> Vec<String> {
+        match self.announced {
+            Announced::Names => (0..self.files.len()).map(ClusterDeployment::hostname).collect(),
+            Announced::Addresses => Vec::new(),
+        }
+    }
+
     /// Has the node with this number speak it.
     pub(super) fn add_to(&self, plan: ServerBuilder, node: usize) -> ServerBuilder {
         let mut plan = plan.tls_or_front(self.port, self.fronts[node], &self.files[node]);
