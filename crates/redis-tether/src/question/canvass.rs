@@ -15,12 +15,16 @@ const GRACE: Duration = Duration::from_millis(50);
 /// See the head of this file. Until somebody answers, the lookups and the questions bound the waiting: each must end.
 pub(crate) struct Canvass<'a, A, E, Q> {
     hearing: Hearing<A, E>,
-    fan: Fan<'a, Report<A, E>>,
+    // All at once, and none of them in the way of a question: where DNS hangs, those whose addresses are known are asked all the same.
+    lookups: Fan<'a, Located<E>>,
+    questions: Fan<'a, (SocketAddr, Result<A, E>)>,
     question: Q,
 }
 
+type Located<E> = Result<Vec<SocketAddr>, E>;
+
 enum Report<A, E> {
-    Located(Result<Vec<SocketAddr>, E>),
+    Located(Located<E>),
     Said(SocketAddr, Result<A, E>),
 }
 
@@ -33,13 +37,13 @@ where
 {
     /// The question to whoever is at an address.
     pub(crate) fn new(question: Q) -> Self {
-        Canvass { hearing: Hearing::new(), fan: Fan::new(), question }
+        Canvass { hearing: Hearing::new(), lookups: Fan::wide(usize::MAX), questions: Fan::new(), question }
     }
 
     /// Asks whoever this name leads to.
-    pub(crate) fn look_up(&mut self, lookup: impl Future<Output = Result<Vec<SocketAddr>, E>> + Send + 'a) {
+    pub(crate) fn look_up(&mut self, lookup: impl Future<Output = Located<E>> + Send + 'a) {
         self.hearing.sought();
-        self.fan.add(async move { Report::Located(lookup.await) });
+        self.lookups.add(lookup);
     }
 
     /// Asks whoever is there, if that is not done yet.
@@ -67,8 +71,17 @@ where
     /// `None` if there is none to come, or not in time.
     async fn next(&mut self, end: Option<Instant>) -> Option<Report<A, E>> {
         match end {
-            Some(end) => timeout_at(end, self.fan.next()).await.unwrap_or_default(),
-            None => self.fan.next().await,
+            Some(end) => timeout_at(end, self.report()).await.unwrap_or_default(),
+            None => self.report().await,
+        }
+    }
+
+    async fn report(&mut self) -> Option<Report<A, E>> {
+        tokio::select! {
+            biased;
+            Some((at, said)) = self.questions.next() => Some(Report::Said(at, said)),
+            Some(located) = self.lookups.next() => Some(Report::Located(located)),
+            else => None,
         }
     }
 
@@ -86,7 +99,7 @@ where
 
     fn question(&mut self, at: SocketAddr) {
         let said = (self.question)(at);
-        self.fan.add(async move { Report::Said(at, said.await) });
+        self.questions.add(async move { (at, said.await) });
     }
 }
 
@@ -159,6 +172,26 @@ mod tests {
         let hearing = canvass.until(|_| false).await;
         assert_eq!(hearing.size(), 2);
         assert_eq!(hearing.into_parts(), (vec![(place(1), 1)], vec!["no such host"]));
+    }
+
+    /// No name server answers, but some names are addresses.
+    #[tokio::test(start_paused = true)]
+    async fn names_that_lead_nowhere_yet_keep_nobody_from_being_asked() {
+        let begun = Instant::now();
+        let mut canvass = Canvass::new(says);
+        for node in [1, 2] {
+            canvass.look_up(ready(Ok(vec![place(node)])));
+        }
+        for _ in 0..50 {
+            canvass.look_up(async {
+                sleep(Duration::from_secs(60)).await;
+                Err("timed out")
+            });
+        }
+        canvass.look_up(ready(Ok(vec![place(3)])));
+        let hearing = canvass.until(|hearing| hearing.answers().count() == 1).await;
+        assert_eq!(hearing.into_parts(), (vec![(place(1), 1)], vec![]));
+        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
