@@ -32,12 +32,20 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> World {
         let (net, node) = (SimNet::new(), FakeServer::new());
-        let place = Reply::Array(vec![Reply::bulk("10.0.0.1"), Reply::Int(6379), Reply::bulk("id")]);
-        let slots = Reply::Array(vec![Reply::Int(0), Reply::Int(16383), place]);
-        node.answer("CLUSTER|SLOTS", Some(Reply::Array(vec![slots])));
         node.answer("CLUSTER|INFO", Some(Reply::bulk("cluster_state:ok\r\ncluster_current_epoch:1\r\n")));
         net.bind(SocketAddr::from(([10, 0, 0, 1], 6379)), node.clone());
-        World { net, node }
+        let world = World { net, node };
+        world.says(16383, None);
+        world
+    }
+
+    /// The node has the slots up to `last`, and such a replica.
+    pub(super) fn says(&self, last: u16, replica: Option<&str>) {
+        let place =
+            |host: &str| Reply::Array(vec![Reply::bulk(host), Reply::Int(6379), Reply::bulk(format!("id of {host}"))]);
+        let mut slots = vec![Reply::Int(0), Reply::Int(last.into()), place("10.0.0.1")];
+        slots.extend(replica.map(place));
+        self.node.answer("CLUSTER|SLOTS", Some(Reply::Array(vec![Reply::Array(slots)])));
     }
 
     pub(super) fn builder(&self) -> ClusterTetherBuilder {

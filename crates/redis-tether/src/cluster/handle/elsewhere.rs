@@ -123,7 +123,8 @@ impl ClusterHandle {
         }
     }
 
-    /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for.
+    /// Waits for a way to a node that has no slot yet. Where there is none in time, the slot's move is waited for. At the cluster's end
+    /// neither comes, and whoever places the command says so.
     async fn invite(&mut self, host: &str, port: u16, journey: &mut Journey) -> Option<Onward> {
         let is_of = |shard: &Numbered| shard.group.nodes().any(|node| node.is_at(host, port));
         if self.roster.layout.shards().iter().any(is_of) {
@@ -134,6 +135,9 @@ impl ClusterHandle {
         let until = Instant::now() + INVITATION;
         let until = journey.due().map_or(until, |due| due.min(until));
         while Instant::now() < until {
+            if self.roster.has_ended {
+                return Some(Onward::Home);
+            }
             let target = self.roster.layout.led_from(host, port);
             if let Some(target) = target.filter(|target| self.roster.takes_commands(*target)) {
                 return Some(Onward::There(To::Asked(target)));

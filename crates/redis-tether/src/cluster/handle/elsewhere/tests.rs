@@ -28,3 +28,21 @@ async fn a_command_that_waits_for_a_survey_fails_when_the_cluster_ends() {
     assert_eq!(error.command_error().map(CommandError::reason), Some(Reason::Stopped), "{error}");
     timeout(PATIENCE, shutdown).await.expect("waited for the shutdown").expect("no panic");
 }
+
+/// The node that it is sent to is somebody's replica by what is known, and gets no tether of its own.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_waits_for_a_way_to_a_node_fails_when_the_cluster_ends() {
+    let world = World::new();
+    world.says(16383, Some("10.0.0.9"));
+    let cluster = world.serving().await;
+    world.node.refuse("GET", Some("ASK 12539 10.0.0.9:6379"));
+    let mut handle = cluster.handle();
+    let command = tokio::spawn(async move { handle.get::<_, Option<u32>>("key").await });
+    sleep(INVITATION / 2).await;
+    assert!(cluster.stats().redirections == 1 && !command.is_finished());
+    let shutdown = tokio::spawn(async move { cluster.shutdown().await });
+    let answer = timeout(Duration::from_millis(10), command).await.expect("it fails at once").expect("no panic");
+    let error = answer.expect_err("it was sent elsewhere");
+    assert_eq!(error.command_error().map(CommandError::reason), Some(Reason::Stopped), "{error}");
+    timeout(PATIENCE, shutdown).await.expect("waited for the shutdown").expect("no panic");
+}
