@@ -213,8 +213,7 @@ impl ClusterHandle {
                 return Ok(shard);
             }
             let window = self.common.config.commands.hold_window;
-            let since = self.roster.layout.uncovered_since().unwrap_or(journey.started);
-            let over_at = since.checked_add(window);
+            let over_at = self.nobodys_since(to).unwrap_or(journey.started).checked_add(window);
             let reason = match self.policy_reason(over_at, journey) {
                 Some(reason) => reason,
                 None if !matches!(journey.stay, Stay::Now(_)) => match self.common.hold(bytes()) {
@@ -230,12 +229,23 @@ impl ClusterHandle {
                     continue;
                 }
             };
-            return Err(self.nowhere(reason));
+            return Err(self.nowhere(to, reason));
         }
     }
 
-    fn nowhere(&self, reason: Reason) -> RedisError {
-        if self.roster.layout.uncovered_since().is_some() {
+    /// Since when nobody has what is meant. `None` where somebody does, whose tether is to be started again: others' slots that nobody
+    /// has are of no concern to that.
+    fn nobodys_since(&self, to: To) -> Option<Instant> {
+        let layout = &self.roster.layout;
+        let is_somebodys = match to {
+            To::Slot(slot) => layout.owner(slot).is_some(),
+            To::Shard(_) | To::Sent(_) | To::Asked(_) | To::Any => !layout.shards().is_empty(),
+        };
+        layout.uncovered_since().filter(|_| !is_somebodys)
+    }
+
+    fn nowhere(&self, to: To, reason: Reason) -> RedisError {
+        if self.nobodys_since(to).is_some() {
             return self.common.fail(Outcome::NotSent, reason);
         }
         let cause = "the tether of its shard has ended, and is to be started again";
@@ -389,3 +399,6 @@ impl fmt::Debug for ClusterHandle {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
