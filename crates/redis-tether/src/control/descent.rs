@@ -3,9 +3,10 @@
 //! `INFO` or does not know it is as good as any, and one that hangs up on it is not asked for long. Runs beside the probe.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use redis::Pipeline;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Control;
 use super::renewal::BLOCKED_FOR;
@@ -17,8 +18,12 @@ use crate::lineage::Lineage;
 use crate::link::Link;
 use crate::lock::lock;
 
-/// So many links in a row that end upon the question, and it is not put again.
+/// So many links in a row that end upon the question, and it is not put again for a while.
 const UNANSWERED: u32 = 2;
+
+/// That while, from the last of them on: each may have ended over something else, as a slow script in front of the question. A peer that
+/// does hang up on it costs no more than one link in as long.
+const PUT_AGAIN_AFTER: Duration = Duration::from_secs(10 * 60);
 
 /// What is remembered from link to link.
 #[derive(Default)]
@@ -27,12 +32,15 @@ pub(super) struct Descent(Mutex<Memory>);
 #[derive(Default)]
 struct Memory {
     last: Option<Lineage>,
+    /// So many links in a row have ended upon it, the last of them then.
     unanswered: u32,
+    ended_at: Option<Instant>,
 }
 
 impl Descent {
     fn may_ask(&self) -> bool {
-        lock(&self.0).unanswered < UNANSWERED
+        let memory = lock(&self.0);
+        memory.unanswered < UNANSWERED || memory.ended_at.is_none_or(|ended_at| ended_at.elapsed() >= PUT_AGAIN_AFTER)
     }
 
     /// Takes note of this one, and says whether it does not go on from the one before.
@@ -57,6 +65,7 @@ impl Drop for Question<'_> {
             memory.unanswered = 0;
         } else if self.link.end().is_some_and(is_of_the_peer) {
             memory.unanswered = memory.unanswered.saturating_add(1);
+            memory.ended_at = Some(Instant::now());
         }
     }
 }

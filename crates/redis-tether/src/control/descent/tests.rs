@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use redis::AsyncCommands;
 use redis_tether_core::{Address, Epoch};
@@ -131,5 +130,26 @@ fn only_a_link_that_the_peer_ended_upon_the_question_counts() {
         assert_eq!(descent.may_ask(), !counts, "{end:?}");
         drop(Question { descent: &descent, link: &Ledger::aside(Epoch::FIRST), is_answered: true });
         assert!(descent.may_ask(), "what was answered once is asked again");
+    }
+}
+
+/// What the links ended over may have been a slow script in front of the question.
+#[tokio::test(start_paused = true)]
+async fn what_was_put_in_vain_is_put_again_after_a_while_and_once_at_a_time() {
+    let descent = Descent::default();
+    let put_in_vain = || {
+        let link = Ledger::aside(Epoch::FIRST);
+        let question = Question { descent: &descent, link: &link, is_answered: false };
+        link.kill(LinkEnd::Mute);
+        drop(question);
+    };
+    (0..UNANSWERED).for_each(|_| put_in_vain());
+    for _ in 0..3 {
+        assert!(!descent.may_ask());
+        tokio::time::advance(PUT_AGAIN_AFTER - Duration::from_secs(1)).await;
+        assert!(!descent.may_ask());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(descent.may_ask());
+        put_in_vain();
     }
 }
