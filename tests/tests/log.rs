@@ -67,6 +67,7 @@ async fn what_fails_is_told_with_the_endpoint_and_the_server_with_its_address() 
     diary.until("the source to fail", |event| matches!(event, Event::CredentialsFailed { .. })).await;
     locked_out.shutdown().await;
 
+    server.role_word(Some("active-replica"));
     let tether = builder().start().await.expect("a valid configuration");
     tether.ready(PATIENCE).await.expect("the server is well");
     let mut diary = Diary::of(&tether);
@@ -79,6 +80,11 @@ async fn what_fails_is_told_with_the_endpoint_and_the_server_with_its_address() 
     assert!(said.iter().any(|line| line.starts_with("WARN") && line.contains(&endpoint)), "{said:#?}");
     let lost = lines(&log, &format!("link to {addr} lost"));
     assert!(lost.iter().any(|line| line.starts_with("WARN") && line.contains(&endpoint)), "{lost:#?}");
-    let nameless = |line: &&str| line.starts_with("WARN redis_tether::") && !line.contains("endpoint=");
+    let role = lines(&log, "the server's role is none that we know");
+    let is_whole =
+        |line: &String| line.starts_with("WARN") && line.contains(&endpoint) && line.contains("active-replica");
+    assert!(role.iter().any(is_whole), "{role:#?}");
+    let is_severe = |line: &&str| line.starts_with("WARN redis_tether::") || line.starts_with("ERROR redis_tether::");
+    let nameless = |line: &&str| is_severe(line) && !line.contains("endpoint=");
     assert_eq!(log.text().lines().filter(nameless).collect::<Vec<_>>(), Vec::<&str>::new());
 }

@@ -37,7 +37,7 @@ use crate::config::Config;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{Keyring, Report};
 use crate::dial::wanted::Wanted;
-use crate::dial::{Connector, Dialer};
+use crate::dial::{Books, Connector, Dialer};
 use crate::event::{Detector, Event};
 use crate::foreign;
 use crate::gate::Gate;
@@ -130,9 +130,9 @@ impl Control {
         let report = Report::new(shared.endpoint.clone(), sentinels_credentials_failed(&board));
         let at_sentinels = Keyring::at_sentinels(&config, sentinel_credentials, tasks.clone(), ended.clone(), report);
         let sentinels = Entrance { connector: sentinel_connector, keyring: Arc::new(at_sentinels) };
-        let (gate, link_tasks) = (shared.gate.clone(), tasks.clone());
+        let (endpoint, books) = (shared.endpoint.clone(), Books::Published(shared.gate.clone(), observer));
         let dialer =
-            Dialer::new(config.clone(), wanted, connector.clone(), keyring.clone(), gate, observer, link_tasks);
+            Dialer::new(endpoint, config.clone(), wanted, connector.clone(), keyring.clone(), books, tasks.clone());
         Control {
             board,
             keyring,

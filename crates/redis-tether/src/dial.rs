@@ -18,7 +18,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis_tether_core::{Address, Epoch, FailureKind};
+use redis_tether_core::{Address, Epoch, FailureKind, Role};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +29,7 @@ pub(crate) use self::rejection::Rejection;
 use self::cluster::Membership;
 use self::levels::{Levels, Stage};
 use self::setup::{SetupError, demands, read_replica, set_up};
-use self::verify::{VerifyError, VerifyLevel};
+use self::verify::{Verdict, VerifyError, VerifyLevel};
 use self::wanted::Wanted;
 use self::within::within;
 use crate::config::Config;
@@ -45,6 +45,8 @@ const SHORTEST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Makes links.
 pub(crate) struct Dialer {
+    /// Whose links they are, for the log.
+    endpoint: Arc<str>,
     config: Arc<Config>,
     wanted: Wanted,
     connector: Connector,
@@ -56,7 +58,7 @@ pub(crate) struct Dialer {
 }
 
 /// Whose books its links have.
-enum Books {
+pub(crate) enum Books {
     /// Those of links that are to be published, and whose end these hear of.
     Published(Arc<Gate>, Arc<dyn LinkObserver>),
     /// Those of connections beside the published link.
@@ -66,24 +68,25 @@ enum Books {
 impl Dialer {
     /// The drivers of its links run as tasks of `tasks`.
     pub(crate) fn new(
+        endpoint: Arc<str>,
         config: Arc<Config>,
         wanted: Wanted,
         connector: Connector,
         keyring: Arc<Keyring>,
-        gate: Arc<Gate>,
-        observer: Arc<dyn LinkObserver>,
+        books: Books,
         tasks: TaskTracker,
     ) -> Dialer {
         let levels = Arc::new(Levels::new(config.verify));
-        Dialer { config, wanted, connector, keyring, books: Books::Published(gate, observer), tasks, levels }
+        Dialer { endpoint, config, wanted, connector, keyring, books, tasks, levels }
     }
 
     /// A dialer for connections beside the published link, whose end concerns nobody but their owner.
     pub(crate) fn aside(&self) -> Dialer {
-        let Dialer { config, wanted, connector, keyring, tasks, levels, .. } = self;
-        let (config, wanted, connector) = (Arc::clone(config), *wanted, connector.clone());
+        let Dialer { endpoint, config, wanted, connector, keyring, tasks, levels, .. } = self;
+        let (endpoint, config) = (Arc::clone(endpoint), Arc::clone(config));
+        let (wanted, connector) = (*wanted, connector.clone());
         let (keyring, tasks, levels) = (Arc::clone(keyring), tasks.clone(), Arc::clone(levels));
-        Dialer { config, wanted, connector, keyring, books: Books::Aside, tasks, levels }
+        Dialer { endpoint, config, wanted, connector, keyring, books: Books::Aside, tasks, levels }
     }
 
     /// Dials `address` once, within `dial.timeout`. The link's end is reported to the observer from the moment it is returned.
@@ -140,7 +143,7 @@ impl Dialer {
         };
         if link.verify_level() < level {
             // It answered that it does not know the question, or denies it.
-            self.levels.learn(address, link.verify_level());
+            self.learn(address, link.verify_level());
         }
         self.announced(link)
     }
@@ -155,11 +158,16 @@ impl Dialer {
             Err(Failure::HungUp(..)) => {
                 // One that hangs up on everybody hung up on this link as well.
                 if !lower.ledger().is_dead() {
-                    self.levels.learn(attempt.address, lower.verify_level());
+                    self.learn(attempt.address, lower.verify_level());
                 }
                 Ok(lower)
             }
         }
+    }
+
+    fn learn(&self, address: &Address, level: VerifyLevel) {
+        tracing::debug!(endpoint = &*self.endpoint, %address, ?level, "the peer is asked less from now on");
+        self.levels.learn(address, level);
     }
 
     /// From here on the link is somebody's, and its end is reported.
@@ -197,7 +205,7 @@ impl Dialer {
         set_up.map_err(|error| failure(Stage::Setup, error.into()))?;
         let verdict = self.wanted.verify(&mut multiplexer, level).await;
         let verdict = verdict.map_err(|error| failure(Stage::Verify, error.into()))?;
-        self.wanted.admit(address, &verdict)?;
+        self.admit(address, &verdict)?;
         let mut membership = Membership::Unknown;
         if verdict.is_of_cluster {
             let member = Membership::of_node(&mut multiplexer, &self.config, self.wanted).await;
@@ -215,6 +223,15 @@ impl Dialer {
         }
         let link = Link::new(address.clone(), &verdict, ledger, multiplexer, driver);
         Ok(link.signed_in_with(issued).in_cluster(membership))
+    }
+
+    fn admit(&self, address: &Address, verdict: &Verdict) -> Result<(), DialError> {
+        self.wanted.admit(address, verdict)?;
+        if let (Role::Unknown, Some(role)) = (verdict.role, &verdict.role_word) {
+            let endpoint = &*self.endpoint;
+            tracing::warn!(endpoint, %address, role, "the server's role is none that we know; taking it for what was wanted");
+        }
+        Ok(())
     }
 
     /// Once there is a connection: a source of credentials is not asked for those that cannot be made.

@@ -108,7 +108,10 @@ impl ClusterTetherBuilder {
         let (tasks, ended) = (TaskTracker::new(), CancellationToken::new());
         // The shards have keyrings of their own, and tell of the same failure.
         let name: Arc<str> = config.endpoint.to_string().into();
-        let report = Report::new(name.clone(), |error| tracing::debug!(%error, "no credentials to ask the nodes with"));
+        let whose = name.clone();
+        let report = Report::new(name.clone(), move |error| {
+            tracing::debug!(endpoint = &*whose, %error, "no credentials to ask the nodes with");
+        });
         let keyring = Keyring::new(&config, brought.credentials.clone(), tasks.clone(), ended.clone(), report);
         let surveyor = Surveyor::new(config.clone(), endpoint, &brought, keyring, turn);
         let common = Arc::new(Common {

@@ -99,7 +99,6 @@ impl Levels {
     /// `address` passed at `level`, having hung up twice on more, or not known it.
     pub(super) fn learn(&self, address: &Address, level: VerifyLevel) {
         let now = Instant::now();
-        tracing::debug!(%address, ?level, "the peer is asked less from now on");
         self.update(address, now, |known| known.learned = Some((level, now)));
     }
 

@@ -41,13 +41,7 @@ impl Wanted {
 
     /// Whether a peer with this verdict may carry commands.
     pub(crate) fn admit(self, address: &Address, verdict: &Verdict) -> Result<(), DialError> {
-        if let Some((kind, detail)) = self.ruled_out_by(verdict) {
-            return Err(DialError::new(kind, address, detail));
-        }
-        if let (Role::Unknown, Some(word)) = (verdict.role, &verdict.role_word) {
-            tracing::warn!(%address, role = word, "the server's role is none that we know; taking it for what was wanted");
-        }
-        Ok(())
+        self.ruled_out_by(verdict).map_or(Ok(()), |(kind, detail)| Err(DialError::new(kind, address, detail)))
     }
 
     /// What is against such a peer, as a dial says it: its kind, and what is not in the kind already.

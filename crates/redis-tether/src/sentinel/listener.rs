@@ -112,7 +112,8 @@ impl Sentinels {
                 }
             };
             if let Deaf::Failed(error) = deaf {
-                tracing::debug!(%error, "a sentinel is not listened to");
+                let endpoint = self.config.endpoint.to_string();
+                tracing::debug!(endpoint, %error, "a sentinel is not listened to");
             }
             sleep_until(origin + next).await;
         }

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{Keyring, Report};
 use crate::dial::wanted::Wanted;
-use crate::dial::{Connector, DialError, Dialer};
+use crate::dial::{Books, Connector, DialError, Dialer};
 use crate::gate::Gate;
 use crate::ledger::{LinkEnd, LinkObserver};
 use crate::link::Link;
@@ -61,11 +61,11 @@ impl World {
         #[cfg(feature = "tls-no-provider")]
         let connector = connector.with_tls(TlsStage::of(&config, TlsParts::default()).expect("sound files"));
         let config = Arc::new(config);
-        let (tasks, gate_of_links) = (TaskTracker::new(), Arc::clone(&gate));
-        let report = Report::new(config.endpoint.to_string().into(), |_| {});
+        let (tasks, books) = (TaskTracker::new(), Books::Published(Arc::clone(&gate), ends.clone()));
+        let endpoint: Arc<str> = config.endpoint.to_string().into();
+        let report = Report::new(endpoint.clone(), |_| {});
         let keyring = Keyring::new(&config, source, tasks.clone(), CancellationToken::new(), report);
-        let dialer =
-            Dialer::new(config, Wanted::Primary, connector, Arc::new(keyring), gate_of_links, ends.clone(), tasks);
+        let dialer = Dialer::new(endpoint, config, Wanted::Primary, connector, Arc::new(keyring), books, tasks);
         World { net, server, address, gate, ends, open_streams, dialer }
     }
 
