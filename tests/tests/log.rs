@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use redis_tether::{Config, CredentialsError, Event, Tether, credentials_fn, resolve_fn};
+use redis_tether::{Config, Credentials, CredentialsError, Event, Tether, credentials_fn, resolve_fn};
 use redis_tether_tests::fakes::fake;
 use redis_tether_tests::log::Log;
 use redis_tether_tests::watch::{Diary, PATIENCE};
@@ -87,4 +87,32 @@ async fn what_fails_is_told_with_the_endpoint_and_the_server_with_its_address() 
     let is_severe = |line: &&str| line.starts_with("WARN redis_tether::") || line.starts_with("ERROR redis_tether::");
     let nameless = |line: &&str| is_severe(line) && !line.contains("endpoint=");
     assert_eq!(log.text().lines().filter(nameless).collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+/// In the words of the event, so that whoever has one of them finds the other.
+#[tokio::test]
+async fn a_renewal_that_is_refused_is_warned_of_once_in_the_words_of_its_event() {
+    let log = Log::of_this_process();
+    let (server, listener) = fake().await;
+    server.require_password(Some("p0"));
+    let addr = listener.addr();
+    let is_later = AtomicBool::new(false);
+    let source = credentials_fn(move |_| {
+        let password = if is_later.swap(true, Ordering::SeqCst) { "wrong" } else { "p0" };
+        async move { Ok(Credentials::new(password).with_lifetime(Duration::from_secs(1))) }
+    });
+    let config = Config::new("renewed.test", addr.port());
+    let resolver = resolve_fn(move |_host, _port| async move { Ok(vec![addr]) });
+    let builder = Tether::builder(config).resolver(resolver).credentials(source);
+    let tether = builder.start().await.expect("a valid configuration");
+    let mut diary = Diary::of(&tether);
+    let is_refusal = |event: &Event| matches!(event, Event::ReauthenticationFailed { .. });
+    let event = diary.until("a refusal", is_refusal).await.to_string();
+    diary.until("another one", is_refusal).await;
+    tether.shutdown().await;
+    let endpoint = format!("endpoint=\"renewed.test:{}\"", addr.port());
+    let mut said = lines(&log, &event);
+    said.retain(|line| line.starts_with("WARN"));
+    let [line] = &said[..] else { panic!("not one line: {said:#?}") };
+    assert!(line.contains(&endpoint) && line.contains("fresh credentials not taken"), "{line}");
 }

@@ -125,12 +125,12 @@ impl Renewal<'_> {
 
     /// Each time to those who watch, and in the log once.
     fn report(&self, error: Arc<str>, before: &Failures) {
-        if before.occasion == Occasion::Renewal {
-            let (endpoint, epoch) = (&*self.control.shared.endpoint, self.link.epoch());
-            tracing::warn!(endpoint, %epoch, %error, "fresh credentials were not taken; the link goes on with the old ones");
-        }
         self.control.board.update(|status| status.failed(&error));
-        self.control.board.send(Event::ReauthenticationFailed { epoch: self.link.epoch(), error });
+        let event = Event::ReauthenticationFailed { epoch: self.link.epoch(), error };
+        if before.occasion == Occasion::Renewal {
+            tracing::warn!(endpoint = &*self.control.shared.endpoint, "{event}");
+        }
+        self.control.board.send(event);
     }
 
     /// At the pace of dials where somebody accepted and then said no.
