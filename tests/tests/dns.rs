@@ -8,7 +8,7 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, HickoryResolver, Resolve, StaticResolver, Tether};
 use redis_tether_testkit::server::allocate_addresses;
 use redis_tether_testkit::{Deployment, DnsServer, FakeServer, Server, ServerKind, Srv};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, without_slow_lookups};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -62,7 +62,7 @@ async fn a_primary_that_moves_is_found_whatever_the_ttl(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let (dns, servers) = (dns().await, Deployment::start(&server_binary(kind)).await.expect("the servers start"));
     dns.set(NAME, MINUTE, vec![servers.primary_ip()]);
-    let tether = serving(Config::new(NAME, servers.port()), asking(&dns)).await;
+    let tether = serving(without_slow_lookups(Config::new(NAME, servers.port())), asking(&dns)).await;
     let mut diary = Diary::of(&tether);
     servers.primary.kill().await.expect("it dies");
     diary.until("a failed dial", |event| matches!(event, Event::DialFailed { .. })).await;
@@ -76,7 +76,7 @@ async fn a_primary_that_is_demoted_is_left_whatever_the_ttl(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let (dns, servers) = (dns().await, Deployment::start(&server_binary(kind)).await.expect("the servers start"));
     dns.set(NAME, MINUTE, vec![servers.primary_ip()]);
-    let tether = serving(Config::new(NAME, servers.port()), asking(&dns)).await;
+    let tether = serving(without_slow_lookups(Config::new(NAME, servers.port())), asking(&dns)).await;
     dns.set(NAME, MINUTE, vec![servers.replica_ip()]);
     servers.replica.promote().await.expect("it obeys");
     servers.primary.demote_to(&servers.replica).await.expect("it obeys");
@@ -93,7 +93,7 @@ async fn a_service_fails_over(kind: ServerKind) {
         Srv::new(name, server.addr().port())
     };
     dns.set_srv(SERVICE, MINUTE, vec![place("a.test", &primary), place("b.test", &replica).with_priority(1)]);
-    let tether = serving(Config::new(SERVICE, 1), asking(&dns)).await;
+    let tether = serving(without_slow_lookups(Config::new(SERVICE, 1)), asking(&dns)).await;
     primary.kill().await.expect("it dies");
     replica.promote().await.expect("it obeys");
     recovers(&tether, Instant::now()).await;
@@ -109,7 +109,8 @@ async fn a_service_fails_over(kind: ServerKind) {
 async fn a_list_fails_over(kind: ServerKind) {
     let _turn = TURN.lock().await;
     let (primary, replica) = two_servers(kind).await;
-    let tether = serving(Config::new("redis", 1), StaticResolver::new([replica.addr(), primary.addr()])).await;
+    let resolver = StaticResolver::new([replica.addr(), primary.addr()]);
+    let tether = serving(without_slow_lookups(Config::new("redis", 1)), resolver).await;
     writes(&tether).await;
     replica.promote().await.expect("it obeys");
     primary.demote_to(&replica).await.expect("it obeys");

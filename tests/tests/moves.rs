@@ -1,5 +1,6 @@
 //! It moves: each way in which a primary fails, played against real servers, in plain and over TLS, held to what the tether
-//! promises at its default settings. The `failover` example shows the same scenarios to people.
+//! promises at its default settings, slow lookups aside where they are not what is promised. The `failover` example shows the same
+//! scenarios to people.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use redis_tether::{Config, Event, Handle, Outcome, OutcomeExt, Stats, Tether};
 use redis_tether_testkit::ServerKind;
 use redis_tether_testkit::scenario::{Client, Failed, Failure, Report, Scenario, Servers, Stage, Timings, key};
 use redis_tether_tests::rig::resolver;
-use redis_tether_tests::servers::{protocol_for, server_binary};
+use redis_tether_tests::servers::{protocol_for, server_binary, without_slow_lookups};
 use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::PATIENCE;
 use tokio::sync::Mutex;
@@ -126,6 +127,9 @@ async fn play(kind: ServerKind, over: Over, scenario: Scenario, timings: &Timing
     };
     let stage = stage.expect("the servers start");
     let mut config = Config::new(stage.name(), stage.port());
+    if scenario != Scenario::Move {
+        config = without_slow_lookups(config);
+    }
     if let Some(password) = stage.password() {
         config = config.with_password(password);
     }

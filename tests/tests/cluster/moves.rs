@@ -8,7 +8,7 @@ use redis_tether::{ClusterHandle, ClusterTether, Protocol, Shard};
 use redis_tether_testkit::server::Announced;
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, without_slow_lookups};
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -159,7 +159,8 @@ async fn every_node_replaced(kind: ServerKind) {
     let world = World::new(kind).await;
     let successor =
         ClusterDeployment::start_beside(&server_binary(kind), &world.cluster).await.expect("another cluster");
-    let tethers = [world.tether(Protocol::Resp2).await, world.tether(Protocol::Resp3).await];
+    let tether = async |protocol| world.serving(without_slow_lookups(world.config(protocol))).await;
+    let tethers = [tether(Protocol::Resp2).await, tether(Protocol::Resp3).await];
     for node in &world.cluster.nodes {
         node.kill().await.expect("killed");
     }

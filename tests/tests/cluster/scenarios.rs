@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_tether::{ClusterSeed, ClusterTether, Config};
 use redis_tether_testkit::ServerKind;
 use redis_tether_testkit::scenario::{ClusterScenario, ClusterStage, Report, Timings};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, without_slow_lookups};
 use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::PATIENCE;
 use redis_tether_tests::writer::Writer;
@@ -37,7 +37,7 @@ async fn a_replacement_over_tls(kind: ServerKind) {
 
 async fn play(stage: &mut ClusterStage) -> Report {
     let (name, port) = stage.endpoint();
-    let mut config = Config::cluster([ClusterSeed::new(name, port)]);
+    let mut config = without_slow_lookups(Config::cluster([ClusterSeed::new(name, port)]));
     config.tls = stage.tls().map(settings);
     let tether = ClusterTether::builder(config).resolver(rig::resolver(stage.dns())).start().await.expect("valid");
     tether.ready(PATIENCE).await.expect("the cluster is well");

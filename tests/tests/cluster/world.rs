@@ -95,20 +95,24 @@ impl World {
     }
 
     pub(crate) fn builder(&self, protocol: Protocol) -> ClusterTetherBuilder {
-        ClusterTether::builder(self.config(protocol)).resolver(rig::resolver(&self.dns))
+        self.builder_of(self.config(protocol))
+    }
+
+    fn builder_of(&self, config: Config) -> ClusterTetherBuilder {
+        ClusterTether::builder(config).resolver(rig::resolver(&self.dns))
     }
 
     /// One that reads from a replica that is late by seconds all the same.
     pub(crate) async fn reader(&self, protocol: Protocol) -> ClusterTether {
-        let config = unsuspecting(self.config(protocol));
-        let tether = ClusterTether::builder(config).resolver(rig::resolver(&self.dns)).start().await;
-        let tether = tether.expect("a valid configuration");
-        tether.ready(PATIENCE).await.expect("the cluster is well");
-        tether
+        self.serving(unsuspecting(self.config(protocol))).await
     }
 
     pub(crate) async fn tether(&self, protocol: Protocol) -> ClusterTether {
-        let tether = self.start(protocol).await;
+        self.serving(self.config(protocol)).await
+    }
+
+    pub(crate) async fn serving(&self, config: Config) -> ClusterTether {
+        let tether = self.builder_of(config).start().await.expect("a valid configuration");
         tether.ready(PATIENCE).await.expect("the cluster is well");
         tether
     }

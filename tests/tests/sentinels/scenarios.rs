@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis_tether::{Config, SentinelNode, Tether};
 use redis_tether_testkit::scenario::{SentinelScenario, SentinelStage, Timings};
 use redis_tether_testkit::{SentinelDeployment, ServerKind};
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, without_slow_lookups};
 use redis_tether_tests::watch::PATIENCE;
 use redis_tether_tests::writer::Writer;
 use redis_tether_tests::{on_each_server, rig};
@@ -20,7 +20,7 @@ async fn a_planned_failover(kind: ServerKind) {
     let stage = SentinelStage::set(&server_binary(kind), SentinelScenario::Planned).await;
     let mut stage = stage.expect("servers and sentinels");
     let nodes = stage.sentinels().map(|(name, port)| SentinelNode::new(name, port));
-    let mut config = Config::sentinel(nodes, SentinelDeployment::MASTER);
+    let mut config = without_slow_lookups(Config::sentinel(nodes, SentinelDeployment::MASTER));
     // The sentinels may need more than one try to elect who leads the failover; that is not what is measured.
     (config.commands.hold_window, config.commands.deadline) = (Duration::from_secs(30), Duration::from_secs(30));
     let tether = Tether::builder(config).resolver(rig::resolver(stage.dns())).start().await.expect("valid");

@@ -11,7 +11,7 @@ use redis_tether_testkit::{Dns, SentinelDeployment, ServerKind, TlsFiles};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::{Load, Tally};
 use redis_tether_tests::rig;
-use redis_tether_tests::servers::server_binary;
+use redis_tether_tests::servers::{server_binary, without_slow_lookups};
 use redis_tether_tests::tls::settings;
 use redis_tether_tests::watch::{PATIENCE, within};
 use tokio::sync::Mutex;
@@ -149,7 +149,7 @@ impl World {
         // The sentinels may need more than one try to elect who leads the failover; that is not what is measured.
         config.commands.hold_window = Duration::from_secs(30);
         config.commands.deadline = Duration::from_secs(30);
-        config
+        without_slow_lookups(config)
     }
 
     pub(crate) async fn tether(&self, config: Config) -> Tether {
