@@ -72,7 +72,6 @@ async fn what_is_in_flight_is_drained_and_nothing_is_left() {
     within(PATIENCE, "the shutdown", tether.shutdown()).await;
     let took = begun.elapsed();
     assert!((Duration::from_millis(200)..WELL_BEFORE_THE_DRAIN_ENDS).contains(&took), "took {took:?}");
-    assert!(command.is_finished() || tasks() > before, "the shutdown waited for it");
     within(AT_ONCE, "the command", command).await.expect("no panic").expect("it was drained");
     server.wait_for_open_connections_at_most(0).await.expect("the socket is closed");
     // The server's task for the connection ends in its own time; ours have ended.
