@@ -10,7 +10,7 @@ use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::report::Report;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Stay, server};
+use super::{CALLERS, SIDE_DIALS, SOON, Stay, is_suspicion, server};
 
 /// One twentieth of a core, in turns as short as a busy machine keeps to.
 #[tokio::test]
@@ -119,8 +119,9 @@ impl Drop for Client {
 #[tokio::test]
 async fn the_only_worker_blocked_for_two_seconds() {
     let server = server(ServerKind::Redis).await;
-    let stay = Stay::at(&server, &Dns::new()).await;
+    let mut stay = Stay::at(&server, &Dns::new()).await;
     let mut handle = stay.tether.handle();
+    let before = stay.diary.count(is_suspicion);
     let busy = async {
         // Until the command has left: each turn lets the others have theirs.
         for _ in 0..10 {
@@ -130,6 +131,10 @@ async fn the_only_worker_blocked_for_two_seconds() {
     };
     let (count, ()) = tokio::join!(biased; handle.incr::<_, _, u64>("blocked", 1), busy);
     assert_eq!(count, Ok(1));
+    // Until everybody has had a turn, who may have drawn a conclusion.
+    stay.load.goes_on(2 * CALLERS as u64, SOON).await;
+    assert_eq!(stay.diary.count(is_suspicion), before, "{:#?}", stay.diary.so_far());
     let cost = stay.end().await;
-    assert_eq!((cost.suspicions(), cost.dials), (0, 0), "{:#?}", cost.events);
+    // Before and after, a loaded machine may give reason to suspect the server.
+    assert!(cost.dials <= SIDE_DIALS * cost.suspicions() as u64, "{:#?}", cost.events);
 }

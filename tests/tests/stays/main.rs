@@ -27,6 +27,9 @@ const CALLERS: usize = 4;
 const SOME: u64 = 100;
 const SOON: Duration = Duration::from_secs(10);
 
+/// A side link is dialled for each suspicion, and another when that one has had its time.
+const SIDE_DIALS: u64 = 2;
+
 /// A tether under load, and what it was before the fault.
 struct Stay {
     tether: Tether,
@@ -100,7 +103,8 @@ impl Cost {
         self.events.iter().filter(|event| is_suspicion(event)).count()
     }
 
-    /// It was suspected, once; a loaded machine may have given reason to suspect it again. Each time cost so many dials at the most.
+    /// It was suspected, once; a loaded machine may have given reason to suspect it again, once or twice. Each time cost so many dials
+    /// at the most.
     fn was_suspicion(&self, most_dials_each: u64) {
         let suspicions = self.suspicions() as u64;
         assert!((1..=3).contains(&suspicions), "{suspicions} suspicions: {:#?}", self.events);

@@ -9,10 +9,7 @@ use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use redis_tether_tests::{on_each_server, rig};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{NAME, SOME, SOON, Stay, is_suspicion, server};
-
-/// A side link is dialled for each suspicion, and another when that one has had its time.
-const SIDE_DIALS: u64 = 2;
+use super::{NAME, SIDE_DIALS, SOME, SOON, Stay, is_suspicion, server};
 
 on_each_server! {
     a_script_of_three_seconds,
