@@ -10,7 +10,7 @@ use redis_tether_tests::watch::{PATIENCE, within};
 use redis_tether_tests::writer::Writer;
 use tokio::time::Instant;
 
-use super::world::{Load, Successes, TURN, Tally, World, allowance, assert_once, forbid_elections, held};
+use super::world::{Load, Successes, TURN, Tally, World, allowance, assert_once, held};
 use super::yardstick::Yardstick;
 
 /// The shard that things happen to.
@@ -136,7 +136,7 @@ pub(crate) async fn fail_over(world: &World, fault: impl AsyncFnOnce(&ClusterDep
     let taken_over = world.cluster.taken_over(world.cluster.replica(STRUCK)).await.expect("taken over");
     // That was the one election.
     for node in world.cluster.nodes.iter().filter(|node| node.addr() != world.cluster.primary(STRUCK).addr()) {
-        forbid_elections(node).await;
+        ClusterDeployment::elect_nobody(node).await.expect("it obeys");
     }
     for witness in &witnesses {
         witness.go_on().await;

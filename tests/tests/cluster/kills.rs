@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::chaos::{Seed, duration};
 use super::detours::Detours;
 use super::losses::unexplained;
-use super::world::{Load, TURN, Tally, World, assert_once, forbid_elections, held, twin};
+use super::world::{Load, TURN, Tally, World, assert_once, held, twin};
 
 /// How long faults strike where nobody asks for more.
 const SECONDS: u64 = 7;
@@ -181,7 +181,7 @@ impl<'a> Mischief<'a> {
         self.cluster.taken_over(heir).await.expect("taken over");
         self.cut_replies(600, Some(primary)).await;
         dying.restart().await.expect("it comes back");
-        forbid_elections(dying).await;
+        ClusterDeployment::elect_nobody(dying).await.expect("it obeys");
         // It has lost everything, and takes itself for the primary until the others tell it otherwise. Nobody is to write to it until
         // then: a server would lose that.
         let is_replica =

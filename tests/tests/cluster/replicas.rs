@@ -2,11 +2,11 @@
 
 use redis_tether::redis::{AsyncCommands, RedisResult, Value, cmd, pipe};
 use redis_tether::{Outcome, OutcomeExt, Protocol, Reason};
-use redis_tether_testkit::{Server, ServerKind};
+use redis_tether_testkit::{ClusterDeployment, Server, ServerKind};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::watch::{PATIENCE, within};
 
-use crate::world::{TURN, World, forbid_elections};
+use crate::world::{TURN, World};
 
 on_each_server!(reads_go_to_the_replicas_of_each_shard, a_replica_that_takes_over, a_command_before_the_first_survey);
 
@@ -119,7 +119,7 @@ async fn a_replica_that_takes_over(kind: ServerKind) {
     assert_eq!(reads_at(new).await, before + 10, "the new primary stands in");
 
     old.restart().await.expect("it comes back");
-    forbid_elections(old).await;
+    ClusterDeployment::elect_nobody(old).await.expect("it obeys");
     let mut old_reads = async || {
         assert_eq!(read().await.expect("somebody answers"), keys[0]);
         reads_at(old).await

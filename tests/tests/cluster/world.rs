@@ -8,7 +8,7 @@ use std::time::Duration;
 use redis_tether::redis::{self, AsyncCommands, RedisError, RedisResult};
 use redis_tether::{ClusterHandle, ClusterSeed, ClusterTether, ClusterTetherBuilder, Config, OutcomeExt, Protocol};
 use redis_tether_testkit::server::Announced;
-use redis_tether_testkit::{ClusterDeployment, Dns, Reply, Server, ServerKind};
+use redis_tether_testkit::{ClusterDeployment, Dns, Reply, ServerKind};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::{server_binary, unsuspecting};
 use redis_tether_tests::watch::{PATIENCE, within};
@@ -18,9 +18,6 @@ use tokio::time::{Instant, sleep};
 
 /// The configuration endpoint; the DNS decides what it means.
 const NAME: &str = "cluster.test";
-
-/// Longer than any node is kept from answering.
-const LONG_MS: &str = "60000";
 
 /// One cluster at a time: each test measures time, and two of them would measure each other.
 pub(crate) static TURN: Mutex<()> = Mutex::const_new(());
@@ -35,11 +32,6 @@ pub(crate) struct World {
     pub(crate) cluster: ClusterDeployment,
     pub(crate) dns: Dns,
     seeds: Vec<ClusterSeed>,
-}
-
-/// It takes nobody for down from now on, until it is restarted.
-pub(crate) async fn forbid_elections(node: &Server) {
-    node.command(&["CONFIG", "SET", "cluster-node-timeout", LONG_MS]).await.expect("it obeys");
 }
 
 impl World {

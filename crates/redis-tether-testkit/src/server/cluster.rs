@@ -131,7 +131,7 @@ impl ClusterDeployment {
         let cluster = Self { nodes, ids, tls };
         cluster.assign().await?;
         for node in &cluster.nodes {
-            node.command(&["CONFIG", "SET", NODE_TIMEOUT, PATIENT_MS]).await?;
+            Self::elect_nobody(node).await?;
         }
         Ok(cluster)
     }
@@ -216,6 +216,14 @@ impl ClusterDeployment {
             node.command(&["CONFIG", "SET", NO_ELECTIONS, "no"]).await?;
         }
         Ok(())
+    }
+
+    /// This node takes nobody for down from now on, until it is restarted.
+    ///
+    /// # Errors
+    /// As [`Server::command`].
+    pub async fn elect_nobody(node: &Server) -> Result<(), ServerError> {
+        node.command(&["CONFIG", "SET", NODE_TIMEOUT, PATIENT_MS]).await.map(drop)
     }
 
     /// The node that was started as the primary of this shard.
