@@ -39,11 +39,20 @@ pub async fn connected(config: Config) -> Tether {
 ///
 /// # Panics
 /// Where the configuration is invalid or the server does not let it in.
-pub async fn connected_in_memory(server: &FakeServer) -> Tether {
-    let (net, addr) = (SimNet::new(), SocketAddr::from(([10, 0, 0, 1], 6379)));
-    net.bind(addr, server.clone());
-    let tether =
-        Tether::builder(config(addr)).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration");
+pub async fn connected_in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
+    let tether = started_in_memory(server, change).await;
     tether.ready(PATIENCE).await.expect("the server is well");
     tether
+}
+
+/// The same, whether it is let in or not.
+///
+/// # Panics
+/// Where the configuration is invalid.
+pub async fn started_in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
+    let (net, addr) = (SimNet::new(), SocketAddr::from(([10, 0, 0, 1], 6379)));
+    net.bind(addr, server.clone());
+    let mut config = config(addr);
+    change(&mut config);
+    Tether::builder(config).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration")
 }

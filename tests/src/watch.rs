@@ -13,6 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 /// Longer than anything takes that these tests wait for without measuring it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How soon a server that has become well, or the primary, must be used: the longest wait of a young outage, and a dial, on a machine
+/// that stands still for two seconds. A dial that is stuck takes 3 s.
+pub const SOON: Duration = Duration::from_millis(2800);
+
+/// Longer than anything takes that waits for nothing, on a machine that stands still twice as well, and shorter than anything that is
+/// waited out: the hold window is the shortest of that, with 3 s.
+pub const AT_ONCE: Duration = Duration::from_millis(2800);
+
 /// Between two looks at what no signal tells of.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

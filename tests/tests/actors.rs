@@ -16,11 +16,7 @@ use redis_tether_testkit::{FakeListener, FakeServer};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::load::Load;
 use redis_tether_tests::servers::{patient, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
-
-/// Far longer than an actor takes to end, on a machine that stands still twice as well, and shorter than anything that is waited out: the hold window is
-/// the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_millis(2800);
+use redis_tether_tests::watch::{AT_ONCE, Diary, PATIENCE, reach, within};
 
 /// The control actors below the supervisor, told apart by where they stand in the tree.
 struct Tree {

@@ -15,16 +15,12 @@ use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::most_dials;
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, SOON, within};
 use tokio::time::sleep;
 
 const NAME: &str = "redis.test";
 
 const CALLERS: usize = 8;
-
-/// How soon a new primary must be used: the longest wait of a young outage, and a dial, on a machine that stands still for two
-/// seconds. A dial that is stuck takes 3 s.
-const SOON: Duration = Duration::from_millis(2800);
 
 on_each_server!(
     both_nodes_read_only_for_2_s,

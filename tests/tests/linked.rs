@@ -10,13 +10,9 @@ use redis_tether::redis::AsyncCommands;
 use redis_tether::{Config, Event, Outcome, OutcomeExt, Phase, StartError, Tether};
 use redis_tether_testkit::FakeServer;
 use redis_tether_tests::fakes::{config, connected, fake};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
+use redis_tether_tests::watch::{AT_ONCE, Diary, PATIENCE, reach, within};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-
-/// Far longer than an actor takes to end, on a machine that stands still twice as well, and shorter than anything that is waited out: the hold window is
-/// the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_millis(2800);
 
 /// An actor of an application that has a tether of its own.
 struct App;

@@ -14,7 +14,7 @@ use redis_tether_tests::on_each_server;
 use redis_tether_tests::pace::{fewest_dials, most_dials};
 use redis_tether_tests::rig;
 use redis_tether_tests::servers::{bind, patient, server_binary, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, SOON, reach, within};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::sleep;
 
@@ -22,10 +22,6 @@ const NAME: &str = "redis.test";
 
 /// How long a fault lasts.
 const FAULT: Duration = Duration::from_secs(3);
-
-/// How soon a server that has become well must be used: the longest wait of a young outage, and a dial, on a machine that stands
-/// still for two seconds. A dial that is stuck takes 3 s.
-const SOON: Duration = Duration::from_millis(2800);
 
 /// How soon a fault must be noticed while callers are at work: silence counts from 250 ms on, everything else at once. The next
 /// that is there to notice it is the end of a link that has been mute for 5 s.

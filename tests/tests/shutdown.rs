@@ -9,16 +9,12 @@ use redis_tether_testkit::{FakeServer, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::on_each_server;
 use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
+use redis_tether_tests::watch::{AT_ONCE, Diary, PATIENCE, reach, within};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-/// Longer than anything takes that waits for nothing, on a loaded machine as well, and shorter than anything that is waited out: the hold
-/// window is the shortest of that, with 3 s.
-const AT_ONCE: Duration = Duration::from_millis(2800);
 
 /// A drain ends after 5 s by default.
 const WELL_BEFORE_THE_DRAIN_ENDS: Duration = Duration::from_millis(4500);

@@ -18,16 +18,12 @@ use std::time::{Duration, Instant};
 use redis_tether::redis::{AsyncCommands, Cmd, RedisResult, Value};
 use redis_tether::{Config, Event, Handle, PacingSettings, Tether};
 use redis_tether_testkit::server::Info;
-use redis_tether_testkit::{Deployment, FakeServer, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind, SimNet};
+use redis_tether_testkit::{Deployment, Gateway, GatewayKind, Proxy, Reply, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected};
 use redis_tether_tests::load::LIST;
 use redis_tether_tests::pace::most_dials;
-use redis_tether_tests::rig::InMemory;
 use redis_tether_tests::servers::{gateway_binary, patient, server_binary, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, within};
-
-/// Longer than it takes a loaded machine to recover, and shorter than a dial that is stuck, which takes 3 s.
-const SOON: Duration = Duration::from_millis(2800);
+use redis_tether_tests::watch::{Diary, PATIENCE, SOON, within};
 
 /// A primary and its replica, a proxy before them, a door before that, and a tether that goes through all of it.
 struct Front {
@@ -83,22 +79,6 @@ impl Front {
     async fn ask(&mut self, words: &[&str]) -> RedisResult<Value> {
         ask(&mut self.handle, words).await
     }
-}
-
-/// A tether that serves from this server, over a network in memory.
-async fn in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
-    let tether = started_in_memory(server, change).await;
-    tether.ready(PATIENCE).await.expect("the server is well");
-    tether
-}
-
-/// The same, whether it is let in or not.
-async fn started_in_memory(server: &FakeServer, change: impl FnOnce(&mut Config)) -> Tether {
-    let net = SimNet::new();
-    net.bind(SocketAddr::from(([10, 0, 0, 1], 6379)), server.clone());
-    let mut config = Config::new("10.0.0.1", 6379);
-    change(&mut config);
-    Tether::builder(config).transport(InMemory(net)).seed(7).start().await.expect("a valid configuration")
 }
 
 async fn pair() -> Deployment {

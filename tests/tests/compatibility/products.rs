@@ -3,18 +3,18 @@
 use redis_tether::redis::Value;
 use redis_tether::{Event, FailureKind, Outcome, OutcomeExt, Protocol, Role, Tether};
 use redis_tether_testkit::{FakeServer, Reply};
-use redis_tether_tests::fakes::{config, connected, fake};
+use redis_tether_tests::fakes::{config, connected, connected_in_memory, fake, started_in_memory};
 use redis_tether_tests::log::Log;
 use redis_tether_tests::servers::unsuspecting;
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 
-use super::{ask, in_memory, is_connected, is_off, started_in_memory};
+use super::{ask, is_connected, is_off};
 
 /// One who is asked with the defaults: over one connection, whatever it says, and the same again by the probes and at the next dial.
 async fn it_is_well(name: &str, script: impl Fn(&FakeServer), protocol: Protocol, role: Role) {
     let server = FakeServer::new();
     script(&server);
-    let tether = in_memory(&server, |config| config.protocol = protocol).await;
+    let tether = connected_in_memory(&server, |config| config.protocol = protocol).await;
     let (mut handle, mut diary) = (tether.handle(), Diary::of(&tether));
     assert_eq!(ask(&mut handle, &["INCR", "n"]).await, Ok(Value::Int(1)), "{name}");
     assert_eq!(tether.status().borrow().role, Some(role), "{name}");

@@ -7,12 +7,12 @@ use std::time::Duration;
 use redis_tether::redis::Value;
 use redis_tether::{Outcome, Role};
 use redis_tether_testkit::{FakeServer, Reply};
-use redis_tether_tests::fakes::{config, connected, fake};
+use redis_tether_tests::fakes::{config, connected, connected_in_memory, fake};
 use redis_tether_tests::load::{LIST, Load};
 use redis_tether_tests::watch::{Diary, PATIENCE, within};
 use tokio::time::sleep;
 
-use super::{ask, in_memory, is_connected, is_off};
+use super::{ask, is_connected, is_off};
 
 /// `HELLO` of ElastiCache Serverless (github.com/phpredis/phpredis/issues/2724): the mode is `cluster`, the version has two parts.
 fn serverless(server: &FakeServer) {
@@ -35,7 +35,7 @@ fn serverless(server: &FakeServer) {
 async fn an_idle_link_is_closed_every_so_often() {
     let server = FakeServer::new();
     serverless(&server);
-    let tether = in_memory(&server, |_| {}).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     assert_eq!(tether.status().borrow().role, Some(Role::Primary));
     let (mut handle, mut diary) = (tether.handle(), Diary::of(&tether));
     for count in 1..=100 {
@@ -82,7 +82,7 @@ async fn a_busy_link_is_closed_every_so_often() {
 async fn who_probes_is_not_idle() {
     let server = FakeServer::new();
     serverless(&server);
-    let tether = in_memory(&server, |_| {}).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     let mut diary = Diary::of(&tether);
     let mut before = server.commands("PING");
     // Azure's ten minutes, with room to spare.

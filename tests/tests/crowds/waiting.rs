@@ -63,7 +63,7 @@ fn ten_thousand_callers_wait_in_vain() {
 /// The link stays down: everybody is told so when the hold window ends, and nothing was sent.
 async fn wait_in_vain() {
     let server = FakeServer::new();
-    let tether = connected_in_memory(&server).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     let mut diary = Diary::of(&tether);
     server.crash();
     diary.until("the loss", |event| matches!(event, Event::Lost { .. })).await;

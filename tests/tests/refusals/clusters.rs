@@ -114,7 +114,7 @@ async fn keys_on_two_nodes_for_a_moment(kind: ServerKind) {
 async fn keys_that_stay_on_two_nodes() {
     let (server, listener) = fake().await;
     let mut plain = plain(&format!("redis://{}", listener.addr())).await;
-    let tether = connected_in_memory(&server).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     server.refuse("MGET", Some("TRYAGAIN Multiple keys request during rehashing of slot"));
     let handle = tether.handle();
     let policy = handle.policy().deadline(Duration::from_millis(200));

@@ -121,7 +121,7 @@ async fn the_only_shard_that_is_joined_by_another() {
     };
     let alone = || Reply::Array(vec![entry(0, 16383, "10.0.0.1")]);
     server.answer("CLUSTER|SLOTS", Some(alone()));
-    let tether = connected_in_memory(&server).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     let mut diary = Diary::of(&tether);
     let joined = Reply::Array(vec![entry(0, 8191, "10.0.0.1"), entry(8192, 16383, "10.0.0.2")]);
     server.answer("CLUSTER|SLOTS", Some(joined));
@@ -156,7 +156,7 @@ async fn until(node: &Server, question: &[&str], told: &str) {
 async fn whoever_could_not_say_what_it_is_says_it_with_moved() {
     let server = FakeServer::new();
     server.unknown(&["HELLO"]);
-    let tether = connected_in_memory(&server).await;
+    let tether = connected_in_memory(&server, |_| {}).await;
     server.refuse("GET", Some("MOVED 15495 10.0.0.2:6379"));
     let mut handle = tether.handle();
     let error = ask(&mut handle, &words(&["GET", "a"])).await.expect_err("it says so");

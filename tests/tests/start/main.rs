@@ -15,13 +15,10 @@ use redis_tether_testkit::server::free_port;
 use redis_tether_testkit::{Dns, Server, ServerKind};
 use redis_tether_tests::fakes::{config, connected, fake};
 use redis_tether_tests::servers::{patient, server_binary, unsuspecting};
-use redis_tether_tests::watch::{Diary, PATIENCE, reach, within};
+use redis_tether_tests::watch::{Diary, PATIENCE, SOON, reach, within};
 use redis_tether_tests::{on_each_server, rig};
 
 const NAME: &str = "redis.test";
-/// How soon a server that has become well must be used, on a machine that stands still for two seconds. A dial that is stuck takes
-/// 3 s.
-const SOON: Duration = Duration::from_millis(2800);
 /// Found in no log, error or `Debug` output.
 const SENTINEL: &str = "s3ntinel-p4ssword";
 
