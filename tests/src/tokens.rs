@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis_tether::{CredentialSource, Credentials, Event, credentials_fn};
-use redis_tether_testkit::{Reply, Server};
+use redis_tether_testkit::{Reply, Server, ServerError};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+use crate::watch::{PATIENCE, within};
 
 /// What a source says of its tokens, unless it is to say something else.
 pub const LIFETIME: Duration = Duration::from_secs(2);
@@ -153,7 +155,7 @@ impl<W: Send + Sync + 'static> Issuer<W> {
         let mut users = BTreeSet::new();
         let name = format!("name={}", self.holder);
         for server in (self.servers)(&self.world) {
-            let list = server.command(&["CLIENT", "LIST"]).await.expect("the server is well");
+            let list = ask(server, &["CLIENT", "LIST"]).await;
             let text = Reply::text(&list).unwrap_or_default();
             for line in text.lines().filter(|line| line.split(' ').any(|word| word == name)) {
                 users.extend(line.split(' ').find_map(|word| word.strip_prefix("user=")).map(str::to_owned));
@@ -169,7 +171,20 @@ impl<W: Send + Sync + 'static> Issuer<W> {
     /// When a server is not well.
     pub async fn order(&self, words: &[&str]) {
         for server in (self.servers)(&self.world) {
-            server.command(words).await.expect("the server is well");
+            ask(server, words).await;
         }
     }
+}
+
+/// What the server says. One that is told to follow another one drops its clients, whatever they are about: it is asked again.
+async fn ask(server: &Server, words: &[&str]) -> Reply {
+    within(PATIENCE, "a server that answers", async {
+        loop {
+            match server.command(words).await {
+                Err(ServerError::Connection { .. }) => sleep(Duration::from_millis(20)).await,
+                said => return said.expect("the server is well"),
+            }
+        }
+    })
+    .await
 }
