@@ -42,6 +42,8 @@ pub(crate) struct ClusterSupervisor;
 pub(crate) struct ClusterState {
     common: Arc<Common>,
     tasks: TaskTracker,
+    /// Those of them that see shards to their ends, each as long as what is in flight may take.
+    leaving: TaskTracker,
     tethers: BTreeMap<Number, Tether>,
     /// Have ended, and are shown until others are there in their place.
     ended: Vec<Tether>,
@@ -63,8 +65,9 @@ impl Actor for ClusterSupervisor {
         common: Arc<Common>,
     ) -> Result<ClusterState, ActorProcessingErr> {
         let tasks = common.tasks.clone();
-        let (tethers, ended) = (BTreeMap::new(), Vec::new());
-        Ok(ClusterState { common, tasks, tethers, ended, surveys: None, news: None, mending: None, is_ending: false })
+        let (leaving, tethers, ended) = (TaskTracker::new(), BTreeMap::new(), Vec::new());
+        let (surveys, news, mending) = (None, None, None);
+        Ok(ClusterState { common, tasks, leaving, tethers, ended, surveys, news, mending, is_ending: false })
     }
 
     async fn post_start(
@@ -205,7 +208,7 @@ impl ClusterState {
         for number in gone {
             if let Some(tether) = self.tethers.remove(&number) {
                 self.common.send(ClusterEvent::ShardRemoved { shard: number.value() });
-                self.tasks.spawn(see_off(&self.common, tether));
+                self.see_off(tether);
             }
         }
     }
@@ -260,25 +263,25 @@ impl ClusterState {
         self.common.end_commands();
         self.keep_counts();
         (self.surveys, self.news, self.mending) = (None, None, None);
-        let myself = myself.clone();
-        let mut shutdowns = tokio::task::JoinSet::new();
         for tether in std::mem::take(&mut self.tethers).into_values() {
-            shutdowns.spawn(see_off(&self.common, tether));
+            self.see_off(tether);
         }
+        // Shards that were gone before may still be at it.
+        let (leaving, myself) = (self.leaving.clone(), myself.clone());
+        leaving.close();
         self.tasks.spawn(async move {
-            while shutdowns.join_next().await.is_some() {}
+            leaving.wait().await;
             let _ = myself.send_message(ClusterMsg::Drained);
         });
     }
-}
 
-/// Sees the tether of a shard that is gone to its end. It is known to be ending from now on.
-fn see_off(common: &Arc<Common>, tether: Tether) -> impl Future<Output = ()> + Send + use<> {
-    let place = common.counts.begins_to_end(&tether);
-    let common = common.clone();
-    async move {
-        tether.shutdown().await;
-        common.counts.has_ended(place, &tether);
+    /// Sees the tether of a shard that is gone to its end. It is known to be ending from now on.
+    fn see_off(&self, tether: Tether) {
+        let (common, place) = (self.common.clone(), self.common.counts.begins_to_end(&tether));
+        self.tasks.spawn(self.leaving.track_future(async move {
+            tether.shutdown().await;
+            common.counts.has_ended(place, &tether);
+        }));
     }
 }
 

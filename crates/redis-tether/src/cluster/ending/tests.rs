@@ -5,7 +5,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 
 use crate::cluster::ClusterTether;
-use crate::cluster::rig::{PATIENCE, World};
+use crate::cluster::rig::{PATIENCE, World, slots};
 use crate::{OutcomeExt, Phase, Reason};
 
 use super::*;
@@ -104,4 +104,40 @@ async fn a_task_that_does_not_end_is_left_behind() {
     cluster.shutdown().await;
     let took = begun.elapsed();
     assert!(cluster.common.stopped.is_cancelled() && (LIMIT..LIMIT + LIMIT / 2).contains(&took), "{took:?}");
+}
+
+/// A shard that was gone before has as long for what is in flight to it as those that are there.
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_to_a_shard_that_is_gone_is_waited_for_too() {
+    let world = World::new();
+    let other = world.join(2);
+    let say = |ranges: &[(&[&str], i64, i64)]| {
+        for node in [&world.node, &other] {
+            node.answer("CLUSTER|SLOTS", Some(slots(ranges)));
+        }
+    };
+    say(&[(&["10.0.0.1"], 0, 99), (&["10.0.0.2"], 100, 16383)]);
+    let drain_timeout = 6 * LIMIT;
+    let cluster = world.configured(|config| config.drain_timeout = drain_timeout);
+    let cluster = cluster.start().await.expect("a valid configuration");
+    cluster.ready(PATIENCE).await.expect("the nodes are well");
+    let leaving = cluster.shards()[0].tether.clone();
+    let mut handle = leaving.handle();
+    let blocked = tokio::spawn(async move { handle.blpop::<_, (String, String)>("queue", 0.0).await });
+    timeout(PATIENCE, world.node.wait_for_command("BLPOP", 1)).await.expect("waited for it").expect("it arrives");
+    say(&[(&["10.0.0.2"], 0, 16383)]);
+    cluster.common.surveyor.doubt();
+    let is_gone = async { leaving.status().wait_for(|status| status.phase == Phase::Stopping).await.map(drop) };
+    timeout(PATIENCE, is_gone).await.expect("waited for the shard to go").expect("it is drained");
+
+    let shutdown = tokio::spawn({
+        let cluster = cluster.clone();
+        async move { cluster.shutdown().await }
+    });
+    tokio::time::sleep(3 * LIMIT).await;
+    assert!(!blocked.is_finished() && !shutdown.is_finished() && !cluster.common.stopped.is_cancelled());
+    world.node.run(&["RPUSH", "queue", "value"]);
+    shutdown.await.expect("no panic");
+    assert_eq!(leaving.status().borrow().phase, Phase::Stopped);
+    assert_eq!(blocked.await.expect("no panic").expect("it was drained").1, "value");
 }
