@@ -69,20 +69,21 @@ impl Board {
         self.outbox().take()
     }
 
-    /// Changes the status, and wakes those who watch it if that made a difference. A tether that is stopping stays so until
-    /// it has stopped, and then stays stopped.
+    /// Changes the status, and wakes those who watch it if that made a difference. That the same went wrong once more is noted and
+    /// wakes nobody: it may many times a second. A tether that is stopping stays so until it has stopped, and then stays stopped.
     pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_if_modified(|status| {
             if status.phase == Phase::Stopped {
                 return false;
             }
-            let before = status.clone();
+            let mut before = status.clone();
             change(status);
             if before.phase == Phase::Stopping && status.phase != Phase::Stopped {
                 status.phase = Phase::Stopping;
             }
             let phase = std::mem::replace(&mut status.phase, before.phase);
             status.enter(phase);
+            before.last_error_at = status.last_error_at;
             *status != before
         });
         self.journal.remind(&self.status.borrow());

@@ -177,3 +177,20 @@ fn what_is_stopping_stays_so_until_it_has_stopped() {
     assert_eq!(phase(Phase::Stopped), Phase::Stopped);
     assert_eq!(phase(Phase::Stopping), Phase::Stopped);
 }
+
+/// Lookups and dials fail many times a second while an outage lasts.
+#[tokio::test(start_paused = true)]
+async fn who_watches_the_status_is_not_woken_by_the_same_error_again_and_finds_when_it_was() {
+    let board = board();
+    let mut status = board.status();
+    let failed = |error: &str| board.update(|status| status.failed(&error.into()));
+    failed("no such host");
+    assert!(status.has_changed().expect("the board lives"));
+    status.mark_unchanged();
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    failed("no such host");
+    assert!(!status.has_changed().expect("the board lives"));
+    assert_eq!(status.borrow().last_error_at, Some(tokio::time::Instant::now()));
+    failed("refused");
+    assert!(status.has_changed().expect("the board lives"));
+}
