@@ -46,9 +46,11 @@ impl Board {
     }
 
     /// Hands every later event to `forward`, until it says that its receiver is gone, or panics. It runs without a lock and
-    /// may come back to this board.
+    /// may come back to this board. It is dropped once the end was sent: nothing follows that, and it may hold what holds this
+    /// board.
     pub(crate) fn forward(&self, forward: impl Fn(&Event) -> bool + Send + 'static) {
-        self.outbox().forwards.push(Box::new(forward));
+        let late = self.outbox().add(Box::new(forward));
+        foreign::run("what a conversion of events held", || drop(late));
     }
 
     /// Sends an event, after all those before it. Whoever is sending already sends this one as well.
@@ -59,7 +61,8 @@ impl Board {
         }
         while let Some((event, mut forwards)) = self.take() {
             forwards.retain(|forward| foreign::run("a conversion of events", || forward(&event)).unwrap_or(false));
-            self.outbox().put_back(forwards);
+            let done = self.outbox().put_back(forwards);
+            foreign::run("what a conversion of events held", || drop(done));
             // Nobody listening is no failure.
             foreign::run("a subscriber's waker", || self.events.get().map(|events| events.send(event)));
         }
@@ -131,10 +134,28 @@ impl Outbox {
         Some((event?, std::mem::take(&mut self.forwards)))
     }
 
-    /// Before those that were added meanwhile.
-    fn put_back(&mut self, mut forwards: Vec<Forward>) {
+    /// Hands it back where it comes too late for any event.
+    fn add(&mut self, forward: Forward) -> Option<Forward> {
+        if self.is_over() {
+            return Some(forward);
+        }
+        self.forwards.push(forward);
+        None
+    }
+
+    /// Before those that were added meanwhile. Hands all of them back after the end.
+    fn put_back(&mut self, mut forwards: Vec<Forward>) -> Vec<Forward> {
         forwards.append(&mut self.forwards);
+        if self.is_over() {
+            return forwards;
+        }
         self.forwards = forwards;
+        Vec::new()
+    }
+
+    /// No forward will be handed anything any more: the end waits no longer.
+    fn is_over(&self) -> bool {
+        self.has_stopped && self.waiting.is_empty()
     }
 }
 

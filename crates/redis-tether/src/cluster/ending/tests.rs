@@ -93,6 +93,9 @@ fn a_runtime_that_stands_still_in_the_middle_of_the_end_keeps_nobody_from_it() {
         has_ended(&cluster, &shards).await;
     });
     drop(home);
+    let common = Arc::downgrade(&cluster.common);
+    drop((cluster, shards));
+    assert_eq!(common.strong_count(), 0, "what is still to be counted of a shard keeps it");
 }
 
 /// As one of an application's resolver that blocks its thread.

@@ -164,6 +164,24 @@ fn nothing_follows_the_end() {
     assert!(receiver.try_recv().is_err());
 }
 
+/// It may hold what holds the board.
+#[test]
+fn a_forward_is_let_go_after_the_end() {
+    let board = board();
+    let held = Arc::new(());
+    let forward = || {
+        let held = held.clone();
+        move |_: &Event| Arc::strong_count(&held) > 0
+    };
+    board.forward(forward());
+    board.send(event(1));
+    assert_eq!(Arc::strong_count(&held), 2);
+    board.send(Event::Stopped);
+    assert_eq!(Arc::strong_count(&held), 1);
+    board.forward(forward());
+    assert_eq!(Arc::strong_count(&held), 1, "nothing will come for this one");
+}
+
 #[test]
 fn what_is_stopping_stays_so_until_it_has_stopped() {
     let board = board();
