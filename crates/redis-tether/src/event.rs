@@ -168,7 +168,8 @@ pub enum Event {
         /// What happened. Here `Connected` speaks of the replica.
         event: Box<Event>,
     },
-    /// It could not be found out which replicas there are. Those that are known stay; it is tried again.
+    /// It could not be found out which replicas there are. Those that are known stay; it is tried again, and told of again while it
+    /// goes on failing only where it turns out that somebody has to change a configuration.
     #[non_exhaustive]
     ReplicasUnknown {
         /// What happened, in one line.

@@ -7,12 +7,14 @@ mod fan;
 mod hearing;
 mod line;
 mod several;
+mod trouble;
 
 pub(crate) use self::canvass::Canvass;
 pub(crate) use self::fan::Fan;
 pub(crate) use self::hearing::Hearing;
 pub(crate) use self::line::Line;
 pub(crate) use self::several::Several;
+pub(crate) use self::trouble::Trouble;
 
 use redis::Value;
 

@@ -133,7 +133,8 @@ impl ReplicaSet {
             let serves = roster.seats.iter().any(|seat| seat.is_shown);
             roster.none_since = if serves { None } else { roster.none_since.or_else(|| Some(Instant::now())) };
             let is_news = !roster.says_what(shown);
-            if is_news {
+            // Another reason why nobody knows them is for whoever gives up next, and each round may have one.
+            if is_news || roster.error != shown.error {
                 *shown = Arc::new(roster);
             }
             is_news
@@ -158,7 +159,8 @@ impl Roster {
             |(one, other): (&Seat, &Seat)| Arc::ptr_eq(&one.shared, &other.shared) && one.is_shown == other.is_shown;
         self.seats.len() == other.seats.len()
             && self.seats.iter().zip(&other.seats).all(is_same)
-            && (self.none_since, &self.error, self.has_ended) == (other.none_since, &other.error, other.has_ended)
+            && (self.none_since, self.error.is_some(), self.has_ended)
+                == (other.none_since, other.error.is_some(), other.has_ended)
     }
 }
 

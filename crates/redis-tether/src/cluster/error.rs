@@ -2,7 +2,7 @@
 //! person can do it.
 
 use crate::dial::DialError;
-use crate::question::Several;
+use crate::question::{Several, Trouble};
 use crate::resolve::ResolveError;
 
 /// What came of a survey.
@@ -52,6 +52,11 @@ impl SurveyError {
             | SurveyError::TimedOut
             | SurveyError::Panicked => false,
         }
+    }
+
+    /// Of what a survey came to.
+    pub(super) fn trouble(error: Option<&SurveyError>) -> Trouble {
+        Trouble::of(error, SurveyError::is_for_people)
     }
 
     /// Of what each node met.

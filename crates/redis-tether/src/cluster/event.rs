@@ -30,7 +30,9 @@ pub enum ClusterEvent {
         /// Its number.
         shard: u32,
     },
-    /// It could not be found out who has which slots. It is tried again.
+    /// It could not be found out who has which slots. It is tried again, and told of again while it goes on failing only where it
+    /// turns out that somebody has to change a configuration. What went wrong last is in the cluster's
+    /// [status](crate::ClusterStatus).
     #[non_exhaustive]
     SurveyFailed {
         /// What happened, in one line.

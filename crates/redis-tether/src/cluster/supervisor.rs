@@ -9,12 +9,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Common;
+use super::error::SurveyError;
 use super::event::ClusterEvent;
 use super::layout::{Layout, Number};
 use super::roster::Roster;
 use super::shard::ShardSource;
 use crate::control::Brought;
 use crate::control::task;
+use crate::question::Trouble;
 use crate::tether::Tether;
 use crate::tether::builder::{Part, Whole};
 
@@ -157,18 +159,21 @@ impl ClusterState {
         let (mut found, myself, common) = (self.common.surveyor.found(), myself.clone(), self.common.clone());
         let work = async move {
             let mut known: Option<Arc<Layout>> = None;
-            let (mut told, mut noticed) = (None, None);
+            let (mut trouble, mut noticed) = (Trouble::default(), None);
             while found.changed().await.is_ok() {
                 let (layout, error, notice) = {
                     let found = found.borrow_and_update();
                     (found.layout.clone(), found.error.clone(), found.notice.clone())
                 };
-                if error != told {
-                    if let Some(error) = &error {
-                        tracing::warn!(endpoint = &*common.endpoint, %error, "the cluster's slots could not be surveyed");
+                let is_news = trouble.is_news(SurveyError::trouble(error.as_ref()));
+                if let Some(error) = error {
+                    let endpoint = &*common.endpoint;
+                    if is_news {
+                        tracing::warn!(endpoint, %error, "the cluster's slots could not be surveyed");
                         common.send(ClusterEvent::SurveyFailed { error: error.to_string().into() });
+                    } else {
+                        tracing::debug!(endpoint, %error, "the cluster's slots could not be surveyed again");
                     }
-                    told = error;
                 }
                 if notice != noticed {
                     if let Some(notice) = &notice {

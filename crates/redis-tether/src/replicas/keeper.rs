@@ -16,6 +16,7 @@ use crate::control::{Brought, Control};
 use crate::dial::wanted::Wanted;
 use crate::event::Event;
 use crate::lock::lock;
+use crate::question::Trouble;
 use crate::status::{Phase, Status};
 use crate::tether::Tether;
 use crate::tether::builder::{Part, Whole};
@@ -23,8 +24,7 @@ use crate::tether::builder::{Part, Whole};
 /// Runs until the tether ends.
 pub(crate) async fn keep(control: Arc<Control>) {
     let (Some(set), ended) = (control.replicas().cloned(), control.ended.clone()) else { return };
-    let mut keeper =
-        Keeper { source: Source::of(&control), rng: control.fork_rng(), told: None, names_nobody: false, control };
+    let mut keeper = Keeper::new(control);
     tokio::select! {
         biased;
         () = ended.cancelled() => {}
@@ -36,13 +36,18 @@ struct Keeper {
     control: Arc<Control>,
     source: Source,
     rng: fastrand::Rng,
-    /// The failure that was told of last.
-    told: Option<SourceError>,
+    /// What was told of failures.
+    trouble: Trouble,
     /// There were simply none.
     names_nobody: bool,
 }
 
 impl Keeper {
+    fn new(control: Arc<Control>) -> Keeper {
+        let (source, rng) = (Source::of(&control), control.fork_rng());
+        Keeper { source, rng, trouble: Trouble::default(), names_nobody: false, control }
+    }
+
     async fn run(&mut self, set: &Arc<ReplicaSet>) {
         let mut status = self.control.board.status();
         let mut link = of_link(&status.borrow_and_update());
@@ -96,14 +101,15 @@ impl Keeper {
     }
 
     fn tell(&mut self, set: &ReplicaSet, error: Option<&SourceError>) {
-        if self.told.as_ref() == error {
-            return;
-        }
-        self.told = error.cloned();
+        let is_news = self.trouble.is_news(SourceError::trouble(error));
         let error: Option<Arc<str>> = error.map(|error| error.to_string().into());
         set.show(|roster| roster.error.clone_from(&error));
-        if let Some(error) = error {
-            self.control.board.send(Event::ReplicasUnknown { error });
+        match error {
+            Some(error) if is_news => self.control.board.send(Event::ReplicasUnknown { error }),
+            Some(error) => {
+                tracing::debug!(endpoint = &*self.control.shared.endpoint, %error, "replicas not found again");
+            }
+            None => {}
         }
     }
 
@@ -261,3 +267,6 @@ impl ReplicaSet {
         leaving
     }
 }
+
+#[cfg(test)]
+mod tests;

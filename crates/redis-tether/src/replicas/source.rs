@@ -16,7 +16,7 @@ use crate::control::Control;
 use crate::dial::verify::VerifyLevel;
 use crate::dial::wanted::Wanted;
 use crate::ledger::FlightKind;
-use crate::question::text;
+use crate::question::{Trouble, text};
 use crate::resolve::{Query, Resolve, ResolveError};
 use crate::sentinel::{SentinelError, Sentinels};
 
@@ -65,6 +65,19 @@ pub(super) enum SourceError {
     Blocked,
     #[error("asking who they are timed out")]
     TimedOut,
+}
+
+impl SourceError {
+    /// Of what asking came to.
+    pub(super) fn trouble(error: Option<&SourceError>) -> Trouble {
+        let is_for_people = |error: &SourceError| match error {
+            SourceError::NotTold => true,
+            SourceError::Sentinel(error) => error.is_for_people(),
+            SourceError::Cluster(error) => error.is_for_people(),
+            SourceError::Resolve(_) | SourceError::NoPrimary | SourceError::Blocked | SourceError::TimedOut => false,
+        };
+        Trouble::of(error, is_for_people)
+    }
 }
 
 /// Where to ask.

@@ -197,6 +197,10 @@ async fn those_who_wait_are_woken_only_by_what_is_news_to_them() {
     assert!(rosters.borrow_and_update().none_since.is_none());
     world.set.show(|roster| roster.error = Some("no".into()));
     assert!(rosters.has_changed().expect("shown"), "why nobody knows them");
+    rosters.mark_unchanged();
+    world.set.show(|roster| roster.error = Some("not here either".into()));
+    assert!(!rosters.has_changed().expect("shown"), "one does not know them either");
+    assert_eq!(world.set.rosters.borrow().error.as_deref(), Some("not here either"));
 }
 
 /// The replica is away for so short a time that nobody is told, but for the read that met with it.
