@@ -2,7 +2,7 @@
 //! tether whose replicas they are; its supervisor starts it when somebody wants them, and again should it panic. What happens
 //! to the link of one replica, its own tether sees to.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use redis_tether_core::Epoch;
@@ -130,18 +130,18 @@ impl Keeper {
     }
 
     async fn take_in(&self, set: &Arc<ReplicaSet>, place: Place) {
-        let name: Arc<str> = place.to_string().into();
-        let tether = match start(&self.control, &place, &name, self.source.wanted()).await {
+        let report = Report::new(&self.control, place.to_string());
+        let tether = match start(&self.control, &place, report.clone(), self.source.wanted()).await {
             Ok(tether) => tether,
             Err(error) => {
                 let endpoint = &*self.control.shared.endpoint;
-                tracing::error!(endpoint, replica = &*name, %error, "the tether of a replica did not start, and is started again");
+                tracing::error!(endpoint, replica = %place, %error, "the tether of a replica did not start, and is started again");
                 return;
             }
         };
         ends_with(&self.control, &tether);
         if set.admit(Member { place, tether }) {
-            self.control.board.send(Event::ReplicaAdded { replica: name });
+            report.is_there(&self.control);
             // It may have come to serve before it was there to be found.
             set.look();
         }
@@ -156,14 +156,14 @@ fn of_link(status: &Status) -> (Phase, Option<Epoch>) {
 async fn start(
     control: &Arc<Control>,
     place: &Place,
-    name: &Arc<str>,
+    report: Report,
     wanted: Wanted,
 ) -> Result<Tether, crate::tether::StartError> {
     let mut config = Config::clone(&control.config);
     config.endpoint = Endpoint::tcp(&*place.host, place.port);
     let part = Part {
         of: Whole::Replicas(wanted),
-        name: format!("{} replica {name}", control.shared.endpoint).into(),
+        name: format!("{} replica {}", control.shared.endpoint, report.name).into(),
         brought: Brought {
             connector: control.connector.of_replica(control.config.replicas.host.as_deref()),
             sentinel_connector: control.sentinels.connector.clone(),
@@ -172,7 +172,7 @@ async fn start(
             sentinel_credentials: None,
             seed: control.seed.map(|_| control.fork_rng().u64(..)),
         },
-        told: Box::new(report_to(control, name)),
+        told: Box::new(move |event| report.tell(event)),
     };
     Tether::builder(config).part(part).start().await
 }
@@ -190,10 +190,27 @@ fn ends_with(control: &Control, replica: &Tether) {
     });
 }
 
-fn report_to(control: &Arc<Control>, name: &Arc<str>) -> impl Fn(&Event) -> bool + Send + Sync + use<> {
-    let (control, name) = (Arc::downgrade(control), name.clone());
-    move |event| {
-        let Some(control) = control.upgrade() else { return false };
+/// Tells the tether whose replica it is what happens to it. That it is there comes before all else, which may be before whoever
+/// starts it goes on.
+#[derive(Clone)]
+struct Report {
+    control: Weak<Control>,
+    name: Arc<str>,
+    added: Arc<Once>,
+}
+
+impl Report {
+    fn new(control: &Arc<Control>, name: String) -> Report {
+        Report { control: Arc::downgrade(control), name: name.into(), added: Arc::new(Once::new()) }
+    }
+
+    fn is_there(&self, control: &Control) {
+        self.added.call_once_force(|_| control.board.send(Event::ReplicaAdded { replica: self.name.clone() }));
+    }
+
+    fn tell(&self, event: &Event) -> bool {
+        let Some(control) = self.control.upgrade() else { return false };
+        self.is_there(&control);
         // Whoever waits may go on before anybody is told.
         if let Some(set) = control.replicas() {
             set.look();
@@ -201,7 +218,7 @@ fn report_to(control: &Arc<Control>, name: &Arc<str>) -> impl Fn(&Event) -> bool
                 set.doubted.notify_one();
             }
         }
-        control.board.send(Event::Replica { replica: name.clone(), event: Box::new(event.clone()) });
+        control.board.send(Event::Replica { replica: self.name.clone(), event: Box::new(event.clone()) });
         true
     }
 }

@@ -1,10 +1,29 @@
-//! What is told of those who say who the replicas are.
+//! What is told of replicas, and of those who say who they are.
+
+use redis_tether_core::Address;
 
 use super::*;
 
 /// Nobody is there, and nobody needs to be.
 async fn tether() -> Tether {
     Tether::start(Config::new("127.0.0.1", 1)).await.expect("a valid configuration")
+}
+
+/// On a thread of its own its tether may dial before whoever started it goes on.
+#[tokio::test(start_paused = true)]
+async fn the_first_that_is_told_of_a_replica_is_that_it_is_there() {
+    let tether = tether().await;
+    let control = &tether.control;
+    let mut events = tether.events();
+    let report = Report::new(control, "10.0.0.2:6379".to_owned());
+    let address = Address::Tcp(([10, 0, 0, 2], 6379).into());
+    assert!(report.tell(&Event::Dialling { epoch: Epoch::FIRST, address }));
+    report.is_there(control);
+    let mut told = std::iter::from_fn(|| events.try_recv().ok());
+    assert!(matches!(told.next(), Some(Event::ReplicaAdded { .. })));
+    assert!(matches!(told.next(), Some(Event::Replica { .. })));
+    assert!(told.next().is_none(), "it is there once");
+    tether.shutdown().await;
 }
 
 /// Each round asks another sentinel first, and tells of that one.
