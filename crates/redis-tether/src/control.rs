@@ -206,15 +206,16 @@ impl Control {
         let memory = saved.memory.clone();
         let Some(live) = saved.live.clone() else { return (memory, None) };
         let link = self.gate().link().filter(|link| link.epoch() == live.epoch);
-        let end = match &link {
-            Some(link) => link.ledger().end().cloned(),
-            None => Some(LinkEnd::DriverGone),
+        let cause = match &link {
+            Some(link) => link.ledger().end().map(ToString::to_string),
+            // Only an actor takes a link from the gate, and this one noted no more.
+            None => Some("given up as the connection actor ended".to_owned()),
         };
-        let Some(end) = end else { return (memory, link.map(|link| (live, link))) };
+        let Some(cause) = cause else { return (memory, link.map(|link| (live, link))) };
         saved.live = None;
         drop(saved);
         self.gate().clear();
-        let (detector, cause) = (Detector::Transport, end.to_string().into());
+        let (detector, cause) = (Detector::Transport, cause.into());
         self.board.send(Event::Lost { epoch: live.epoch, address: live.address, detector, cause });
         (memory, None)
     }

@@ -237,3 +237,15 @@ async fn a_refusal_that_no_connection_actor_heard_of_is_got_over() {
     assert_eq!(world.tether.status().borrow().phase, Phase::Connected);
     world.tether.shutdown().await;
 }
+
+/// As where a connection actor dies between two steps: what is saved speaks of a link that the gate has no more.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_was_given_up_as_its_actor_ended_is_told_of_as_that() {
+    let world = World::connected().await;
+    let (control, mut events) = (&world.tether.control, world.tether.events());
+    control.gate().clear();
+    assert!(control.inheritance().1.is_none());
+    let lost = events.try_recv().expect("told at once").to_string();
+    assert!(lost.contains("lost") && lost.contains("given up as the connection actor ended"), "{lost}");
+    world.tether.shutdown().await;
+}
