@@ -6,7 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::Event;
-use crate::cluster::rig::{PATIENCE, World, slots};
+use crate::cluster::rig::{PATIENCE, World};
 
 /// On threads of its own a tether has begun before whoever started it goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +49,7 @@ async fn surveys_that_fail_one_way_and_another_are_told_of_once() {
         let told = std::iter::from_fn(|| events.try_recv().ok());
         let told: Vec<_> = told.filter(|event| matches!(event, ClusterEvent::SurveyFailed { .. })).collect();
         assert_eq!(told.len(), 1, "round {round}: {told:?}");
-        world.node.answer("CLUSTER|SLOTS", Some(slots(&[(1, 0, 16383)])));
+        world.says(16383, None);
         cluster.common.surveyor.doubt();
         let mut found = cluster.common.surveyor.found();
         let heals = found.wait_for(|found| found.error.is_none());
