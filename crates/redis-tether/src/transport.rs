@@ -2,6 +2,9 @@
 //! for a stream; simulations give it in-memory streams instead, and nothing above can tell. A transport makes one
 //! connection when asked and no more: it never resolves names, never tries again, and bounds no waiting (its caller does).
 
+#[cfg(test)]
+pub(crate) mod in_memory;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;

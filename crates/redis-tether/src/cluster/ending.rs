@@ -14,6 +14,7 @@ use super::supervisor::ClusterMsg;
 use crate::tether::Tether;
 
 pub(super) use crate::control::ending::LIMIT;
+use crate::control::ending::until_over;
 
 /// To be run from the start of a cluster to its end. `actor` is the supervisor's task. Dropping what this returns ends the cluster as
 /// well, also where it was never polled: a runtime may be dropped before it gets round to that.
@@ -31,26 +32,13 @@ pub(super) fn see_to(
 async fn end_in_order(
     common: &Common,
     supervisor: ActorRef<ClusterMsg>,
-    mut actor: JoinHandle<()>,
+    actor: JoinHandle<()>,
     released: CancellationToken,
     cancelled_by: CancellationToken,
 ) {
-    let asked = async {
-        tokio::select! {
-            biased;
-            () = released.cancelled() => {}
-            () = cancelled_by.cancelled() => {}
-        }
-    };
-    tokio::select! {
-        biased;
-        _ = &mut actor => {}
-        () = asked => {
-            let _ = supervisor.send_message(ClusterMsg::ShutDown);
-            // Bounded by the shutdowns of the shards.
-            let _ = actor.await;
-        }
-    }
+    // Bounded by the shutdowns of the shards.
+    let ask = || drop(supervisor.send_message(ClusterMsg::ShutDown));
+    until_over(actor, released, cancelled_by, ask).await;
     common.end();
     if timeout(LIMIT, common.tasks.wait()).await.is_err() {
         let (endpoint, left) = (&*common.endpoint, common.tasks.len());

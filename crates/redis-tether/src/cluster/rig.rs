@@ -1,28 +1,16 @@
 //! A cluster of one node for tests of what only the crate itself can see: scripted, on a network in memory.
 
-use std::io;
 use std::iter;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use redis_tether_core::Address;
 use redis_tether_testkit::{FakeServer, Reply, SimNet};
 
 use super::ClusterTether;
-use crate::transport::{BoxFuture, BoxedStream, Transport};
+use crate::transport::in_memory::InMemory;
 use crate::{ClusterSeed, ClusterTetherBuilder, Config};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
-
-struct InMemory(SimNet);
-
-impl Transport for InMemory {
-    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
-        let Address::Tcp(address) = address else { return Box::pin(async { Err(io::ErrorKind::Unsupported.into()) }) };
-        let connecting = self.0.connect(*address);
-        Box::pin(async move { Ok(Box::new(connecting.await?) as BoxedStream) })
-    }
-}
 
 /// A node that has all slots, and says so.
 pub(super) struct World {

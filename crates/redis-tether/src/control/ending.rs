@@ -34,19 +34,13 @@ pub(crate) fn see_to(
 async fn end_in_order(
     control: &Control,
     supervisor: ActorRef<SupervisorMsg>,
-    mut actor: JoinHandle<()>,
+    actor: JoinHandle<()>,
     released: CancellationToken,
     cancelled_by: CancellationToken,
 ) {
-    tokio::select! {
-        biased;
-        _ = &mut actor => {}
-        () = either(&released, &cancelled_by) => {
-            let _ = supervisor.send_message(SupervisorMsg::ShutDown);
-            // Bounded by the drain's limit.
-            let _ = actor.await;
-        }
-    }
+    // Bounded by the drain's limit.
+    let ask = || drop(supervisor.send_message(SupervisorMsg::ShutDown));
+    until_over(actor, released, cancelled_by, ask).await;
     control.end();
     if timeout(LIMIT, control.tasks.wait()).await.is_err() {
         let left = control.tasks.len();
@@ -58,12 +52,22 @@ async fn end_in_order(
     }
 }
 
-async fn either(released: &CancellationToken, cancelled_by: &CancellationToken) {
+/// Waits for the end of a supervisor's task, which `ask` is to bring about once nobody holds what it supervises or its token is
+/// cancelled.
+pub(crate) async fn until_over(
+    mut actor: JoinHandle<()>,
+    released: CancellationToken,
+    cancelled_by: CancellationToken,
+    ask: impl FnOnce(),
+) {
     tokio::select! {
         biased;
+        _ = &mut actor => return,
         () = released.cancelled() => {}
         () = cancelled_by.cancelled() => {}
     }
+    ask();
+    let _ = actor.await;
 }
 
 /// Ends the tether when it is dropped, however that came about.

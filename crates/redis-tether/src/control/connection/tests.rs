@@ -5,7 +5,6 @@ mod answers;
 mod probes;
 mod shown;
 
-use std::io;
 use std::net::SocketAddr;
 
 use redis::AsyncCommands;
@@ -16,21 +15,12 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::gate::ClosedCause;
-use crate::transport::{BoxFuture, BoxedStream, Transport};
+use crate::transport::BoxFuture;
+use crate::transport::in_memory::InMemory;
 use crate::{Config, Handle, Resolve, SystemResolver, Tether};
 
 /// Virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct InMemory(SimNet);
-
-impl Transport for InMemory {
-    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
-        let Address::Tcp(address) = address else { return Box::pin(async { Err(io::ErrorKind::Unsupported.into()) }) };
-        let connecting = self.0.connect(*address);
-        Box::pin(async move { Ok(Box::new(connecting.await?) as BoxedStream) })
-    }
-}
 
 /// A tether that serves from the one server of its world.
 struct World {

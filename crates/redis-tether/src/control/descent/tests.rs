@@ -4,13 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 
 use redis::AsyncCommands;
-use redis_tether_core::{Address, Epoch};
+use redis_tether_core::Epoch;
 use redis_tether_testkit::{FakeServer, Reply, SimNet};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::timeout;
 
 use super::*;
-use crate::transport::{BoxFuture, BoxedStream, Transport};
+use crate::transport::in_memory::InMemory;
 use crate::{Config, Tether};
 
 /// Virtual time.
@@ -18,16 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Longer than a dial may take: no question has an answer for as long.
 const LONG: Duration = Duration::from_secs(4);
-
-struct InMemory(SimNet);
-
-impl Transport for InMemory {
-    fn connect(&self, address: &Address) -> BoxFuture<'static, io::Result<BoxedStream>> {
-        let Address::Tcp(address) = address else { return Box::pin(async { Err(io::ErrorKind::Unsupported.into()) }) };
-        let connecting = self.0.connect(*address);
-        Box::pin(async move { Ok(Box::new(connecting.await?) as BoxedStream) })
-    }
-}
 
 /// A server that tells which history it holds, and a tether that has heard of the first.
 struct World {
