@@ -58,6 +58,7 @@ use self::supervisor::ClusterMsg;
 use self::survey::Surveyor;
 use crate::config::Config;
 use crate::control::Brought;
+use crate::control::ending::{Ends, LIMIT};
 use crate::foreign;
 use crate::lock::lock;
 use crate::room::Held;
@@ -140,18 +141,6 @@ impl Common {
         foreign::run("a waker", || self.show(Roster::ended()));
     }
 
-    /// Ends the rest of what is the cluster's own. Safe to call again.
-    fn end(&self) {
-        self.end_commands();
-        self.tasks.close();
-        foreign::run("a waker", || self.ended.cancel());
-    }
-
-    /// Tells whoever waits for it that nothing is left. Safe to call again.
-    fn announce_end(&self) {
-        foreign::run("a waker", || self.stopped.cancel());
-    }
-
     fn send(&self, event: ClusterEvent) {
         // Nobody listening is no failure.
         let _ = self.events.send(event);
@@ -169,6 +158,28 @@ impl Common {
     /// The same for one that was held by a shard until now.
     fn keep(&self, bytes: usize) -> Held {
         self.counts.room.keep(bytes)
+    }
+}
+
+impl Ends for Common {
+    const KIND: &'static str = "cluster";
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
+    fn end(&self) {
+        self.end_commands();
+        self.tasks.close();
+        foreign::run("a waker", || self.ended.cancel());
+    }
+
+    fn announce_end(&self) {
+        foreign::run("a waker", || self.stopped.cancel());
     }
 }
 
@@ -300,7 +311,7 @@ impl ClusterTether {
     pub async fn shutdown(&self) {
         let _ = self.supervisor.send_message(ClusterMsg::ShutDown);
         // Those of the shards, and then its own.
-        let bounds = self.common.config.drain_timeout.saturating_add(ending::LIMIT.saturating_mul(2));
+        let bounds = self.common.config.drain_timeout.saturating_add(LIMIT.saturating_mul(2));
         let limit = bounds.saturating_add(SHUTDOWN_MARGIN);
         if timeout(limit, self.common.stopped.cancelled()).await.is_err() {
             let endpoint = &*self.common.endpoint;

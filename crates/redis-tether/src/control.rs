@@ -32,6 +32,7 @@ use self::beat::Beat;
 use self::board::Board;
 use self::connection::ConnectionMsg;
 use self::descent::Descent;
+use self::ending::Ends;
 use crate::cluster::ShardSource;
 use crate::config::Config;
 use crate::credentials::CredentialSource;
@@ -245,10 +246,22 @@ impl Control {
         foreign::run("a waker", || self.gate().stop());
         foreign::run("a waker", || self.replicas.get().map(|replicas| replicas.stop()));
     }
+}
+
+impl Ends for Control {
+    const KIND: &'static str = "tether";
+
+    fn endpoint(&self) -> &str {
+        &self.shared.endpoint
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
 
     /// Ends the rest: the link with all that is in flight, and every task. Each step may wake the application's tasks and
     /// drop its streams; none fails the next. Safe to call again.
-    pub(crate) fn end(&self) {
+    fn end(&self) {
         self.stop_commands();
         self.reports.close();
         let link = self.gate().link();
@@ -261,8 +274,7 @@ impl Control {
         foreign::run("a waker", || self.ended.cancel());
     }
 
-    /// Tells everybody that nothing is left. Safe to call again.
-    pub(crate) fn announce_end(&self) {
+    fn announce_end(&self) {
         foreign::run("a waker", || {
             self.board.update(|status| {
                 status.phase = Phase::Stopped;

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 pub use self::builder::TetherBuilder;
 
 use crate::config::{Config, ConfigError};
+use crate::control::Control;
+use crate::control::ending::{self, Ends};
 use crate::control::supervisor::SupervisorMsg;
-use crate::control::{Control, ending};
 use crate::event::Event;
 use crate::handle::Handle;
 use crate::lock::lock;

@@ -13,10 +13,11 @@ use tokio_util::task::TaskTracker;
 
 use super::roster::Roster;
 use super::stats::Counts;
-use super::supervisor::ClusterSupervisor;
+use super::supervisor::{ClusterMsg, ClusterSupervisor};
 use super::survey::Surveyor;
-use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline, ending};
+use super::{ClusterTether, Common, EVENT_BACKLOG, Lifeline};
 use crate::config::{Config, ConfigError, Endpoint};
+use crate::control::ending;
 use crate::credentials::CredentialSource;
 use crate::credentials::keyring::{Keyring, Report};
 use crate::resolve::Resolve;
@@ -136,7 +137,9 @@ impl ClusterTetherBuilder {
         let released = CancellationToken::new();
         let lifeline = Arc::new(Lifeline(released.clone()));
         let cancelled_by = self.cancelled_by.unwrap_or_default();
-        tokio::spawn(ending::see_to(common.clone(), supervisor.clone(), actor, released, cancelled_by));
+        let asked = supervisor.clone();
+        let ask = move || drop(asked.send_message(ClusterMsg::ShutDown));
+        tokio::spawn(ending::see_to(common.clone(), actor, ask, released, cancelled_by));
         Ok(ClusterTether { common, supervisor, lifeline })
     }
 }

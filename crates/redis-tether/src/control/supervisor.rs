@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::child::Child;
 use super::Control;
 use super::connection::{Connection, ConnectionArgs, ConnectionMsg, GAVE_UP};
+use super::ending::Ends;
 use super::source::{Answer, Evidence, Source, SourceError};
 use super::task;
 use super::watcher::{EndpointWatcher, WatcherArgs, WatcherMsg};

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::source::{Place, Source, SourceError};
 use super::{Member, ReplicaSet, Seat};
 use crate::config::{Config, Endpoint};
+use crate::control::ending::Ends;
 use crate::control::watcher::INTERVAL_JITTER;
 use crate::control::{Brought, Control};
 use crate::dial::wanted::Wanted;

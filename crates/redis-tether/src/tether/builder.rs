@@ -15,7 +15,7 @@ use super::{Lifeline, StartError, Tether};
 use crate::cluster::ShardSource;
 use crate::config::{Config, ConfigError, Endpoint};
 use crate::control::ending;
-use crate::control::supervisor::TetherSupervisor;
+use crate::control::supervisor::{SupervisorMsg, TetherSupervisor};
 use crate::control::{Brought, Control, Reports};
 use crate::credentials::CredentialSource;
 use crate::dial::wanted::Wanted;
@@ -191,7 +191,9 @@ impl TetherBuilder {
         let released = CancellationToken::new();
         let lifeline = Arc::new(Lifeline(released.clone()));
         let cancelled_by = self.cancelled_by.unwrap_or_default();
-        tokio::spawn(ending::see_to(control.clone(), supervisor.clone(), actor, released, cancelled_by));
+        let asked = supervisor.clone();
+        let ask = move || drop(asked.send_message(SupervisorMsg::ShutDown));
+        tokio::spawn(ending::see_to(control.clone(), actor, ask, released, cancelled_by));
         Ok(Tether { control, supervisor, lifeline, reconnected_at: Arc::default() })
     }
 }

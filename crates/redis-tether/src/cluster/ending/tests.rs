@@ -1,11 +1,15 @@
 //! Ends that nobody else sees to.
 
+use std::sync::Arc;
+
 use redis::AsyncCommands;
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::cluster::ClusterTether;
 use crate::cluster::rig::{PATIENCE, World, slots};
+use crate::cluster::supervisor::ClusterMsg;
+use crate::control::ending::LIMIT;
 use crate::{OutcomeExt, Phase, Reason};
 
 use super::*;
