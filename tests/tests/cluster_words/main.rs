@@ -4,6 +4,7 @@
 mod endings;
 mod holding;
 mod maps;
+mod members;
 mod notices;
 mod pipelines;
 mod redirections;

@@ -2,8 +2,11 @@
 //! cluster for healthy counts for more than that of one which does not; then the word of most; and where there is no majority,
 //! the one with the latest configuration epoch. Epochs come last on purpose: a replica that is cut off raises its own with
 //! every election that it loses. Where most do not say so, nobody is believed who tells what was before that which is known.
+//!
+//! Nodes learn of a replica one after another, and tell of none before they know that it has data: so the replicas of what is
+//! believed are those of everybody who says the same of the primaries.
 
-use super::Group;
+use super::{Group, Node};
 
 /// What one node says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,7 +20,7 @@ pub struct Testimony {
 }
 
 impl Testimony {
-    /// Whether it says the same about who takes writes for what. Replicas come and go, and nodes learn of it at different times.
+    /// Whether it says the same about who takes writes for what.
     fn agrees(&self, other: &Testimony) -> bool {
         self.owners().eq(other.owners())
     }
@@ -27,10 +30,25 @@ impl Testimony {
     }
 }
 
-/// The testimony that is believed, if there is any that assigns slots. The first of equals.
+/// The testimony that is believed, if there is any that assigns slots. The first of equals, with the replicas of which the others tell.
 #[must_use]
-pub fn believed<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>) -> Option<&'a Testimony> {
+pub fn believed<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>) -> Option<Testimony> {
     let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
+    let best = best(&testimonies)?;
+    let mut believed = best.clone();
+    for other in testimonies.iter().filter(|other| other.agrees(best)) {
+        for (place, group) in other.groups.iter().enumerate() {
+            // Nobody is in two shards: who is somewhere already stays there.
+            let is_new = |node: &&Node| !believed.groups.iter().flat_map(Group::nodes).any(|known| known.is(node));
+            let new: Vec<Node> = group.replicas.iter().filter(is_new).cloned().collect();
+            believed.groups[place].replicas.extend(new);
+        }
+    }
+    believed.groups.iter_mut().for_each(|group| group.replicas.sort_unstable());
+    Some(believed)
+}
+
+fn best<'a>(testimonies: &[&'a Testimony]) -> Option<&'a Testimony> {
     let rank = |testimony: &Testimony| {
         let votes = testimonies.iter().filter(|other| other.agrees(testimony)).count();
         (testimony.is_healthy != Some(false), votes * 2 > testimonies.len(), testimony.epoch, votes)
@@ -48,7 +66,7 @@ pub fn believed<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>) -> Opt
 #[must_use]
 pub fn has_majority<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>, of: usize) -> bool {
     let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
-    let Some(best) = believed(testimonies.iter().copied()).filter(|best| best.is_healthy != Some(false)) else {
+    let Some(best) = best(&testimonies).filter(|best| best.is_healthy != Some(false)) else {
         return false;
     };
     testimonies.iter().filter(|other| other.agrees(best)).count() * 2 > of
@@ -66,34 +84,46 @@ pub fn is_of_the_past(testimony: &Testimony, known: &[Group], epoch: u64) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Node;
 
     fn says(primary: &str, epoch: u64) -> Testimony {
-        let primary = Node { id: String::new(), host: primary.to_owned(), port: 6379 };
-        let group = Group { ranges: vec![(0, 16383)], primary, replicas: Vec::new() };
+        let group = Group { ranges: vec![(0, 16383)], primary: node(primary), replicas: Vec::new() };
         Testimony { groups: vec![group], is_healthy: Some(true), epoch }
     }
 
-    fn believed_primary(testimonies: &[Testimony]) -> Option<&str> {
-        believed(testimonies).map(|testimony| testimony.groups[0].primary.host.as_str())
+    fn believed_primary(testimonies: &[Testimony]) -> Option<String> {
+        believed(testimonies).map(|testimony| testimony.groups[0].primary.host.clone())
+    }
+
+    fn node(host: &str) -> Node {
+        Node { id: String::new(), host: host.to_owned(), port: 6379 }
+    }
+
+    /// Of a primary `one` with these replicas, and of a primary `two` with those.
+    fn tells(one: &[&str], two: &[&str]) -> Testimony {
+        let group = |ranges, primary, replicas: &[&str]| {
+            let replicas = replicas.iter().copied().map(node).collect();
+            Group { ranges: vec![ranges], primary: node(primary), replicas }
+        };
+        let groups = vec![group((0, 8191), "one", one), group((8192, 16383), "two", two)];
+        Testimony { groups, is_healthy: Some(true), epoch: 1 }
     }
 
     #[test]
     fn most_are_right_whatever_a_lone_one_has_for_an_epoch() {
-        assert_eq!(believed_primary(&[says("old", 9), says("new", 5), says("new", 5)]), Some("new"));
+        assert_eq!(believed_primary(&[says("old", 9), says("new", 5), says("new", 5)]), Some("new".to_owned()));
     }
 
     #[test]
     fn who_is_cut_off_knows_it() {
         let cut_off = Testimony { is_healthy: Some(false), ..says("old", 9) };
-        assert_eq!(believed_primary(&[cut_off.clone(), cut_off.clone(), says("new", 5)]), Some("new"));
-        assert_eq!(believed_primary(&[cut_off]), Some("old"), "it is all that there is");
+        assert_eq!(believed_primary(&[cut_off.clone(), cut_off.clone(), says("new", 5)]), Some("new".to_owned()));
+        assert_eq!(believed_primary(&[cut_off]), Some("old".to_owned()), "it is all that there is");
     }
 
     #[test]
     fn without_a_majority_the_latest_epoch_counts() {
-        assert_eq!(believed_primary(&[says("old", 4), says("new", 5)]), Some("new"));
-        assert_eq!(believed_primary(&[says("one", 0), says("other", 0)]), Some("one"));
+        assert_eq!(believed_primary(&[says("old", 4), says("new", 5)]), Some("new".to_owned()));
+        assert_eq!(believed_primary(&[says("one", 0), says("other", 0)]), Some("one".to_owned()));
     }
 
     #[test]
@@ -116,6 +146,25 @@ mod tests {
     fn a_node_without_slots_says_nothing() {
         let empty = Testimony { groups: Vec::new(), is_healthy: None, epoch: 0 };
         assert_eq!(believed(std::slice::from_ref(&empty)), None);
-        assert_eq!(believed_primary(&[empty, says("one", 0)]), Some("one"));
+        assert_eq!(believed_primary(&[empty, says("one", 0)]), Some("one".to_owned()));
+    }
+
+    #[test]
+    fn a_replica_that_one_knows_is_known() {
+        let told = [tells(&[], &["c"]), tells(&["b"], &["c"]), tells(&["a"], &[])];
+        for first in 0..told.len() {
+            let mut told = told.clone();
+            told.rotate_left(first);
+            assert_eq!(believed(&told), Some(tells(&["a", "b"], &["c"])), "{first} first");
+        }
+    }
+
+    #[test]
+    fn a_replica_is_of_one_shard() {
+        let moved = [tells(&[], &["a"]), tells(&["a"], &[])];
+        assert_eq!(believed(&moved), Some(moved[0].clone()), "the first is right");
+        let mut promoted = tells(&["two"], &[]);
+        promoted.groups.pop();
+        assert_eq!(believed(&[tells(&[], &[]), promoted]), Some(tells(&[], &[])), "who says otherwise is not heard");
     }
 }

@@ -89,7 +89,7 @@ impl Nodes {
         }
         let hearing = canvass.until(is_told_by_most).await;
         let is_told_by_most = is_told_by_most(&hearing);
-        let best = believed(testimonies(&hearing)).cloned();
+        let best = believed(testimonies(&hearing));
         let (told, errors) = hearing.into_parts();
         *lines = told.into_iter().map(|(at, (_, line))| (at, line)).collect();
         let testimony = best.ok_or_else(|| SurveyError::of_all(errors))?;

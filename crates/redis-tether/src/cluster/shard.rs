@@ -29,6 +29,13 @@ pub(crate) struct Whereabouts {
     pub(crate) has_moved: bool,
 }
 
+/// Hosts and ports.
+pub(crate) struct Members {
+    pub(crate) replicas: Vec<(String, u16)>,
+    /// The primary, and the nodes of other shards.
+    pub(crate) others: Vec<(String, u16)>,
+}
+
 impl ShardSource {
     pub(crate) fn new(number: Number, surveyor: Arc<Surveyor>) -> ShardSource {
         ShardSource { number, surveyor, told: Mutex::new(None) }
@@ -57,11 +64,14 @@ impl ShardSource {
         Ok(Whereabouts { addresses, has_moved: before.is_some_and(|before| before != *primary) })
     }
 
-    /// Host and port of each replica, as far as is known.
-    pub(crate) fn replicas(&self) -> Result<Vec<(String, u16)>, SurveyError> {
+    /// Who its replicas are, and who is none of them, as far as is known.
+    pub(crate) fn replicas(&self) -> Result<Members, SurveyError> {
         let layout = self.surveyor.layout();
         let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
-        Ok(group.replicas.iter().map(|replica| (replica.host.clone(), replica.port)).collect())
+        let place = |node: &Node| (node.host.clone(), node.port);
+        let others = layout.shards().iter().filter(|shard| shard.number != self.number);
+        let others = others.flat_map(|shard| shard.group.nodes()).chain([&group.primary]);
+        Ok(Members { replicas: group.replicas.iter().map(place).collect(), others: others.map(place).collect() })
     }
 
     /// Waits for a survey that tells something new of any shard. Cancel safe.

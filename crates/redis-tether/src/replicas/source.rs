@@ -11,7 +11,7 @@ use redis::{Pipeline, Value};
 use tokio::time::{Instant, timeout};
 
 use crate::cluster::{Layout, ShardSource, SurveyError};
-use crate::config::{Config, Endpoint};
+use crate::config::Endpoint;
 use crate::control::Control;
 use crate::dial::verify::VerifyLevel;
 use crate::dial::wanted::Wanted;
@@ -80,37 +80,35 @@ impl SourceError {
     }
 }
 
-/// Where to ask.
-pub(super) enum Source {
-    Reader(Reader),
+/// Where to ask, and what was said of late.
+pub(super) struct Source {
+    whom: Whom,
+    recent: Recent,
+}
+
+enum Whom {
+    /// A name whose addresses are replicas.
+    Reader {
+        host: String,
+        port: u16,
+        resolver: Arc<dyn Resolve>,
+    },
     Sentinels(Box<Sentinels>),
+    /// With the layout whose news have been waited for.
     Shard(Arc<ShardSource>, Option<Arc<Layout>>),
     Primary,
 }
 
 impl Source {
     pub(super) fn of(control: &Control) -> Source {
-        let config = &control.config;
-        if let Some(host) = &config.replicas.host {
-            return Source::Reader(Reader::new(host, config, control.resolver.clone()));
-        }
-        match (&config.endpoint, &control.shard) {
-            (_, Some(shard)) => Source::Shard(shard.clone(), None),
-            (Endpoint::Sentinel(endpoint), None) => {
-                let turn = usize::from(control.fork_rng().u16(..));
-                let (entrance, resolver) = (control.sentinels.clone(), control.resolver.clone());
-                let sentinels = Sentinels::new(config.clone(), endpoint.clone(), entrance, resolver, turn);
-                Source::Sentinels(Box::new(sentinels))
-            }
-            _ => Source::Primary,
-        }
+        Source { whom: Whom::of(control), recent: Recent::new(control.config.resolve.swap_budget) }
     }
 
     /// What a link to one of them must lead to.
     pub(super) fn wanted(&self) -> Wanted {
-        match self {
-            Source::Shard(..) => Wanted::ReplicaOfShard,
-            Source::Reader(_) | Source::Sentinels(_) | Source::Primary => Wanted::Replica,
+        match self.whom {
+            Whom::Shard(..) => Wanted::ReplicaOfShard,
+            Whom::Reader { .. } | Whom::Sentinels(_) | Whom::Primary => Wanted::Replica,
         }
     }
 
@@ -122,11 +120,19 @@ impl Source {
     ) -> Result<Vec<Place>, SourceError> {
         let max_age = control.config.resolve.fast_interval;
         let asked = timeout(control.config.dial.timeout, async {
-            Ok(match self {
-                Source::Reader(reader) => reader.ask(max_age, serves).await?,
-                Source::Sentinels(sentinels) => places(sentinels.replicas(max_age).await?),
-                Source::Shard(shard, _) => places(shard.replicas()?),
-                Source::Primary => ask_primary(control).await?,
+            Ok(match &self.whom {
+                Whom::Reader { host, port, resolver } => {
+                    let addresses = named(&**resolver, Query::new(host, *port).with_max_age(max_age)).await?;
+                    self.recent.joined_by(addresses, serves)
+                }
+                Whom::Sentinels(sentinels) => self.recent.joined_by(places(sentinels.replicas(max_age).await?), serves),
+                Whom::Shard(shard, _) => {
+                    let told = shard.replicas()?;
+                    let others = places(told.others);
+                    self.recent.joined_by(places(told.replicas), |place| serves(place) && !others.contains(place))
+                }
+                // Nobody knows better who follows it.
+                Whom::Primary => ask_primary(control).await?,
             })
         });
         let mut found = asked.await.unwrap_or(Err(SourceError::TimedOut))?;
@@ -144,14 +150,32 @@ impl Source {
 
     /// Whether those who lost the one that is asked may be missing in what it says, though they are its replicas: it has just begun.
     pub(super) fn may_miss_orphans(&self) -> bool {
-        matches!(self, Source::Primary)
+        matches!(self.whom, Whom::Primary)
     }
 
     /// Waits for news that somebody else finds out. Cancel safe.
     pub(super) async fn news(&mut self) {
-        match self {
-            Source::Shard(shard, known) => shard.surveyed(known).await,
-            Source::Reader(_) | Source::Sentinels(_) | Source::Primary => std::future::pending().await,
+        match &mut self.whom {
+            Whom::Shard(shard, known) => shard.surveyed(known).await,
+            Whom::Reader { .. } | Whom::Sentinels(_) | Whom::Primary => std::future::pending().await,
+        }
+    }
+}
+
+impl Whom {
+    fn of(control: &Control) -> Whom {
+        let (config, resolver) = (&control.config, control.resolver.clone());
+        if let Some(host) = &config.replicas.host {
+            return Whom::Reader { host: host.clone(), port: config.replicas.port, resolver };
+        }
+        match (&config.endpoint, &control.shard) {
+            (_, Some(shard)) => Whom::Shard(shard.clone(), None),
+            (Endpoint::Sentinel(endpoint), None) => {
+                let turn = usize::from(control.fork_rng().u16(..));
+                let entrance = control.sentinels.clone();
+                Whom::Sentinels(Box::new(Sentinels::new(config.clone(), endpoint.clone(), entrance, resolver, turn)))
+            }
+            _ => Whom::Primary,
         }
     }
 }
@@ -160,36 +184,36 @@ fn places(told: Vec<(String, u16)>) -> Vec<Place> {
     told.into_iter().map(|(host, port)| Place { host, port }).collect()
 }
 
-/// A name whose addresses are replicas. A resolver that rotates names one or the other each time: so one that serves is kept for
-/// as long as a link to a primary would be that a name no longer has, and one that does not serve goes at once.
-pub(super) struct Reader {
-    host: String,
-    port: u16,
-    resolver: Arc<dyn Resolve>,
+/// Those that were named of late. A resolver that rotates names one or the other each time; nodes of a cluster, and sentinels, learn of
+/// a replica one after another. So one that serves is kept for as long as a link to a primary would be that a name no longer has, and
+/// one that does not serve goes at once.
+struct Recent {
     keep_for: Duration,
-    /// When each address was named last.
-    named: BTreeMap<SocketAddr, Instant>,
+    /// When each was named last.
+    named: BTreeMap<Place, Instant>,
 }
 
-impl Reader {
-    fn new(host: &str, config: &Config, resolver: Arc<dyn Resolve>) -> Reader {
-        let (port, keep_for) = (config.replicas.port, config.resolve.swap_budget);
-        Reader { host: host.to_owned(), port, resolver, keep_for, named: BTreeMap::new() }
+impl Recent {
+    fn new(keep_for: Duration) -> Recent {
+        Recent { keep_for, named: BTreeMap::new() }
     }
 
-    async fn ask(&mut self, max_age: Duration, serves: impl Fn(&Place) -> bool) -> Result<Vec<Place>, ResolveError> {
-        let found = self.resolver.resolve(Query::new(&self.host, self.port).with_max_age(max_age)).await?;
-        if found.is_empty() {
-            return Err(ResolveError::NoAddress { host: self.host.clone() });
-        }
+    /// Those that are named now, and of the others those that are kept: `stays` says whether one that is known may be.
+    fn joined_by(&mut self, now_named: Vec<Place>, stays: impl Fn(&Place) -> bool) -> Vec<Place> {
         let now = Instant::now();
-        self.named.retain(|addr, named| {
-            let is_kept = now.duration_since(*named) < self.keep_for && serves(&Place::from(*addr));
-            is_kept || found.contains(addr)
-        });
-        self.named.extend(found.into_iter().map(|addr| (addr, now)));
-        Ok(self.named.keys().map(|addr| Place::from(*addr)).collect())
+        self.named.retain(|place, named| now.duration_since(*named) < self.keep_for && stays(place));
+        self.named.extend(now_named.into_iter().map(|place| (place, now)));
+        self.named.keys().cloned().collect()
     }
+}
+
+async fn named(resolver: &dyn Resolve, query: Query) -> Result<Vec<Place>, ResolveError> {
+    let host = query.host.clone();
+    let found = resolver.resolve(query).await?;
+    if found.is_empty() {
+        return Err(ResolveError::NoAddress { host });
+    }
+    Ok(found.into_iter().map(Place::from).collect())
 }
 
 /// Over the link that is there: a question more costs it nothing.
@@ -280,23 +304,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_rotating_name_keeps_those_that_serve_and_a_moved_one_drops_those_that_do_not() {
-        let (answers, config) = (Arc::new(std::sync::Mutex::new(1u8)), Config::new("redis", 6379));
-        let answer = answers.clone();
-        let resolver = resolve_fn(move |_, port| {
-            let last = *answer.lock().expect("no panic");
-            async move { Ok(vec![([10, 0, 0, last], port).into()]) }
-        });
-        let mut reader = Reader::new("ro", &config, Arc::new(resolver));
-        let mut ask = async |last: u8, serves: bool| {
-            *answers.lock().expect("no panic") = last;
-            let found = reader.ask(Duration::ZERO, |_| serves).await.expect("an answer");
+    async fn who_is_not_named_any_more_is_kept_for_a_while_if_it_serves_and_goes_at_once_if_not() {
+        let keep_for = Duration::from_secs(10);
+        let mut recent = Recent::new(keep_for);
+        let mut ask = |last: u8, serves: bool| {
+            let found = recent.joined_by(vec![Place::from(SocketAddr::from(([10, 0, 0, last], 6379)))], |_| serves);
             found.into_iter().map(|place| place.host).collect::<Vec<_>>()
         };
-        assert_eq!(ask(1, true).await, ["10.0.0.1"]);
-        assert_eq!(ask(2, true).await, ["10.0.0.1", "10.0.0.2"], "rotated");
-        tokio::time::advance(config.resolve.swap_budget).await;
-        assert_eq!(ask(2, true).await, ["10.0.0.2"], "moved, and long enough ago");
-        assert_eq!(ask(3, false).await, ["10.0.0.3"], "moved, and what was before does not serve");
+        assert_eq!(ask(1, true), ["10.0.0.1"]);
+        assert_eq!(ask(2, true), ["10.0.0.1", "10.0.0.2"], "rotated");
+        tokio::time::advance(keep_for).await;
+        assert_eq!(ask(2, true), ["10.0.0.2"], "moved, and long enough ago");
+        assert_eq!(ask(3, false), ["10.0.0.3"], "moved, and what was before does not serve");
+    }
+
+    #[tokio::test]
+    async fn a_name_without_addresses_names_nobody() {
+        let nobody = resolve_fn(|_, _| async { Ok(Vec::new()) });
+        let error = named(&nobody, Query::new("ro", 6379)).await.expect_err("no address");
+        assert!(matches!(error, ResolveError::NoAddress { host } if host == "ro"));
     }
 }
