@@ -258,6 +258,17 @@ fn an_unasked_spare_serves_when_the_link_ends() {
     assert_eq!((world.phase(), world.dials().len()), (Phase::Up, 1));
 }
 
+/// Writes are paused, and behind them everything on their connection, until a replica has taken over.
+#[test]
+fn what_a_server_owes_that_hands_over_is_waited_for() {
+    let (mut world, _) = mute(Server::Primary, Met::Answered);
+    world.run_for(ms(300));
+    world.answer = vec![at(2)];
+    world.set(2, Server::Primary);
+    assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
+    assert_eq!((world.live().address, world.teardowns()), (at(2), vec![Teardown::Drain]));
+}
+
 #[test]
 fn an_unasked_link_to_another_address_is_taken_at_once() {
     let (mut world, _) = mute(Server::Mute, Met::Unasked);

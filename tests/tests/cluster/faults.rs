@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use redis_tether::{ClusterHandle, ClusterTether, Outcome, OutcomeExt, Protocol};
+use redis_tether::{ClusterHandle, ClusterTether, Event, Outcome, OutcomeExt, Protocol};
 use redis_tether_testkit::scenario::{Client, Failed, Failure, OpenLoop, Operation};
 use redis_tether_testkit::{ClusterDeployment, ServerKind};
 use redis_tether_tests::on_each_server;
-use redis_tether_tests::watch::{PATIENCE, within};
+use redis_tether_tests::servers::protocol_for;
+use redis_tether_tests::watch::{Diary, PATIENCE, counted, within};
 use redis_tether_tests::writer::Writer;
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ const GAP: Duration = Duration::from_millis(50);
 /// Between two commands of a schedule, answered or not.
 const PERIOD: Duration = Duration::from_millis(5);
 
-on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover);
+on_each_server!(a_killed_primary, a_frozen_primary, a_planned_failover, a_planned_failover_that_takes_long);
 
 /// A caller of one shard with a command due every so often.
 #[derive(Clone)]
@@ -122,6 +123,43 @@ impl Seen {
         self.tally.assert_none_failed();
         assert_eq!(self.due.iter().find_map(|one| one.result.as_ref().err()), None);
     }
+}
+
+/// Nobody votes for a while. The primary keeps writes back meanwhile, and with them everything on their connection, and answers others;
+/// and it is the last to learn that another has taken over, and then refuses what it kept.
+async fn a_planned_failover_that_takes_long(kind: ServerKind) {
+    let _turn = TURN.lock().await;
+    let world = World::new(kind).await;
+    let tether = world.tether(protocol_for(kind)).await;
+    let log = world.cluster.key_in(STRUCK, "log");
+    let load = Load::start(&tether.handle(), vec![log.clone()]);
+    load.go_on_for(20).await;
+    let shards = tether.shards();
+    let struck = shards.iter().find(|shard| *shard.slots[0].start() == 0).expect("it has slots");
+    let mut diary = Diary::of(&struck.tether);
+    for voter in bystanders() {
+        world.cluster.primary(voter).freeze().await.expect("frozen");
+    }
+    world.cluster.failover(STRUCK).await.expect("begun");
+    diary.until("a suspicion", |event| matches!(event, Event::Suspected { .. })).await;
+    // What a dial asks last.
+    counted("a connection beside the suspect one", 1, async || {
+        let clients = world.cluster.primary(STRUCK).command(&["CLIENT", "LIST"]).await.expect("it answers others");
+        let clients = clients.text().unwrap_or_default();
+        clients.lines().filter(|client| client.contains(" cmd=ping ")).count() as u64
+    })
+    .await;
+    world.cluster.primary(STRUCK).freeze().await.expect("frozen");
+    for voter in bystanders() {
+        world.cluster.primary(voter).thaw().expect("thawed");
+    }
+    diary.until("another link", |event| matches!(event, Event::Connected { .. })).await;
+    world.cluster.primary(STRUCK).thaw().expect("thawed");
+    load.go_on_for(20).await;
+    let tally = within(PATIENCE, "the load to end", load.finish()).await.remove(0);
+    assert_once(&held(&mut tether.handle(), &log).await, &tally);
+    tally.assert_none_failed();
+    tether.shutdown().await;
 }
 
 /// Has `fault` bring about a failover, and looks how two tethers come through it, one for each version of the protocol.

@@ -153,7 +153,8 @@ impl Suspect {
             return State::Suspect(self);
         };
         if address != self.live.address {
-            return self.replace(cx, epoch, address, Teardown::Abort);
+            let teardown = self.teardown();
+            return self.replace(cx, epoch, address, teardown);
         }
         self.drop_spare(cx);
         let replace_at = match met {
@@ -166,6 +167,15 @@ impl Suspect {
         self.search.settle_for(Some(address.clone()));
         self.spare = Some(Spare { epoch, address, replace_at });
         State::Suspect(self)
+    }
+
+    /// What becomes of the link when another takes its place. Where its server answers others, what that owes it may still come, as
+    /// after a pause of writes, while a replica takes over; else nobody knows that it ever will.
+    fn teardown(&self) -> Teardown {
+        match &self.spare {
+            Some(Spare { replace_at: Some(_), .. }) => Teardown::Drain,
+            _ => Teardown::Abort,
+        }
     }
 
     fn replace(mut self, cx: &mut Context<'_>, epoch: Epoch, address: Address, teardown: Teardown) -> State {
@@ -185,7 +195,6 @@ impl Suspect {
         }
         if let Some(spare) = self.spare.take() {
             match spare.replace_at.map(|at| self.suspicion.verdict(cx, at)) {
-                // The server answers others: what it owes the old link may still come, as after a pause of writes.
                 Some(Verdict::Due) => return self.replace(cx, spare.epoch, spare.address, Teardown::Drain),
                 Some(Verdict::At(at)) => self.spare = Some(Spare { replace_at: Some(at), ..spare }),
                 None => self.spare = Some(spare),

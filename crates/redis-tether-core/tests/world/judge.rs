@@ -3,7 +3,7 @@
 
 mod pace;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use redis_tether_core::recovery::{Effect, Event, Live, Machine, Memory, Met, Phase, Settings, Sight, Teardown};
@@ -30,7 +30,8 @@ pub struct Judge {
     suspected_at: Duration,
     /// The link that was found mute and has not spoken since.
     suspected: Option<Epoch>,
-    unasked: BTreeSet<Epoch>,
+    /// How the attempts were met that succeeded.
+    met: BTreeMap<Epoch, Met>,
     tried: Book,
     relocations: Relocations,
     answer: Vec<Address>,
@@ -51,7 +52,7 @@ impl Judge {
             silent_since: Duration::ZERO,
             suspected_at: Duration::ZERO,
             suspected: None,
-            unasked: BTreeSet::new(),
+            met: BTreeMap::new(),
             tried: Book::new(),
             relocations: Relocations::default(),
             answer: Vec::new(),
@@ -103,9 +104,7 @@ impl Judge {
                     self.tried.get_mut(address).into_iter().for_each(Tried::succeeded);
                     self.relocations.succeeded(address);
                 }
-                if *met == Met::Unasked {
-                    self.unasked.insert(*epoch);
-                }
+                self.met.insert(*epoch, *met);
             }
             Event::Reconnect => self.relocations.asked(&self.settings, now),
             _ => {}
@@ -250,7 +249,7 @@ impl Judge {
                 None => assert!(is_dead, "{epoch} was torn down with nothing in its place, on {event:?}"),
                 Some(new) if was_suspect && self.attempts.get(new) == Some(&live.address) => {
                     let bound = self.suspected_at + self.settings.replace_after;
-                    let is_time = now >= bound && !self.unasked.contains(new);
+                    let is_time = now >= bound && self.met.get(new) == Some(&Met::Answered);
                     assert!(
                         is_dead || is_time,
                         "{epoch} was replaced at its own address by {new} after too short a silence"
@@ -259,11 +258,24 @@ impl Judge {
                     assert_eq!(*event, Event::Tick);
                 }
                 Some(_) => {
-                    let wanted = if was_suspect { Teardown::Abort } else { Teardown::Drain };
+                    let wanted = if was_suspect && !self.answers_others(&effects[..i]) {
+                        Teardown::Abort
+                    } else {
+                        Teardown::Drain
+                    };
                     assert_eq!(*teardown, wanted, "{epoch} was replaced at another address");
                 }
             }
         }
+    }
+
+    /// Whether a link that is let go with these had shown that the suspect one's server answers.
+    fn answers_others(&self, effects: &[Effect]) -> bool {
+        let answered = |effect: &Effect| match effect {
+            Effect::Cancel { epoch } => self.met.get(epoch) == Some(&Met::Answered),
+            _ => false,
+        };
+        effects.iter().any(answered)
     }
 
     /// A link that was found mute takes no commands until it has spoken, whatever becomes of the incarnation that found it.
