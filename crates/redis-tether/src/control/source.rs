@@ -104,7 +104,7 @@ impl Source {
         }
     }
 
-    /// Asks. Its caller bounds the waiting. Cancel safe.
+    /// Asks. Its caller bounds the waiting. Cancel safe. Whoever asks for a name, as most do, has no room for more.
     pub(crate) async fn ask(&self, asking: Asking) -> Result<Answer, SourceError> {
         match self {
             Source::Name { host, port, resolver, announced_to } => {
@@ -125,13 +125,13 @@ impl Source {
                 let Asking { max_age, lifetime, news, .. } = asking;
                 let all_is_well = asking.pace == ResolvePace::Settled && news.is_none();
                 let inquiry = Inquiry { all_is_well, max_age, lifetime, news };
-                let Word { addresses, has_moved } = sentinels.ask(inquiry).await?;
+                let Word { addresses, has_moved } = Box::pin(sentinels.ask(inquiry)).await?;
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }
             Source::Shard(shard) => {
-                let Whereabouts { addresses, has_moved } =
-                    shard.ask(asking.pace, asking.max_age, asking.lifetime).await?;
+                let asked = Box::pin(shard.ask(asking.pace, asking.max_age, asking.lifetime));
+                let Whereabouts { addresses, has_moved } = asked.await?;
                 let evidence = if has_moved { Evidence::Announced } else { Evidence::Named };
                 Ok(Answer { addresses, evidence })
             }

@@ -49,7 +49,8 @@ pub(crate) async fn spawn_child<A: Actor>(
     args: A::Arguments,
     above: ActorCell,
 ) -> Result<ActorRef<A::Msg>, SpawnErr> {
-    let (child, task) = Actor::spawn_linked(None, actor, args, above).await?;
+    // On the heap for as long as it takes: an actor with room for it in its own future would keep that for as long as it lives.
+    let (child, task) = Box::pin(Actor::spawn_linked(None, actor, args, above)).await?;
     tasks.spawn(async move {
         // However it ended.
         let _ = task.await;
