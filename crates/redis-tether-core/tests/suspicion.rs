@@ -266,7 +266,8 @@ fn what_a_server_owes_that_hands_over_is_waited_for() {
     world.answer = vec![at(2)];
     world.set(2, Server::Primary);
     assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
-    assert_eq!((world.live().address, world.teardowns()), (at(2), vec![Teardown::Drain]));
+    let grace = Settings::default().replace_after;
+    assert_eq!((world.live().address, world.teardowns()), (at(2), vec![Teardown::Linger(grace)]));
 }
 
 #[test]

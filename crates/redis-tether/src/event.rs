@@ -214,7 +214,7 @@ impl fmt::Display for Event {
                 write!(f, "link to {address} lost, epoch {epoch}: {detector}, {cause}")
             }
             Event::Retired { epoch, address, drained: true } => {
-                write!(f, "link to {address} retired, epoch {epoch}: what is in flight finishes")
+                write!(f, "link to {address} retired, epoch {epoch}: what is in flight is waited for")
             }
             Event::Retired { epoch, address, drained: false } => {
                 write!(f, "link to {address} given up, epoch {epoch}: what was in flight is ambiguous")

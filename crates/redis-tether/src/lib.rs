@@ -328,9 +328,9 @@
 //! - The replicas are those that the primary tells of (`ROLE`, else `INFO`), that the sentinels list as well (`SENTINEL REPLICAS`), or that
 //!   the cluster has in its slot map. A reader endpoint is named by [`replicas.host`](ReplicaSettings::host)
 //!   (`?replica_host=`, `REDIS_REPLICA_HOST`): each of its addresses is used that is a replica.
-//! - One that a reader endpoint, the sentinels or the nodes of a cluster do not name any more is left at once if it does not serve, else
-//!   after [`resolve.swap_budget`](ResolveSettings::swap_budget): readers' names rotate, and nodes learn of a replica one after another.
-//!   One that has come to another shard, or that its primary itself does not tell of any more, is left at once.
+//! - One that a reader endpoint or the nodes of a cluster do not name any more is left at once if it does not serve, else after
+//!   [`resolve.swap_budget`](ResolveSettings::swap_budget): readers' names rotate, and nodes learn of a replica one after another. Whom
+//!   the primary itself or the sentinels do not name, who has come to another shard, and whose shard has another primary, is left at once.
 //! - Each has a link of its own, dialled, suspected, probed and recovered as the primary's is, and its role is verified: a
 //!   promoted one is left. [`ReplicaHandle::members`] shows them, [`Event::Replica`] and its kin tell of them.
 //! - Of those that serve, one that has its primary goes before the primary itself, and that before a replica that has lost it. Where

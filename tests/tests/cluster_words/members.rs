@@ -17,9 +17,9 @@ const LONG: u64 = 10_000;
 /// Some surveys, and far less.
 const A_WHILE: u64 = 6_000;
 
-/// Three nodes, of which the last follows the first, and nobody says so.
-fn world() -> World {
-    let world = World::new(3);
+/// So many nodes, of which the third follows the first, and nobody says so.
+fn world(nodes: usize) -> World {
+    let world = World::new(nodes);
     world.nodes[2].replicate_from(&world.nodes[0]);
     world.nodes[2].answer("READONLY", Some(Reply::Simple("OK".to_owned())));
     world
@@ -44,10 +44,13 @@ async fn is_read_from_the_replica(world: &World, replicas: &mut ClusterReplicaHa
 #[tokio::test(start_paused = true)]
 async fn one_that_one_node_does_not_tell_of() {
     for ignorant in 0..3 {
-        let world = world();
+        let world = world(3);
         world.all_say(&WITH_REPLICA, 1);
         world.says(ignorant, &HALVES, 1);
-        let tether = world.serving().await;
+        let mut config = world.config();
+        config.resolve.swap_budget = ms(1);
+        let tether = world.start(config).await;
+        tether.ready(ms(1_000)).await.expect("the nodes are well");
         let mut replicas = reading(&tether).await;
         for _ in 0..A_WHILE / 500 {
             assert!(is_read_from_the_replica(&world, &mut replicas).await, "node {ignorant} is ignorant");
@@ -60,7 +63,7 @@ async fn one_that_one_node_does_not_tell_of() {
 /// It may be that those who know of it are not asked. If it is still so after a while, it is gone.
 #[tokio::test(start_paused = true)]
 async fn one_that_serves_and_nobody_tells_of() {
-    let world = world();
+    let world = world(3);
     world.all_say(&WITH_REPLICA, 1);
     let tether = world.serving().await;
     let mut replicas = reading(&tether).await;
@@ -72,10 +75,23 @@ async fn one_that_serves_and_nobody_tells_of() {
     tether.shutdown().await;
 }
 
-/// It has other data: there is nothing to wait for.
+/// It may have other data: there is nothing to wait for.
+#[tokio::test(start_paused = true)]
+async fn one_that_followed_another_primary() {
+    let world = world(4);
+    world.all_say(&WITH_REPLICA, 1);
+    let tether = world.serving().await;
+    let mut replicas = reading(&tether).await;
+    world.all_say(&[Entry(0, 8191, 3, None), Entry(8192, 16383, 1, None)], 2);
+    sleep(ms(A_WHILE)).await;
+    assert!(!is_read_from_the_replica(&world, &mut replicas).await, "it is left");
+    tether.shutdown().await;
+}
+
+/// The same.
 #[tokio::test(start_paused = true)]
 async fn one_that_is_of_another_shard() {
-    let world = world();
+    let world = world(3);
     world.all_say(&WITH_REPLICA, 1);
     let tether = world.serving().await;
     let mut replicas = reading(&tether).await;

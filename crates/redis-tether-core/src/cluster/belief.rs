@@ -36,8 +36,14 @@ pub fn believed<'a>(testimonies: impl IntoIterator<Item = &'a Testimony>) -> Opt
     let testimonies: Vec<&Testimony> = testimonies.into_iter().collect();
     let best = best(&testimonies)?;
     let mut believed = best.clone();
-    for other in testimonies.iter().filter(|other| other.agrees(best)) {
+    // Those who are cut off may go on telling of who has left.
+    let is_cut_off = |one: &Testimony| one.is_healthy == Some(false);
+    let is_heard = |other: &&&Testimony| other.agrees(best) && (is_cut_off(best) || !is_cut_off(other));
+    for other in testimonies.iter().filter(is_heard) {
         for (place, group) in other.groups.iter().enumerate() {
+            if believed.groups[place].replicas == group.replicas {
+                continue;
+            }
             // Nobody is in two shards: who is somewhere already stays there.
             let is_new = |node: &&Node| !believed.groups.iter().flat_map(Group::nodes).any(|known| known.is(node));
             let new: Vec<Node> = group.replicas.iter().filter(is_new).cloned().collect();
@@ -163,8 +169,15 @@ mod tests {
     fn a_replica_is_of_one_shard() {
         let moved = [tells(&[], &["a"]), tells(&["a"], &[])];
         assert_eq!(believed(&moved), Some(moved[0].clone()), "the first is right");
-        let mut promoted = tells(&["two"], &[]);
-        promoted.groups.pop();
-        assert_eq!(believed(&[tells(&[], &[]), promoted]), Some(tells(&[], &[])), "who says otherwise is not heard");
+    }
+
+    #[test]
+    fn who_says_otherwise_of_the_primaries_or_is_cut_off_tells_of_no_replica() {
+        let known = tells(&["a"], &[]);
+        let mut promoted = tells(&["b"], &["one"]);
+        promoted.groups[0].primary = node("a");
+        assert_eq!(believed(&[known.clone(), known.clone(), promoted]), Some(known.clone()));
+        let cut_off = Testimony { is_healthy: Some(false), ..tells(&["a", "b"], &[]) };
+        assert_eq!(believed(&[known.clone(), cut_off]), Some(known));
     }
 }

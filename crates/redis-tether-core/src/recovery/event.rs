@@ -166,8 +166,10 @@ pub enum HoldReason {
 /// How a link goes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Teardown {
-    /// Commands in flight get their replies, within a bound.
+    /// Commands in flight get their replies, within the bound of all drains.
     Drain,
+    /// It is mute, and may speak yet: commands in flight get the replies that come within this time.
+    Linger(Duration),
     /// Commands in flight end at once.
     Abort,
 }

@@ -153,7 +153,7 @@ impl Suspect {
             return State::Suspect(self);
         };
         if address != self.live.address {
-            let teardown = self.teardown();
+            let teardown = self.teardown(cx);
             return self.replace(cx, epoch, address, teardown);
         }
         self.drop_spare(cx);
@@ -169,11 +169,14 @@ impl Suspect {
         State::Suspect(self)
     }
 
-    /// What becomes of the link when another takes its place. Where its server answers others, what that owes it may still come, as
-    /// after a pause of writes, while a replica takes over; else nobody knows that it ever will.
-    fn teardown(&self) -> Teardown {
+    /// What becomes of the link when one to another address takes its place. A server that answers others has not failed: as a rule it
+    /// keeps writes back while a replica takes over, and refuses them when it learns of that.
+    fn teardown(&self, cx: &Context<'_>) -> Teardown {
         match &self.spare {
-            Some(Spare { replace_at: Some(_), .. }) => Teardown::Drain,
+            Some(Spare { replace_at: Some(_), .. }) => {
+                let left = self.suspicion.dead_at.saturating_sub(cx.now);
+                Teardown::Linger(left.min(cx.settings.replace_after))
+            }
             _ => Teardown::Abort,
         }
     }
@@ -195,6 +198,7 @@ impl Suspect {
         }
         if let Some(spare) = self.spare.take() {
             match spare.replace_at.map(|at| self.suspicion.verdict(cx, at)) {
+                // The server answers others: what it owes the old link may still come, as after a pause of writes.
                 Some(Verdict::Due) => return self.replace(cx, spare.epoch, spare.address, Teardown::Drain),
                 Some(Verdict::At(at)) => self.spare = Some(Spare { replace_at: Some(at), ..spare }),
                 None => self.spare = Some(spare),

@@ -258,15 +258,24 @@ impl Judge {
                     assert_eq!(*event, Event::Tick);
                 }
                 Some(_) => {
-                    let wanted = if was_suspect && !self.answers_others(&effects[..i]) {
-                        Teardown::Abort
-                    } else {
-                        Teardown::Drain
+                    let as_wanted = match teardown {
+                        Teardown::Drain => !was_suspect,
+                        Teardown::Linger(limit) => {
+                            let is_bounded =
+                                *limit <= self.settings.replace_after && (is_dead || now + *limit <= self.dead_at());
+                            was_suspect && is_bounded && self.answers_others(&effects[..i])
+                        }
+                        Teardown::Abort => was_suspect && !self.answers_others(&effects[..i]),
                     };
-                    assert_eq!(*teardown, wanted, "{epoch} was replaced at another address");
+                    assert!(as_wanted, "{epoch} was replaced at another address: {teardown:?}");
                 }
             }
         }
+    }
+
+    /// When the suspect link is given up, whatever there is in its place.
+    fn dead_at(&self) -> Duration {
+        (self.silent_since + self.settings.dead_after).max(self.suspected_at + self.settings.suspect_after)
     }
 
     /// Whether a link that is let go with these had shown that the suspect one's server answers.

@@ -31,8 +31,9 @@ pub(crate) struct Whereabouts {
 
 /// Hosts and ports.
 pub(crate) struct Members {
+    pub(crate) primary: (String, u16),
     pub(crate) replicas: Vec<(String, u16)>,
-    /// The primary, and the nodes of other shards.
+    /// The nodes of other shards.
     pub(crate) others: Vec<(String, u16)>,
 }
 
@@ -70,8 +71,11 @@ impl ShardSource {
         let group = layout.shard(self.number).ok_or(SurveyError::Dissolved)?;
         let place = |node: &Node| (node.host.clone(), node.port);
         let others = layout.shards().iter().filter(|shard| shard.number != self.number);
-        let others = others.flat_map(|shard| shard.group.nodes()).chain([&group.primary]);
-        Ok(Members { replicas: group.replicas.iter().map(place).collect(), others: others.map(place).collect() })
+        Ok(Members {
+            primary: place(&group.primary),
+            replicas: group.replicas.iter().map(place).collect(),
+            others: others.flat_map(|shard| shard.group.nodes()).map(place).collect(),
+        })
     }
 
     /// Waits for a survey that tells something new of any shard. Cancel safe.

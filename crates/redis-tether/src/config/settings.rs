@@ -283,8 +283,8 @@ pub struct ResolveSettings {
     pub outage_interval: Duration,
 
     /// The least time between two moves of a healthy link that rest on DNS evidence alone, so that rotating answers do
-    /// not make it flap; and for how long a replica that serves is read from that a reader endpoint, the sentinels or the nodes of a
-    /// cluster do not name any more. 1 ms to 1 h, default 10 s.
+    /// not make it flap; and for how long a replica that serves is read from that a reader endpoint or the nodes of a cluster do not
+    /// name any more. 1 ms to 1 h, default 10 s.
     #[serde(with = "humantime_serde")]
     pub swap_budget: Duration,
 }

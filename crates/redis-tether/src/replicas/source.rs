@@ -94,8 +94,13 @@ enum Whom {
         resolver: Arc<dyn Resolve>,
     },
     Sentinels(Box<Sentinels>),
-    /// With the layout whose news have been waited for.
-    Shard(Arc<ShardSource>, Option<Arc<Layout>>),
+    Shard {
+        source: Arc<ShardSource>,
+        /// Whose news have been waited for.
+        known: Option<Arc<Layout>>,
+        /// Of the shard, when this was asked last.
+        primary: Option<(String, u16)>,
+    },
     Primary,
 }
 
@@ -107,7 +112,7 @@ impl Source {
     /// What a link to one of them must lead to.
     pub(super) fn wanted(&self) -> Wanted {
         match self.whom {
-            Whom::Shard(..) => Wanted::ReplicaOfShard,
+            Whom::Shard { .. } => Wanted::ReplicaOfShard,
             Whom::Reader { .. } | Whom::Sentinels(_) | Whom::Primary => Wanted::Replica,
         }
     }
@@ -120,14 +125,20 @@ impl Source {
     ) -> Result<Vec<Place>, SourceError> {
         let max_age = control.config.resolve.fast_interval;
         let asked = timeout(control.config.dial.timeout, async {
-            Ok(match &self.whom {
+            Ok(match &mut self.whom {
                 Whom::Reader { host, port, resolver } => {
-                    let addresses = named(&**resolver, Query::new(host, *port).with_max_age(max_age)).await?;
+                    let addresses = named(&**resolver, Query::new(host.as_str(), *port).with_max_age(max_age)).await?;
                     self.recent.joined_by(addresses, serves)
                 }
-                Whom::Sentinels(sentinels) => self.recent.joined_by(places(sentinels.replicas(max_age).await?), serves),
-                Whom::Shard(shard, _) => {
-                    let told = shard.replicas()?;
+                // They forget nobody: whom they do not name is not well.
+                Whom::Sentinels(sentinels) => places(sentinels.replicas(max_age).await?),
+                Whom::Shard { source, primary, .. } => {
+                    let told = source.replicas()?;
+                    if primary.as_ref() != Some(&told.primary) {
+                        // Who followed another one may have other data.
+                        self.recent = Recent::new(control.config.resolve.swap_budget);
+                        *primary = Some(told.primary);
+                    }
                     let others = places(told.others);
                     self.recent.joined_by(places(told.replicas), |place| serves(place) && !others.contains(place))
                 }
@@ -156,7 +167,7 @@ impl Source {
     /// Waits for news that somebody else finds out. Cancel safe.
     pub(super) async fn news(&mut self) {
         match &mut self.whom {
-            Whom::Shard(shard, known) => shard.surveyed(known).await,
+            Whom::Shard { source, known, .. } => source.surveyed(known).await,
             Whom::Reader { .. } | Whom::Sentinels(_) | Whom::Primary => std::future::pending().await,
         }
     }
@@ -169,7 +180,7 @@ impl Whom {
             return Whom::Reader { host: host.clone(), port: config.replicas.port, resolver };
         }
         match (&config.endpoint, &control.shard) {
-            (_, Some(shard)) => Whom::Shard(shard.clone(), None),
+            (_, Some(shard)) => Whom::Shard { source: shard.clone(), known: None, primary: None },
             (Endpoint::Sentinel(endpoint), None) => {
                 let turn = usize::from(control.fork_rng().u16(..));
                 let entrance = control.sentinels.clone();
@@ -184,8 +195,8 @@ fn places(told: Vec<(String, u16)>) -> Vec<Place> {
     told.into_iter().map(|(host, port)| Place { host, port }).collect()
 }
 
-/// Those that were named of late. A resolver that rotates names one or the other each time; nodes of a cluster, and sentinels, learn of
-/// a replica one after another. So one that serves is kept for as long as a link to a primary would be that a name no longer has, and
+/// Those that were named of late. A resolver that rotates names one or the other each time; nodes of a cluster learn of a replica one
+/// after another. So one that serves is kept for as long as a link to a primary would be that a name no longer has, and
 /// one that does not serve goes at once.
 struct Recent {
     keep_for: Duration,

@@ -152,25 +152,30 @@ impl ConnectionState {
     fn retire(&mut self, epoch: Epoch, teardown: Teardown) {
         // One that has ended by itself was told of as lost.
         let Some(link) = self.links.remove(&epoch) else { return };
-        let (address, drained) = (link.address().clone(), teardown == Teardown::Drain);
+        let (address, drained) = (link.address().clone(), teardown != Teardown::Abort);
         self.control.board.send(Event::Retired { epoch, address, drained });
+        let drain_timeout = self.control.config.drain_timeout;
         match teardown {
             Teardown::Abort => link.abort(LinkEnd::Mute),
-            Teardown::Drain => {
-                link.ledger().retire();
-                let (limit, ended) = (self.control.config.drain_timeout, self.control.ended.clone());
-                let drain = async move {
-                    tokio::select! {
-                        biased;
-                        () = ended.cancelled() => {}
-                        () = link.ledger().idle() => {}
-                        () = sleep(limit) => {}
-                    }
-                    link.abort(LinkEnd::Retired);
-                };
-                self.control.tasks.spawn(self.control.drains.track_future(drain));
-            }
+            Teardown::Drain => self.drain(link, drain_timeout, LinkEnd::Retired),
+            Teardown::Linger(limit) => self.drain(link, limit.min(drain_timeout), LinkEnd::Mute),
         }
+    }
+
+    /// Lets what is in flight finish. What is left then ends so.
+    fn drain(&self, link: Arc<Link>, limit: Duration, end: LinkEnd) {
+        link.ledger().retire();
+        let ended = self.control.ended.clone();
+        let drain = async move {
+            tokio::select! {
+                biased;
+                () = ended.cancelled() => {}
+                () = link.ledger().idle() => {}
+                () = sleep(limit) => {}
+            }
+            link.abort(end);
+        };
+        self.control.tasks.spawn(self.control.drains.track_future(drain));
     }
 
     /// Asks for a report when the link speaks. What it said just before we listened is found by looking.
