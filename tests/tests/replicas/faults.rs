@@ -125,7 +125,7 @@ async fn a_promoted_replica(kind: ServerKind) {
         tether.replicas().members().iter().all(|replica| *replica.name != *promoted || !replica.serves())
     })
     .await;
-    readers.go_on_for(20).await;
+    readers.go_round().await;
     let before = gets_at(&world.replicas[0]).await;
     readers.go_on_for(200).await;
     assert_eq!(gets_at(&world.replicas[0]).await, before, "no read goes to a primary that is not ours");
@@ -146,7 +146,7 @@ async fn replicas_that_lost_their_primary(kind: ServerKind) {
         replicas.members().iter().any(|replica| *replica.name == *name && !replica.has_primary)
     })
     .await;
-    readers.go_on_for(20).await;
+    readers.go_round().await;
     let before = gets_at(orphan).await;
     readers.go_on_for(200).await;
     assert_eq!(gets_at(orphan).await, before, "nothing is read from what is out of sync");

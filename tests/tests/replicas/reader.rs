@@ -42,7 +42,7 @@ async fn a_name_that_moves(kind: ServerKind) {
         let is_left = |event: &Event| matches!(event, Event::ReplicaRemoved { replica, .. } if **replica == *left);
         diary.until("the one to be left", is_left).await;
         serving(&replicas, &tether, 1).await;
-        readers.go_on_for(20).await;
+        readers.go_round().await;
         let before = gets_at(one).await;
         readers.go_on_for(100).await;
         assert_eq!(gets_at(one).await, before, "it is not named any more");

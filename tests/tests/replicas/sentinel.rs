@@ -79,7 +79,7 @@ async fn replicas_come_and_go(kind: ServerKind) {
     let name = deployment.nodes[promoted].addr().to_string();
     let others = || replicas.members().iter().filter(|one| one.serves() && *one.name != *name).count();
     settled(&tether, "both others to serve as replicas", || others() == 2 && replicas.members().len() == 2).await;
-    readers.go_on_for(20).await;
+    readers.go_round().await;
     let before = gets_at(&deployment.nodes[promoted]).await;
     readers.go_on_for(100).await;
     assert_eq!(gets_at(&deployment.nodes[promoted]).await, before, "a primary gets no reads");

@@ -126,23 +126,32 @@ pub(crate) fn diary(tether: &Tether) -> Diary {
 /// Callers that read all the while.
 pub(crate) struct Readers {
     stop: Arc<AtomicBool>,
-    done: Arc<watch::Sender<u64>>,
+    /// How many reads each has done.
+    done: Arc<watch::Sender<Vec<u64>>>,
     callers: Vec<JoinHandle<Vec<RedisError>>>,
 }
 
 impl Readers {
     pub(crate) fn start(handle: &ReplicaHandle, callers: usize) -> Readers {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(0)));
-        let start = |_| tokio::spawn(read(handle.clone(), stop.clone(), done.clone()));
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(watch::Sender::new(vec![0; callers])));
+        let start = |caller| tokio::spawn(read(handle.clone(), stop.clone(), done.clone(), caller));
         Readers { callers: (0..callers).map(start).collect(), stop, done }
     }
 
     /// Waits until so many reads more than now are done.
     pub(crate) async fn go_on_for(&self, reads: u64) {
         let mut done = self.done.subscribe();
-        let goal = *done.borrow() + reads;
-        let reached = done.wait_for(|done| *done >= goal);
+        let goal = done.borrow().iter().sum::<u64>() + reads;
+        let reached = done.wait_for(|done| done.iter().sum::<u64>() >= goal);
         let _ = within(PATIENCE, &format!("{reads} reads to be done"), reached).await.expect("there are readers");
+    }
+
+    /// Waits until each caller has done the read that it is at: what is counted afterwards was chosen after this was called.
+    pub(crate) async fn go_round(&self) {
+        let mut done = self.done.subscribe();
+        let before = done.borrow().clone();
+        let reached = done.wait_for(|done| done.iter().zip(&before).all(|(now, before)| now > before));
+        let _ = within(PATIENCE, "each caller to read", reached).await.expect("there are readers");
     }
 
     /// What failed.
@@ -156,13 +165,18 @@ impl Readers {
     }
 }
 
-async fn read(mut handle: ReplicaHandle, stop: Arc<AtomicBool>, done: Arc<watch::Sender<u64>>) -> Vec<RedisError> {
+async fn read(
+    mut handle: ReplicaHandle,
+    stop: Arc<AtomicBool>,
+    done: Arc<watch::Sender<Vec<u64>>>,
+    caller: usize,
+) -> Vec<RedisError> {
     let mut failed = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         match handle.get::<_, Option<String>>(KEY).await {
             Ok(value) => {
                 assert_eq!(value.as_deref(), Some("value"));
-                done.send_modify(|done| *done += 1);
+                done.send_modify(|done| done[caller] += 1);
             }
             Err(error) => failed.push(error),
         }
