@@ -200,21 +200,24 @@ fn places(told: Vec<(String, u16)>) -> Vec<Place> {
 /// one that does not serve goes at once.
 struct Recent {
     keep_for: Duration,
-    /// When each was named last.
-    named: BTreeMap<Place, Instant>,
+    /// Since when each has not been named, if it has not.
+    missed: BTreeMap<Place, Option<Instant>>,
 }
 
 impl Recent {
     fn new(keep_for: Duration) -> Recent {
-        Recent { keep_for, named: BTreeMap::new() }
+        Recent { keep_for, missed: BTreeMap::new() }
     }
 
     /// Those that are named now, and of the others those that are kept: `stays` says whether one that is known may be.
     fn joined_by(&mut self, now_named: Vec<Place>, stays: impl Fn(&Place) -> bool) -> Vec<Place> {
         let now = Instant::now();
-        self.named.retain(|place, named| now.duration_since(*named) < self.keep_for && stays(place));
-        self.named.extend(now_named.into_iter().map(|place| (place, now)));
-        self.named.keys().cloned().collect()
+        self.missed.retain(|place, missed| {
+            let since = *missed.get_or_insert(now);
+            now.duration_since(since) < self.keep_for && stays(place)
+        });
+        self.missed.extend(now_named.into_iter().map(|place| (place, None)));
+        self.missed.keys().cloned().collect()
     }
 }
 
@@ -323,7 +326,8 @@ mod tests {
             found.into_iter().map(|place| place.host).collect::<Vec<_>>()
         };
         assert_eq!(ask(1, true), ["10.0.0.1"]);
-        assert_eq!(ask(2, true), ["10.0.0.1", "10.0.0.2"], "rotated");
+        tokio::time::advance(keep_for).await;
+        assert_eq!(ask(2, true), ["10.0.0.1", "10.0.0.2"], "rotated, however long ago it was asked before");
         tokio::time::advance(keep_for).await;
         assert_eq!(ask(2, true), ["10.0.0.2"], "moved, and long enough ago");
         assert_eq!(ask(3, false), ["10.0.0.3"], "moved, and what was before does not serve");
