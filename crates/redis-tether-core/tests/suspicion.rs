@@ -22,6 +22,14 @@ fn mute(server: Server, met: Met) -> (World, Duration) {
     (world, silent)
 }
 
+/// Another server is the primary from now on, and the name means it: a link to it serves at once.
+fn taken_over(world: &mut World) {
+    world.set(2, Server::Primary);
+    world.answer = vec![at(2)];
+    assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
+    assert_eq!(world.live().address, at(2));
+}
+
 fn resumed(world: &World) -> usize {
     world.count(|effect| matches!(effect, Effect::Resume { .. }))
 }
@@ -35,10 +43,7 @@ fn hang_and_dns_move() {
     assert_eq!(world.phase(), Phase::Suspect);
     world.run_for(ms(750));
     assert_eq!(world.phase(), Phase::Suspect);
-    world.set(2, Server::Primary);
-    world.answer = vec![at(2)];
-    assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
-    assert_eq!(world.live().address, at(2));
+    taken_over(&mut world);
     assert_eq!(world.teardowns(), [Teardown::Abort]);
 }
 
@@ -263,21 +268,16 @@ fn an_unasked_spare_serves_when_the_link_ends() {
 fn what_a_server_owes_that_hands_over_is_waited_for() {
     let (mut world, _) = mute(Server::Primary, Met::Answered);
     world.run_for(ms(300));
-    world.answer = vec![at(2)];
-    world.set(2, Server::Primary);
-    assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
-    let grace = Settings::default().replace_after;
-    assert_eq!((world.live().address, world.teardowns()), (at(2), vec![Teardown::Linger(grace)]));
+    taken_over(&mut world);
+    assert_eq!(world.teardowns(), [Teardown::Linger(Settings::default().replace_after)]);
 }
 
 #[test]
 fn an_unasked_link_to_another_address_is_taken_at_once() {
     let (mut world, _) = mute(Server::Mute, Met::Unasked);
     world.run_for(ms(500));
-    world.answer = vec![at(2)];
-    world.set(2, Server::Primary);
-    assert!(world.run_to(Phase::Up, ms(60)) <= ms(50) + TRIP);
-    assert_eq!((world.live().address, world.teardowns()), (at(2), vec![Teardown::Abort]));
+    taken_over(&mut world);
+    assert_eq!(world.teardowns(), [Teardown::Abort]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! How a tether ends, and a cluster's tether. One task sees to it, started with the tether and outside its actors: it asks for the end when nobody
-//! holds the tether any more or its token is cancelled, and whatever brought the supervisor's end about (a shutdown, a
-//! stop, a kill, a panic), it ends the rest and says so when nothing is left. It waits for the supervisor's own task and not
+//! How a tether ends, and a cluster's tether. One task sees to it, started with the tether and outside its actors: it asks for the
+//! end when nobody holds the tether any more or its token is cancelled, and whatever brought the supervisor's end about (a shutdown,
+//! a stop, a kill, a panic), it ends the rest and says so when nothing is left. It waits for the supervisor's own task and not
 //! for a supervision event: that would be handled when the application's actor above finds the time.
 
 use std::sync::Arc;

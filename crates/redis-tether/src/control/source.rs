@@ -104,7 +104,8 @@ impl Source {
         }
     }
 
-    /// Asks. Its caller bounds the waiting. Cancel safe. Whoever asks for a name, as most do, has no room for more.
+    /// Asks. Its caller bounds the waiting. Cancel safe. Idle tethers keep this future, and most ask for a name: what others need is on
+    /// the heap while it is needed.
     pub(crate) async fn ask(&self, asking: Asking) -> Result<Answer, SourceError> {
         match self {
             Source::Name { host, port, resolver, announced_to } => {

@@ -136,7 +136,7 @@ impl Source {
                     let told = source.replicas()?;
                     if primary.as_ref() != Some(&told.primary) {
                         // Who followed another one may have other data.
-                        self.recent = Recent::new(control.config.resolve.swap_budget);
+                        self.recent.forget();
                         *primary = Some(told.primary);
                     }
                     let others = places(told.others);
@@ -207,6 +207,10 @@ struct Recent {
 impl Recent {
     fn new(keep_for: Duration) -> Recent {
         Recent { keep_for, missed: BTreeMap::new() }
+    }
+
+    fn forget(&mut self) {
+        self.missed.clear();
     }
 
     /// Those that are named now, and of the others those that are kept: `stays` says whether one that is known may be.
